@@ -1,0 +1,1 @@
+"""Statistics and pictures of datasets. Needs no simulator."""

@@ -1,0 +1,144 @@
+"""NetHack's characters: what may be asked for, and which one a seed gives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from strathack.dataset.errors import InputError
+
+_RACE_ALIGNMENTS: Mapping[str, frozenset[str]] = {
+    "hum": frozenset({"law", "neu", "cha"}),
+    "dwa": frozenset({"law"}),
+    "gno": frozenset({"neu"}),
+    "elf": frozenset({"cha"}),
+    "orc": frozenset({"cha"}),
+}
+
+
+@dataclass(frozen=True)
+class _Role:
+    """What NetHack 3.6 allows a role (``role.c``)."""
+
+    name: str
+    races: tuple[str, ...]
+    alignments: frozenset[str]
+    female_name: str = ""
+    genders: tuple[str, ...] = ("mal", "fem")
+
+    def alignments_of(self, race: str) -> frozenset[str]:
+        return self.alignments & _RACE_ALIGNMENTS[race]
+
+
+_ROLES: Mapping[str, _Role] = {
+    "arc": _Role("Archeologist", ("hum", "dwa", "gno"), frozenset({"law", "neu"})),
+    "bar": _Role("Barbarian", ("hum", "orc"), frozenset({"neu", "cha"})),
+    "cav": _Role("Caveman", ("hum", "dwa", "gno"), frozenset({"law", "neu"}), "Cavewoman"),
+    "hea": _Role("Healer", ("hum", "gno"), frozenset({"neu"})),
+    "kni": _Role("Knight", ("hum",), frozenset({"law"})),
+    "mon": _Role("Monk", ("hum",), frozenset({"law", "neu", "cha"})),
+    "pri": _Role("Priest", ("hum", "elf"), frozenset({"law", "neu", "cha"}), "Priestess"),
+    "rog": _Role("Rogue", ("hum", "orc"), frozenset({"cha"})),
+    "ran": _Role("Ranger", ("hum", "elf", "gno", "orc"), frozenset({"neu", "cha"})),
+    "sam": _Role("Samurai", ("hum",), frozenset({"law"})),
+    "tou": _Role("Tourist", ("hum",), frozenset({"neu"})),
+    "val": _Role("Valkyrie", ("hum", "dwa"), frozenset({"law", "neu"}), genders=("fem",)),
+    "wiz": _Role("Wizard", ("hum", "elf", "gno", "orc"), frozenset({"neu", "cha"})),
+}
+
+ROLES: tuple[str, ...] = tuple(_ROLES)
+"""The thirteen roles by NetHack's three-letter codes."""
+
+
+@dataclass(frozen=True)
+class Character:
+    """Who is played, in NetHack's three-letter codes as its xlogfile writes them (``Val``, ``Hum``, …)."""
+
+    role: str
+    race: str
+    gender: str
+    alignment: str
+
+
+def parse_roles(roles: Sequence[str]) -> tuple[str, ...]:
+    """Checks role codes; the result is in NetHack's order, without doubles.
+
+    Raises:
+        InputError: If one is unknown.
+    """
+    wanted = [role.strip().lower() for role in roles]
+    for role in wanted:
+        if role not in _ROLES:
+            near = get_close_matches(role, ROLES, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"roles are {', '.join(ROLES)}"
+            raise InputError(f"roles: unknown role {role!r}; {hint}")
+    return tuple(role for role in ROLES if role in wanted)
+
+
+def check_character(text: str) -> str:
+    """Checks a character as NLE writes it: ``@`` (drawn from the seed) or ``role[-race][-alignment][-gender]``.
+
+    NetHack takes a character it cannot make for no wish at all and draws one, so it is refused here.
+
+    Raises:
+        InputError: If a part is unknown or the parts do not go together.
+    """
+    text = text.strip().lower()
+    if text == "@":
+        return text
+    role_code, *parts = text.split("-")
+    if role_code not in _ROLES:
+        raise InputError(
+            f"character: unknown role {role_code!r} in {text!r}; expected '@' or role-race-alignment-gender, "
+            f"with a role of {', '.join(ROLES)}"
+        )
+    role = _ROLES[role_code]
+    choices = {"race": tuple(_RACE_ALIGNMENTS), "alignment": ("law", "neu", "cha"), "gender": ("mal", "fem")}
+    chosen: dict[str, str] = {}
+    for part in parts:
+        kind = next((kind for kind, codes in choices.items() if part in codes), None)
+        if kind is None or kind in chosen:
+            problem = "unknown part" if kind is None else f"a second {kind}"
+            raise InputError(f"character: {problem} {part!r} in {text!r}; expected role-race-alignment-gender")
+        chosen[kind] = part
+    races = [chosen["race"]] if "race" in chosen else list(role.races)
+    possible = any(
+        race in role.races and ("alignment" not in chosen or chosen["alignment"] in role.alignments_of(race))
+        for race in races
+    )
+    if not possible or chosen.get("gender", role.genders[-1]) not in role.genders:
+        raise InputError(f"character: NetHack has no {text!r} (a {role.name} of that race, alignment and gender)")
+    return text
+
+
+_ATTRIBUTES = re.compile(
+    r"You are an? [^,]+, a level \d+ (?:(?P<gender>male|female) )?(?P<race>\w+) (?P<role>\w+)\."
+    r".*?You are (?P<alignment>lawful|neutral|chaotic)"
+)
+_RACE_ADJECTIVES = {"human": "Hum", "dwarven": "Dwa", "gnomish": "Gno", "elven": "Elf", "orcish": "Orc"}
+
+
+def parse_attributes(screen: str) -> Character:
+    """Reads the character from the first page of NetHack's attributes (the ^X command).
+
+    Args:
+        screen: The page's text; line breaks do not matter.
+
+    Raises:
+        ValueError: If it is another page.
+    """
+    match = _ATTRIBUTES.search(" ".join(screen.split()))
+    if match is None:
+        raise ValueError(f"no character in this page of attributes: {screen!r}")
+    for code, role in _ROLES.items():
+        if match["role"] in (role.name, role.female_name):
+            female = match["gender"] == "female" or match["role"] == role.female_name or role.genders == ("fem",)
+            return Character(
+                role=code.capitalize(),
+                race=_RACE_ADJECTIVES[match["race"]],
+                gender="Fem" if female else "Mal",
+                alignment=match["alignment"][:3].capitalize(),
+            )
+    raise ValueError(f"no role of NetHack: {match['role']!r}")

@@ -1,0 +1,142 @@
+"""The wall clock that games are played at.
+
+NetHack reads the clock: at a full or new moon, on a Friday 13th and at night the same seed plays another game,
+and a shopkeeper's name comes from the second the game began. So the clock is held with libfaketime in the
+processes that play, or at least its moon and night are derived from the seed by NLE.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from strathack.dataset.errors import InputError
+
+DEFAULT_CLOCK = "2023-10-23T12:00:00"
+"""Noon at no special moon, on no special day; the published HiHack games agree with it."""
+
+_REAL_TIME = "STRATHACK_REAL_MINUS_MONOTONIC"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What the games' wall clock shows.
+
+    Attributes:
+        kind: ``held`` (at an instant), ``seed`` (NLE derives moon, day and night from the seed; the rest follows
+            the real clock) or ``system``.
+        instant: The instant of a held clock, in UTC and without a zone.
+    """
+
+    kind: str
+    instant: datetime | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Clock:
+        """Reads ``seed``, ``system`` or an instant (ISO 8601; UTC where no zone is given).
+
+        Raises:
+            InputError: If it is neither.
+        """
+        if text in ("seed", "system"):
+            return cls(text)
+        try:
+            instant = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        except ValueError:
+            raise InputError(
+                f"clock: {text!r} is neither an instant like {DEFAULT_CLOCK} nor 'seed' nor 'system'"
+            ) from None
+        if instant.tzinfo is not None:
+            instant = instant.astimezone(timezone.utc).replace(tzinfo=None)
+        return cls("held", instant.replace(microsecond=0))
+
+    def __str__(self) -> str:
+        """As kept with every game: the instant, ``seed`` or ``system``."""
+        return self.instant.isoformat() if self.instant else self.kind
+
+    @property
+    def fixes_moon_phase(self) -> bool:
+        """Whether NLE is to derive the moon, Friday 13th and night from the seed."""
+        return self.kind == "seed"
+
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables under which a process must start to play at this clock.
+
+        The monotonic clock and file times stay real: Ray, progress and numba's cache need them.
+
+        Raises:
+            InputError: If the clock is to be held and libfaketime is not there.
+        """
+        if self.instant is None:
+            return {}
+        preload = os.environ.get("LD_PRELOAD", "")
+        library = str(find_library())
+        return {
+            "LD_PRELOAD": preload if library in preload else f"{library}:{preload}".rstrip(":"),
+            "FAKETIME": self.instant.strftime("%Y-%m-%d %H:%M:%S"),
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+            "TZ": "UTC",
+        }
+
+    def is_running(self) -> bool:
+        """Whether this process sees this clock."""
+        if self.instant is None:
+            return True
+        return int(time.time()) == int(self.instant.replace(tzinfo=timezone.utc).timestamp())
+
+
+def find_library() -> Path:
+    """Finds libfaketime's shared library in its Python package.
+
+    Raises:
+        InputError: If it is not there; the message names the clocks that do without.
+    """
+    spec = importlib.util.find_spec("libfaketime")
+    if spec is not None and spec.origin is not None:
+        path = Path(spec.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
+        if path.is_file():
+            return path
+    raise InputError(
+        "clock: holding it needs libfaketime (Linux, pip install libfaketime), which was not found; "
+        "use --clock seed (moon and night from the seed) or --clock system (the real clock) instead"
+    )
+
+
+def restart_under(clock: Clock) -> None:
+    """Starts this process again, same command, under a held clock. Does not return.
+
+    Raises:
+        InputError: If libfaketime is not there.
+    """
+    environment = {**os.environ, **clock.environment(), _REAL_TIME: repr(time.time() - time.monotonic())}
+    environment.pop("FAKETIME_SHARED", None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, sys.orig_argv, environment)
+
+
+def real_time() -> datetime:
+    """The real UTC time, also in a process that was restarted under a held clock."""
+    difference = os.environ.get(_REAL_TIME)
+    now = time.time() if difference is None else float(difference) + time.monotonic()
+    return datetime.fromtimestamp(now, timezone.utc)
+
+
+def release_shared_memory() -> None:
+    """Unlinks the two names that libfaketime keeps in shared memory for this process.
+
+    It keeps its mappings; but a killed process would leave the names behind.
+    """
+    for name in os.environ.get("FAKETIME_SHARED", "").split():
+        for prefix in ("", "sem."):
+            with suppress(OSError):
+                os.unlink(f"/dev/shm/{prefix}{name.lstrip('/')}")

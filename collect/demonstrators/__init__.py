@@ -1,0 +1,34 @@
+"""Demonstrators by the name they are asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from strathack.collect.demonstrators.acting import BotDemonstrator, CallableDemonstrator, load_callable
+from strathack.collect.demonstrators.base import Demonstrator
+from strathack.dataset.errors import InputError
+
+__all__ = ["BotDemonstrator", "CallableDemonstrator", "Demonstrator", "make_demonstrator"]
+
+
+def make_demonstrator(reference: str) -> Demonstrator:
+    """Makes a demonstrator from what the command line names.
+
+    Args:
+        reference: ``autoascend``, the path of a bot's folder, or ``package.module:callable``.
+
+    Raises:
+        InputError: If it is none of these, or not usable.
+    """
+    if reference == "autoascend":
+        # Imported here, since the bot's packages are not there on Python 3.10.
+        from strathack.collect.demonstrators.autoascend import AutoAscend
+
+        return AutoAscend()
+    if Path(reference).is_dir():
+        return BotDemonstrator(Path(reference))
+    if ":" in reference:
+        return load_callable(reference)
+    raise InputError(
+        f"demonstrator: {reference!r} is neither 'autoascend' nor a bot's folder nor package.module:callable"
+    )

@@ -1,0 +1,169 @@
+"""Demonstrators that answer an observation with an action: bots of the nethackers contract, plain callables."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from strathack.collect.session import InvalidAction, Session
+from strathack.collect.tracker import LabelTracker
+from strathack.dataset.errors import InputError
+
+Policy = Callable[[Mapping[str, np.ndarray]], int]
+"""From an observation (read-only arrays that change with the next step) to an index into
+``nle.nethack.ACTIONS``."""
+
+
+class CallableDemonstrator:
+    """A plain Python callable as a demonstrator.
+
+    If the callable has an attribute ``strategy`` (a name, or None), it is the label of the action it just gave.
+
+    Args:
+        policy: The callable; it is called once a step.
+        name: Kept with the dataset.
+        version: Kept with the dataset.
+    """
+
+    def __init__(self, policy: Policy, name: str, version: str = "") -> None:
+        self.name = name
+        self.version = version
+        self._policy = policy
+
+    def new_labels(self) -> LabelTracker:
+        """A tracker in which nothing is labelled until something is reported."""
+        return LabelTracker()
+
+    def play(self, session: Session) -> None:
+        """Plays a game to its end."""
+        random.seed(session.seed)
+        np.random.seed(session.seed % 2**32)
+        while not session.done:
+            action = self._policy(session.observation)
+            session.labels.report(getattr(self._policy, "strategy", None))
+            session.step(_index(action))
+
+    def warm_up(self) -> None:
+        """Nothing to do."""
+
+
+class BotDemonstrator:
+    """A bot of the nethackers contract: a folder with ``bot.py``, which defines ``make_agent()``.
+
+    The agent has ``reset(observation)`` and ``act(observation)``, perhaps ``close()``, and may offer an
+    attribute ``strategy``. As in that contract, one agent is made a game, the working directory is the bot's,
+    and Python's and NumPy's global random numbers are seeded; here with the game's seed.
+
+    Args:
+        folder: The bot's folder.
+
+    Raises:
+        InputError: If there is no such bot.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        check_bot(folder)
+        self.name = f"bot:{folder.resolve().name}"
+        self.version = ""
+        self._folder = folder.resolve()
+
+    def new_labels(self) -> LabelTracker:
+        """A tracker in which nothing is labelled until something is reported."""
+        return LabelTracker()
+
+    def play(self, session: Session) -> None:
+        """Plays a game to its end with an agent of its own."""
+        with _inside(self._folder):
+            random.seed(session.seed)
+            np.random.seed(session.seed % 2**32)
+            agent = importlib.import_module("bot").make_agent()
+            try:
+                agent.reset(session.observation)
+                while not session.done:
+                    action = agent.act(session.observation)
+                    session.labels.report(getattr(agent, "strategy", None))
+                    session.step(_index(action))
+            finally:
+                close = getattr(agent, "close", None)
+                if callable(close):
+                    close()
+
+    def warm_up(self) -> None:
+        """Imports the bot, so that what it compiles on import is cached."""
+        with _inside(self._folder):
+            importlib.import_module("bot")
+
+
+def _index(action: Any) -> int:
+    """An action as a plain integer; booleans, floats and text are refused."""
+    if isinstance(action, (int, np.integer)) and not isinstance(action, bool):
+        return int(action)
+    raise InvalidAction(f"action {action!r} of type {type(action).__name__}; expected an integer")
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """The bot's folder as working directory and first on the import path, for a while."""
+    before = os.getcwd()
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        os.chdir(before)
+
+
+def check_bot(folder: Path) -> None:
+    """Checks that a folder holds a bot, without running it.
+
+    Raises:
+        InputError: If ``bot.py`` or its ``make_agent`` is missing, or it is not Python.
+    """
+    path = folder / "bot.py"
+    if not path.is_file():
+        raise InputError(f"demonstrator: {folder} has no bot.py; expected a folder with bot.py and make_agent()")
+    try:
+        tree = ast.parse(path.read_text())
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise InputError(f"demonstrator: {path} is not readable as Python ({error})") from error
+    if "make_agent" not in set(_top_level_names(tree)):
+        raise InputError(f"demonstrator: {path} does not define make_agent()")
+
+
+def _top_level_names(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+
+
+def load_callable(reference: str) -> CallableDemonstrator:
+    """Imports ``package.module:name``.
+
+    Raises:
+        InputError: If there is no such module or name, or it cannot be called.
+    """
+    module_name, _, name = reference.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"demonstrator: cannot import {module_name!r} of {reference!r} ({error})") from error
+    policy = getattr(module, name, None)
+    if not callable(policy):
+        found = "is not there" if policy is None else f"is a {type(policy).__name__}, which cannot be called"
+        raise InputError(f"demonstrator: {name!r} of {reference!r} {found}")
+    return CallableDemonstrator(policy, reference, str(getattr(module, "__version__", "")))

@@ -1,0 +1,102 @@
+"""NLE as games are collected in it: the seeded NetHackChallenge, and what its log says at the end."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nle import nethack
+from nle.env.tasks import NetHackChallenge
+
+from strathack.collect.characters import Character, parse_attributes
+from strathack.dataset.schema import OBSERVATIONS
+
+NO_PROGRESS_TIMEOUT = 1000
+"""NLE's limit on steps without progress, as the published HiHack games were played."""
+
+NO_STEP_LIMIT = 2**62
+"""NLE wants a step limit; ours is kept outside of it."""
+
+KEY_CODES = np.array([int(action) for action in nethack.ACTIONS], dtype=np.uint8)
+"""The byte that each action sends to the game, u8 [121]."""
+
+OPTIONS: tuple[str, ...] = tuple(nethack.NETHACKOPTIONS)
+"""NetHack's options: NLE's default ones."""
+
+
+def nle_version() -> str:
+    """Version of the installed NLE."""
+    return metadata.version("nle")
+
+
+@contextmanager
+def challenge(seed: int, character: str, fix_moon_phase: bool) -> Iterator[tuple[Any, Mapping[str, np.ndarray]]]:
+    """Opens NetHackChallenge at the first step of a seeded game, and closes it whatever happens.
+
+    Args:
+        seed: Core and display seed.
+        character: NLE's character string.
+        fix_moon_phase: Whether NLE derives moon, day and night from the seed.
+
+    Yields:
+        The environment and the first observation. The arrays are the environment's own and change with every
+        step.
+    """
+    env = NetHackChallenge(
+        character=character,
+        no_progress_timeout=NO_PROGRESS_TIMEOUT,
+        max_episode_steps=NO_STEP_LIMIT,
+        observation_keys=tuple(OBSERVATIONS),
+        fix_moon_phase=fix_moon_phase,
+    )
+    with closing(env), warnings.catch_warnings():
+        # AutoAscend computes cursor row − 1 in uint8, where row 0 is meant to wrap around.
+        warnings.filterwarnings("ignore", "overflow encountered in scalar subtract", RuntimeWarning)
+        # NetHackChallenge puts a refusal in the place of its seeding methods; the class still has them.
+        type(env.nethack).set_initial_seeds(env.nethack, seed, seed, False, None)
+        observation, _ = env.reset()
+        yield env, observation
+
+
+def peek_character(seed: int, character: str, fix_moon_phase: bool) -> Character:
+    """Who a seed plays, asked of the game itself in a game that is thrown away (a few milliseconds)."""
+    with challenge(seed, character, fix_moon_phase) as (env, _):
+        observation, *_ = env.step(nethack.ACTIONS.index(nethack.Command.ATTRIBUTES))
+        page = observation["tty_chars"].tobytes().decode("latin-1")
+    return parse_attributes(page)
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """NetHack's line about a game that is over, from its xlogfile.
+
+    Attributes:
+        line: The line as written: tab-separated ``key=value``.
+    """
+
+    line: str
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Key → value."""
+        return dict(part.split("=", 1) for part in self.line.split("\t") if "=" in part)
+
+    @property
+    def cause(self) -> str:
+        """Cause of death and what the hero was doing ("killed by a coyote, while sleeping"), or "quit" and so on."""
+        fields = self.fields
+        cause = fields.get("death", "")
+        return f"{cause}, while {fields['while']}" if fields.get("while") else cause
+
+
+def read_log(env: Any) -> LogEntry | None:
+    """The log's line about the game that ``env`` has just ended, or None where it has not."""
+    path = Path(env.nethack._vardir) / "xlogfile"  # NLE tells nobody else where it is
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return LogEntry(lines[-1]) if lines else None

@@ -1,0 +1,259 @@
+"""Playing one game from its seed to a finished shard."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from strathack.collect.characters import Character
+from strathack.collect.config import GameOptions
+from strathack.collect.demonstrators import Demonstrator
+from strathack.collect.environment import LogEntry, challenge, peek_character, read_log
+from strathack.collect.recorder import GameRecorder, Reached
+from strathack.collect.session import Session
+from strathack.dataset.labels import count_by_name
+from strathack.dataset.schema import DUNGEONS, TERMINATED_ENDS, game_name, make_row
+from strathack.dataset.shard import GameData, Provenance, encode_shard
+
+_SCORE, _TURNS = 9, 20  # indices into blstats
+
+
+@dataclass(frozen=True)
+class PlayedGame:
+    """A game that was played.
+
+    Attributes:
+        seed: Its seed.
+        name: Its name in the dataset.
+        shard: A one-game shard's bytes.
+        role: Who was played.
+        steps: Its steps.
+        score: Its score.
+        end: How it ended.
+        cause: Cause of death, or of another end.
+        strategy_steps: Steps by strategy name.
+    """
+
+    seed: int
+    name: str
+    shard: bytes
+    role: str
+    steps: int
+    score: int
+    end: str
+    cause: str
+    strategy_steps: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class SkippedSeed:
+    """A seed that draws a role which was not asked for."""
+
+    seed: int
+    role: str
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a game ended: the end and its cause as in ``/games``, NetHack's log line, a demonstrator's error."""
+
+    end: str
+    cause: str
+    log: LogEntry | None = None
+    error: BaseException | None = None
+
+
+def play_game(
+    options: GameOptions,
+    demonstrator: Demonstrator,
+    seed: int,
+    provenance: Provenance,
+    on_step: Callable[[int], None] | None = None,
+) -> PlayedGame | SkippedSeed:
+    """Plays the game of one seed and encodes it.
+
+    Args:
+        options: What decides the game.
+        demonstrator: Plays it.
+        seed: Core and display seed.
+        provenance: Goes into the shard.
+        on_step: Called with the number of steps after each.
+
+    Raises:
+        Exception: What went wrong in the simulator or in recording; what goes wrong in the demonstrator is
+            recorded with the game instead.
+    """
+    fixes_moon_phase = options.clock.fixes_moon_phase
+    character = peek_character(seed, options.character, fixes_moon_phase)
+    if options.roles and character.role.lower() not in options.roles:
+        return SkippedSeed(seed, character.role)
+    started, start_time = time.monotonic(), int(time.time())
+    with challenge(seed, options.character, fixes_moon_phase) as (env, observation):
+        recorder = GameRecorder(observation, options.observations)
+        labels = demonstrator.new_labels()
+        session = Session(
+            env,
+            observation,
+            seed,
+            recorder,
+            labels,
+            max_steps=options.max_steps,
+            max_seconds=options.max_seconds,
+            on_step=on_step,
+        )
+        error = _let_play(demonstrator, session)
+        recorder.finish()
+        ending = _ending(session, error, read_log(env))
+        blstats = session.observation["blstats"].copy()
+    row = make_row(
+        {
+            "game": game_name(seed),
+            "core": seed,
+            "disp": seed,
+            "lgen": -1,
+            "clock": options.clock,
+            "start_time": start_time,
+            "character": options.character,
+            **_who(character),
+            **_how_far(recorder.reached, ending, blstats),
+            "steps": recorder.steps,
+            "end": ending.end,
+            "cause": ending.cause,
+            "completeness": "complete" if ending.end in TERMINATED_ENDS else "truncated",
+            "keys_sha256": recorder.keys_sha256,
+            "frames_sha256": recorder.frames_sha256,
+            "seconds": time.monotonic() - started,
+        }
+    )
+    dones = np.zeros(recorder.steps, dtype=np.uint8)
+    dones[-1:] = 1
+    data = GameData(
+        row=row,
+        frames=recorder.chunks,
+        actions=recorder.actions,
+        rewards=recorder.rewards,
+        dones=dones,
+        strategy=recorder.strategy,
+        substrategy=recorder.substrategy,
+        hihack_strategy=recorder.published,
+        strategy_codes=labels.strategy_codes,
+        substrategy_codes=labels.substrategy_codes,
+        attributes=_attributes(ending),
+    )
+    return PlayedGame(
+        seed=seed,
+        name=game_name(seed),
+        shard=encode_shard(data, provenance),
+        role=character.role,
+        steps=recorder.steps,
+        score=int(row["score"]),
+        end=ending.end,
+        cause=ending.cause,
+        strategy_steps=count_by_name(data.strategy, data.strategy_codes),
+    )
+
+
+def _let_play(demonstrator: Demonstrator, session: Session) -> BaseException | None:
+    """Lets the demonstrator play; returns what it raised, raises what is not its fault."""
+    error: BaseException | None = None
+    try:
+        demonstrator.play(session)
+    except (Exception, SystemExit) as raised:  # foreign code may raise anything, and exit
+        error = raised
+    if session.failure is not None:
+        raise session.failure
+    return error
+
+
+def _ending(session: Session, error: BaseException | None, log: LogEntry | None) -> _Ending:
+    if session.end == "game":
+        return _Ending(*_natural_end(session.info, log), log, error)
+    if session.end is not None:
+        return _Ending(session.end, "", None, error)
+    if error is not None:
+        return _Ending("demonstrator_error", _one_line(error), None, error)
+    return _Ending("demonstrator_stopped", "")
+
+
+def _natural_end(info: Mapping[str, Any], log: LogEntry | None) -> tuple[str, str]:
+    """The end and its cause where NLE says that the game is over."""
+    if int(info["end_status"]) < 0:  # StepStatus.ABORTED: NLE quit the game itself
+        return "abort", "no progress"
+    cause = log.cause if log else ""
+    for end in ("ascended", "escaped", "quit"):
+        if cause.startswith(end):
+            return end, cause
+    return "death", cause
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _attributes(ending: _Ending) -> dict[str, str]:
+    attributes = {}
+    if ending.log is not None:
+        attributes["xlogfile"] = ending.log.line
+    if ending.error is not None:
+        attributes["error"] = _one_line(ending.error)
+        attributes["traceback"] = "".join(traceback.format_exception(ending.error))
+    return attributes
+
+
+def _who(character: Character) -> dict[str, str]:
+    return {
+        "role": character.role,
+        "race": character.race,
+        "gender": character.gender,
+        "alignment": character.alignment,
+    }
+
+
+def _how_far(reached: Reached, ending: _Ending, blstats: np.ndarray) -> dict[str, Any]:
+    """Score, turns and progress: NetHack's own figures where its log has the game, else the last frame's."""
+    if ending.log is not None:
+        fields = ending.log.fields
+        score, turns, depth = int(fields["points"]), int(fields["turns"]), int(fields["maxlvl"])
+        dungeon = int(fields["deathdnum"])
+    else:
+        score, turns, depth, dungeon = int(blstats[_SCORE]), int(blstats[_TURNS]), 0, 255
+    # The log knows of a depth that was reached with the last key only.
+    deeper = depth > reached.max_depth
+    names = {code: name for name, code in DUNGEONS.items()}
+    return {
+        "turns": turns,
+        "score": score,
+        "max_depth": depth if deeper else reached.max_depth,
+        "deepest_dungeon": names.get(dungeon if deeper else reached.deepest_dungeon, "unknown"),
+        "experience_level": reached.experience_level,
+        "progression": progression(reached.places, ascended=ending.end == "ascended"),
+    }
+
+
+def progression(places: Iterable[tuple[int, int, int, int]], *, ascended: bool) -> float:
+    """BALROG progression: the best chance to ascend that a human who got this far has.
+
+    Args:
+        places: (depth, experience level, dungeon, level in it) of every frame, doubles left out.
+        ascended: Whether the game was won.
+
+    Returns:
+        0 to 1, or NaN where the package nethackers, which has the curve, is not installed (Python 3.10).
+    """
+    if importlib.util.find_spec("nethackers") is None:
+        return math.nan
+    from nethackers.arena.progress import NetHackProgress
+
+    progress = NetHackProgress()
+    for depth, experience_level, dungeon, level in places:
+        blstats = np.zeros(27, dtype=np.int64)
+        blstats[[12, 18, 23, 24]] = depth, experience_level, dungeon, level
+        progress.update({"blstats": blstats}, {"is_ascended": ascended})
+    return float(progress.progression)

@@ -1,0 +1,184 @@
+"""Records a game step by step; what it holds is compressed chunks and one chunk's worth of frames."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from strathack.collect.environment import KEY_CODES
+from strathack.dataset.chunks import ChunkEncoder, pad_chunk
+from strathack.dataset.schema import DIGESTED_OBSERVATIONS, OBSERVATIONS
+
+# Indices into blstats (nle/include/nletypes.h).
+_DEPTH, _EXPERIENCE_LEVEL, _TURNS, _SCORE = 12, 18, 20, 9
+_DUNGEON, _DUNGEON_LEVEL = 23, 24
+_PLACE = [_DEPTH, _EXPERIENCE_LEVEL, _DUNGEON, _DUNGEON_LEVEL]
+
+
+@dataclass
+class Reached:
+    """How far a game came, gathered from the bottom line of every recorded frame.
+
+    Attributes:
+        turns: The last turn seen.
+        score: The last score seen.
+        experience_level: The highest.
+        max_depth: The deepest.
+        deepest_dungeon: Number of the dungeon in which that depth was reached first.
+        places: Every (depth, experience level, dungeon, level in it) seen, for the BALROG progression.
+    """
+
+    turns: int = 0
+    score: int = 0
+    experience_level: int = 0
+    max_depth: int = 0
+    deepest_dungeon: int = 255
+    places: set[tuple[int, int, int, int]] = field(default_factory=set)
+
+    def update(self, blstats: np.ndarray) -> None:
+        """Takes in frames, i32 [n, 27]."""
+        depths = blstats[:, _DEPTH]
+        deepest = int(depths.argmax())
+        if depths[deepest] > self.max_depth:
+            self.max_depth = int(depths[deepest])
+            self.deepest_dungeon = int(blstats[deepest, _DUNGEON])
+        self.turns = max(self.turns, int(blstats[:, _TURNS].max()))
+        self.score = int(blstats[-1, _SCORE])
+        self.experience_level = max(self.experience_level, int(blstats[:, _EXPERIENCE_LEVEL].max()))
+        self.places.update(tuple(map(int, place)) for place in np.unique(blstats[:, _PLACE], axis=0))
+
+
+class _FrameArray:
+    """One observation array: a chunk of frames being filled, and the compressed chunks before it."""
+
+    def __init__(self, key: str, source: np.ndarray, encoder: ChunkEncoder | None, digest: bool) -> None:
+        spec = OBSERVATIONS[key]
+        # NLE's colours are int8 and never negative; the view makes the copy a plain one.
+        self.source = source.view(np.uint8) if source.dtype == np.int8 else source
+        self.frames = np.zeros((spec.chunk_steps, *spec.shape), dtype=spec.dtype)
+        self.chunks: list[bytes] = []
+        self._encoder = encoder
+        self._sha256 = hashlib.sha256() if digest else None
+
+    def flush(self, steps: int, *, last: bool = False) -> None:
+        """Compresses the first ``steps`` frames; a game of less than one chunk gets a chunk of its length."""
+        frames = self.frames[:steps]
+        if self._sha256 is not None:
+            self._sha256.update(frames.data)
+        if self._encoder is not None:
+            full = frames if last and not self.chunks else pad_chunk(frames, len(self.frames))
+            self.chunks.append(self._encoder.encode(full))
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of every frame flushed so far, in order."""
+        assert self._sha256 is not None, "only digested arrays are asked"
+        return self._sha256.digest()
+
+
+class GameRecorder:
+    """Takes a game's steps.
+
+    Args:
+        observation: The environment's own arrays by key; they are read when a step is recorded.
+        keys: The observation keys to keep.
+    """
+
+    def __init__(self, observation: Mapping[str, np.ndarray], keys: Sequence[str]) -> None:
+        encoder = ChunkEncoder()
+        wanted = dict.fromkeys([*keys, *DIGESTED_OBSERVATIONS])
+        self._arrays = {
+            key: _FrameArray(key, observation[key], encoder if key in keys else None, key in DIGESTED_OBSERVATIONS)
+            for key in wanted
+        }
+        self._keys = tuple(keys)
+        # What a step copies: (frames, length of their chunk, the environment's array).
+        self._copies = [(a, len(a.frames), a.frames, a.source) for a in self._arrays.values()]
+        self._actions = bytearray()
+        self._rewards = array("f")
+        self._strategy = bytearray()
+        self._substrategy = bytearray()
+        self._published = array("b")
+        self._finished = False
+        self.steps = 0
+        self.reached = Reached()
+
+    def record(self, action: int, strategy: int, substrategy: int, published: int) -> None:
+        """Records the observation that is there now, the action about to be taken on it, and its labels."""
+        step = self.steps
+        for frames_of, length, frames, source in self._copies:
+            row = step % length
+            frames[row] = source
+            if row == length - 1:
+                self._flush(frames_of, length)
+        self._actions.append(action)
+        self._strategy.append(strategy)
+        self._substrategy.append(substrategy)
+        self._published.append(published)
+        self.steps = step + 1
+
+    def record_reward(self, reward: float) -> None:
+        """Records the reward that followed the step just recorded."""
+        self._rewards.append(reward)
+
+    def finish(self) -> None:
+        """Compresses what is left. To be called once, after the last step."""
+        assert not self._finished, "a game is finished once"
+        self._finished = True
+        # The demonstrator or the environment may have failed between a step and its reward.
+        self._rewards.extend([0.0] * (self.steps - len(self._rewards)))
+        for frames_of, length, _, _ in self._copies:
+            if self.steps % length:
+                self._flush(frames_of, self.steps % length, last=True)
+
+    def _flush(self, frames_of: _FrameArray, steps: int, *, last: bool = False) -> None:
+        frames_of.flush(steps, last=last)
+        if frames_of is self._arrays["blstats"]:
+            self.reached.update(frames_of.frames[:steps])
+
+    @property
+    def chunks(self) -> dict[str, Sequence[bytes]]:
+        """Encoded chunks by observation key, for the keys to keep."""
+        return {key: self._arrays[key].chunks for key in self._keys}
+
+    @property
+    def actions(self) -> np.ndarray:
+        """u8 [T]."""
+        return np.frombuffer(bytes(self._actions), dtype=np.uint8)
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """f32 [T]."""
+        return np.array(self._rewards, dtype="<f4")
+
+    @property
+    def strategy(self) -> np.ndarray:
+        """u8 [T]."""
+        return np.frombuffer(bytes(self._strategy), dtype=np.uint8)
+
+    @property
+    def substrategy(self) -> np.ndarray:
+        """u8 [T]."""
+        return np.frombuffer(bytes(self._substrategy), dtype=np.uint8)
+
+    @property
+    def published(self) -> np.ndarray:
+        """i8 [T]."""
+        return np.array(self._published, dtype=np.int8)
+
+    @property
+    def keys_sha256(self) -> str:
+        """SHA-256 of the bytes sent to the game."""
+        return hashlib.sha256(KEY_CODES[self.actions].tobytes()).hexdigest()
+
+    @property
+    def frames_sha256(self) -> str:
+        """SHA-256 of the SHA-256 of each digested array, in the order of ``DIGESTED_OBSERVATIONS``."""
+        total = hashlib.sha256()
+        for key in DIGESTED_OBSERVATIONS:
+            total.update(self._arrays[key].digest)
+        return total.hexdigest()

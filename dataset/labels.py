@@ -1,0 +1,94 @@
+"""Strategy names and ordinals, and vocabularies of names that travel in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+STRATEGIES: tuple[str, ...] = (
+    "explore",
+    "fight",
+    "ground_eat",
+    "wait_out",
+    "emergency",
+    "inventory_eat",
+    "offer_corpses",
+    "init",
+    "solve_sokoban",
+    "engulfed_fight",
+    "follow_guard",
+    "cure_disease",
+    "recover",
+)
+"""Strategy names; a name's index is its ordinal.
+
+The first twelve and their ordinals are those of the HiHack dataset (Piterbarg et al., "NetHack is Hard to
+Hack", 2023). ``recover`` is ours: what AutoAscend does between a panic and the next strategy.
+"""
+
+PUBLISHED_STRATEGIES: tuple[str, ...] = STRATEGIES[:12]
+"""The names that ``hihack_strategy`` may hold; −1 there is "no label"."""
+
+UNLABELLED = 255
+"""The code of a step for which nothing was reported, in every vocabulary."""
+
+
+class Vocabulary:
+    """Names and their codes (0 to 254), with one name for "nothing reported" at code 255.
+
+    A vocabulary may grow while a game is played: a demonstrator's own names get the next free codes in the
+    order in which they first appear.
+
+    Args:
+        names: The names known from the start; a name's index is its code.
+        nothing: The name that stands for code 255.
+
+    Raises:
+        ValueError: If a name occurs twice or there are more than 255.
+    """
+
+    def __init__(self, names: Iterable[str] = (), *, nothing: str = "unlabelled") -> None:
+        self._codes: dict[str, int] = {nothing: UNLABELLED}
+        for name in names:
+            if name in self._codes:
+                raise ValueError(f"the name {name!r} occurs twice in the vocabulary")
+            self.code(name)
+
+    def code(self, name: str) -> int:
+        """Returns the code of ``name``, giving it the next free one if it is new.
+
+        Raises:
+            ValueError: If the vocabulary is full (255 names) or the name is empty.
+        """
+        code = self._codes.get(name)
+        if code is None:
+            if not name:
+                raise ValueError("a label has an empty name")
+            code = len(self._codes) - 1
+            if code >= UNLABELLED:
+                raise ValueError(f"more than {UNLABELLED} different labels in one game; the last was {name!r}")
+            self._codes[name] = code
+        return code
+
+    @property
+    def codes(self) -> Mapping[str, int]:
+        """Name to code, as stored in a file's enumeration."""
+        return dict(self._codes)
+
+
+def names_by_code(codes: Mapping[str, int]) -> dict[int, str]:
+    """Turns an enumeration's name → code around."""
+    return {code: name for name, code in codes.items()}
+
+
+def count_by_name(labels: np.ndarray, codes: Mapping[str, int]) -> dict[str, int]:
+    """Counts the steps under each name, most frequent first, names without steps left out.
+
+    Args:
+        labels: Codes, u8 [T].
+        codes: Name to code.
+    """
+    counts = np.bincount(labels, minlength=256)
+    named = {name: int(counts[code]) for name, code in codes.items() if counts[code]}
+    return dict(sorted(named.items(), key=lambda item: -item[1]))

@@ -1,0 +1,217 @@
+"""What a shard holds: observation keys, the columns of ``/games``, enumerations, versions.
+
+``docs/format.md`` describes the same in prose; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import h5py
+import numpy as np
+
+from strathack.dataset.errors import InputError
+
+FORMAT_NAME = "strathack"
+FORMAT_VERSION = 1
+
+LIBRARY_BOUNDS = ("v110", "latest")
+"""HDF5 library bounds under which metadata carries checksums too."""
+
+CHUNK_BYTES = 2 << 20
+"""The most that one chunk of frames may hold before compression."""
+
+FRAME_CHUNK_STEPS = 1024
+"""Steps in a chunk of an observation array whose frames are small enough for it."""
+
+COLUMN_CHUNK_STEPS = 16384
+"""Steps in a chunk of a one-dimensional array."""
+
+
+@dataclass(frozen=True)
+class ObservationSpec:
+    """One observation array.
+
+    Attributes:
+        shape: Shape of one frame.
+        dtype: Type as stored; ``blstats`` and ``tty_colors`` are narrower or unsigned where NLE's are not.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame before compression."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    @property
+    def chunk_steps(self) -> int:
+        """Steps in a full chunk: a power of two, at most 1,024, with at most ``CHUNK_BYTES`` bytes."""
+        steps = FRAME_CHUNK_STEPS
+        while steps > 1 and steps * self.frame_bytes > CHUNK_BYTES:
+            steps //= 2
+        return steps
+
+
+def _spec(shape: Sequence[int], dtype: str) -> ObservationSpec:
+    return ObservationSpec(tuple(shape), np.dtype(dtype))
+
+
+OBSERVATIONS: Mapping[str, ObservationSpec] = {
+    "glyphs": _spec((21, 79), "<i2"),
+    "chars": _spec((21, 79), "u1"),
+    "colors": _spec((21, 79), "u1"),
+    "specials": _spec((21, 79), "u1"),
+    "blstats": _spec((27,), "<i4"),
+    "message": _spec((256,), "u1"),
+    "inv_glyphs": _spec((55,), "<i2"),
+    "inv_strs": _spec((55, 80), "u1"),
+    "inv_letters": _spec((55,), "u1"),
+    "inv_oclasses": _spec((55,), "u1"),
+    "tty_chars": _spec((24, 80), "u1"),
+    "tty_colors": _spec((24, 80), "u1"),
+    "tty_cursor": _spec((2,), "u1"),
+    "misc": _spec((3,), "<i4"),
+}
+"""Every observation key that a shard may hold: the fourteen that NLE's NetHackChallenge shows its player."""
+
+DEFAULT_OBSERVATIONS: tuple[str, ...] = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
+DIGESTED_OBSERVATIONS: tuple[str, ...] = DEFAULT_OBSERVATIONS
+"""The arrays that ``frames_sha256`` covers, in this order, whether or not they are stored."""
+
+
+def parse_observations(names: Sequence[str]) -> tuple[str, ...]:
+    """Checks observation keys; ``all`` stands for every one. The order returned is that of the table.
+
+    Raises:
+        InputError: If a key is unknown or none is given; the nearest known key is named.
+    """
+    if list(names) == ["all"]:
+        return tuple(OBSERVATIONS)
+    if not names:
+        raise InputError("observations: none given; expected at least one key, or 'all'")
+    for name in names:
+        if name not in OBSERVATIONS:
+            near = get_close_matches(name, OBSERVATIONS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(OBSERVATIONS)}"
+            raise InputError(f"observations: unknown key {name!r}{hint}")
+    return tuple(key for key in OBSERVATIONS if key in names)
+
+
+ENDS: Mapping[str, int] = {
+    "death": 0,
+    "ascended": 1,
+    "escaped": 2,
+    "quit": 3,
+    "abort": 4,
+    "step_limit": 5,
+    "time_limit": 6,
+    "demonstrator_stopped": 7,
+    "demonstrator_error": 8,
+}
+"""How a game ended. ``abort`` is NLE's own, when the game's clock has not moved for too many steps."""
+
+TERMINATED_ENDS: frozenset[str] = frozenset({"death", "ascended", "escaped", "quit"})
+"""Ends by which the game itself was over; every other end cut it short."""
+
+COMPLETENESS: Mapping[str, int] = {"complete": 0, "truncated": 1}
+"""``complete``: the game itself was over; ``truncated``: the recording stops before that."""
+
+DUNGEONS: Mapping[str, int] = {
+    "Dungeons of Doom": 0,
+    "Gehennom": 1,
+    "Gnomish Mines": 2,
+    "Quest": 3,
+    "Sokoban": 4,
+    "Fort Ludios": 5,
+    "Vlad's Tower": 6,
+    "Elemental Planes": 7,
+    "unknown": 255,
+}
+"""Dungeon branches by NetHack's numbers (the order of its ``dungeon.def``)."""
+
+
+def _enum(names: Mapping[str, int]) -> np.dtype[Any]:
+    return h5py.enum_dtype(dict(names), basetype="u1")
+
+
+GAME_DTYPE: np.dtype[Any] = np.dtype(
+    [
+        ("game", "S64"),
+        ("core", "<i8"),
+        ("disp", "<i8"),
+        ("lgen", "<i8"),
+        ("clock", "S32"),
+        ("start_time", "<i8"),
+        ("character", "S32"),
+        ("role", "S3"),
+        ("race", "S3"),
+        ("gender", "S3"),
+        ("alignment", "S3"),
+        ("steps", "<i8"),
+        ("turns", "<i8"),
+        ("score", "<i8"),
+        ("max_depth", "<i2"),
+        ("deepest_dungeon", _enum(DUNGEONS)),
+        ("experience_level", "<i2"),
+        ("progression", "<f8"),
+        ("end", _enum(ENDS)),
+        ("cause", "S128"),
+        ("completeness", _enum(COMPLETENESS)),
+        ("keys_sha256", "S64"),
+        ("frames_sha256", "S64"),
+        ("seconds", "<f8"),
+    ]
+)
+"""The columns of ``/games``, one row a game. Text is UTF-8; ``lgen`` is −1 where no such seed was set."""
+
+
+def game_name(core_seed: int) -> str:
+    """The name of a collected game's group: ``game_`` and its core seed."""
+    return f"game_{core_seed}"
+
+
+def make_row(values: Mapping[str, Any]) -> np.ndarray:
+    """Builds one row of ``/games`` from a value for each column; enumerations are given by name.
+
+    Raises:
+        ValueError: If a column is missing or unknown.
+    """
+    names = GAME_DTYPE.names or ()
+    if set(values) != set(names):
+        missing, unknown = set(names) - set(values), set(values) - set(names)
+        raise ValueError(f"columns of /games: missing {sorted(missing)}, unknown {sorted(unknown)}")
+    row = np.zeros((), dtype=GAME_DTYPE)
+    for name in names:
+        value = values[name]
+        codes = h5py.check_enum_dtype(GAME_DTYPE[name])
+        if codes is not None:
+            value = codes[value]
+        elif GAME_DTYPE[name].kind == "S":
+            value = _cut(str(value), GAME_DTYPE[name].itemsize)
+        row[name] = value
+    return row
+
+
+def _cut(text: str, size: int) -> bytes:
+    """UTF-8 of ``text``, cut between characters to at most ``size`` bytes."""
+    return text.encode()[:size].decode(errors="ignore").encode()
+
+
+def row_values(row: np.void) -> dict[str, Any]:
+    """The inverse of :func:`make_row`: plain Python values, enumerations by name."""
+    values: dict[str, Any] = {}
+    for name in GAME_DTYPE.names or ():
+        value = row[name]
+        codes = h5py.check_enum_dtype(GAME_DTYPE[name])
+        if codes is not None:
+            values[name] = {code: text for text, code in codes.items()}[int(value)]
+        elif GAME_DTYPE[name].kind == "S":
+            values[name] = value.decode()
+        else:
+            values[name] = value.item()
+    return values

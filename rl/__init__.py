@@ -1,0 +1,1 @@
+"""Learning environments and APPO with imitation. Nothing is here yet."""
