@@ -23,6 +23,7 @@ from strathack.dataset.schema import DUNGEONS, TERMINATED_ENDS, game_name, make_
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 _SCORE, _TURNS = 9, 20  # indices into blstats
+_TRACEBACK_LENGTH = 8000
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _attributes(ending: _Ending) -> dict[str, str]:
         attributes["xlogfile"] = ending.log.line
     if ending.error is not None:
         attributes["error"] = _one_line(ending.error)
-        attributes["traceback"] = "".join(traceback.format_exception(ending.error))
+        attributes["traceback"] = "".join(traceback.format_exception(ending.error))[-_TRACEBACK_LENGTH:]
     return attributes
 
 

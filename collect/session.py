@@ -85,7 +85,10 @@ class Session:
         Raises:
             GameOver: If it was over before.
             InvalidAction: If the action is no such index.
+            BaseException: What went wrong in an earlier step; AutoAscend takes it for a panic and goes on.
         """
+        if self.failure is not None:
+            raise self.failure
         if self.end is not None:
             raise GameOver(f"step called after the game's end ({self.end})")
         if not 0 <= action < len(KEY_CODES):

@@ -52,17 +52,13 @@ class Provenance:
 
     def to_attributes(self) -> dict[str, Any]:
         """The HDF5 attributes of a file."""
-        return {
-            "format": FORMAT_NAME,
-            "format_version": FORMAT_VERSION,
-            **asdict(self),
-            "observations": json.dumps(self.observations),
-        }
+        texts = {"format": FORMAT_NAME, **asdict(self), "observations": json.dumps(self.observations)}
+        return {**_fixed_length(texts), "format_version": FORMAT_VERSION}
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> Provenance:
         """Reads what :meth:`to_attributes` wrote."""
-        values = {f.name: str(attributes[f.name]) for f in fields(cls)}
+        values = {f.name: read_text(attributes[f.name]) for f in fields(cls)}
         return cls(**{**values, "observations": tuple(json.loads(values["observations"]))})
 
     def merged_with(self, other: Provenance) -> Provenance:
@@ -81,6 +77,19 @@ class Provenance:
             for name in several
         }
         return Provenance(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **lines})
+
+
+def _fixed_length(texts: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Text as fixed-length UTF-8; of variable length it would take a heap of 4 KiB a game."""
+    encoded = {name: text.encode() for name, text in texts.items()}
+    return {
+        name: np.array(text, dtype=h5py.string_dtype("utf-8", max(1, len(text)))) for name, text in encoded.items()
+    }
+
+
+def read_text(attribute: Any) -> str:
+    """A text attribute, of fixed or variable length."""
+    return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,7 @@ def write_games_table(file: h5py.File, rows: np.ndarray) -> None:
 
 def _write_game(file: h5py.File, game: GameData, encoder: ChunkEncoder) -> None:
     group = file["data"].create_group(game.row["game"].item().decode())
-    group.attrs.update(game.attributes)
+    group.attrs.update(_fixed_length(game.attributes))
     group.attrs["num_samples"] = int(game.row["steps"])  # robomimic's name for the length
     steps = int(game.row["steps"])
     for key, chunks in game.frames.items():
@@ -196,8 +205,9 @@ def check_format(path: Path, attributes: Mapping[str, Any]) -> None:
     Raises:
         FormatError: By name of what was found and what was expected.
     """
-    if attributes.get("format") != FORMAT_NAME:
-        raise FormatError(f"{path}: not a strathack shard (its format attribute is {attributes.get('format')!r})")
+    name = read_text(attributes.get("format", "missing"))
+    if name != FORMAT_NAME:
+        raise FormatError(f"{path}: not a strathack shard (its attribute 'format' is {name!r})")
     version = attributes.get("format_version")
     if version != FORMAT_VERSION:
         raise FormatError(

@@ -1,0 +1,183 @@
+"""What a run shows: a live line, or plain lines for logs; and the table at its end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from strathack.collect.game import PlayedGame, SkippedSeed
+from strathack.collect.pools import Outcome
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.labels import count_by_name
+from strathack.dataset.schema import ENDS
+from strathack.dataset.shard import open_shard
+
+RATE_WINDOW_SECONDS = 10.0
+
+
+class RateMeter:
+    """Steps a second, now and overall."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._points: deque[tuple[float, int]] = deque([(self._started, 0)])
+
+    def update(self, steps: int) -> tuple[float, float]:
+        """Takes the total and returns the rate over the last ten seconds and over all of the run."""
+        now = time.monotonic()
+        self._points.append((now, steps))
+        while len(self._points) > 2 and now - self._points[0][0] > RATE_WINDOW_SECONDS:
+            self._points.popleft()
+        then, before = self._points[0]
+        recent = (steps - before) / max(now - then, 1e-9)
+        return recent, steps / max(now - self._started, 1e-9)
+
+
+class Display(AbstractContextManager["Display"]):
+    """Shows a run as it goes.
+
+    Args:
+        total: Seeds to play.
+        quiet: Plain lines, one a game, instead of a live line.
+        console: Where to; standard error by default, so that standard output holds the summary alone.
+    """
+
+    def __init__(self, total: int, *, quiet: bool, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._quiet = quiet
+        self._total = total
+        self._done = 0
+        self._failed = 0
+        self._scores: list[int] = []
+        self._meter = RateMeter()
+        self._next_refresh = 0.0
+        self._progress = Progress(
+            TextColumn("{task.completed}/{task.total} games"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=quiet,
+            refresh_per_second=4,
+        )
+        self._task = self._progress.add_task("games", total=total, state="starting")
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """Prints a line above the live one."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def update(self, steps: int, running: int) -> None:
+        """Refreshes the live line; cheap to call at every step."""
+        now = time.monotonic()
+        if now < self._next_refresh:
+            return
+        self._next_refresh = now + 0.25
+        recent, overall = self._meter.update(steps)
+        mean = f", mean score {np.mean(self._scores):,.0f}" if self._scores else ""
+        failed = f", {self._failed} failed" if self._failed else ""
+        state = f"{running} running{failed}, {recent:,.0f} steps/s now, {overall:,.0f} overall{mean}"
+        self._progress.update(self._task, completed=self._done, state=state)
+
+    def show(self, outcome: Outcome, *, retried: bool) -> None:
+        """Takes in a game's outcome."""
+        if isinstance(outcome, PlayedGame):
+            self._done += 1
+            self._scores.append(outcome.score)
+            if outcome.end == "demonstrator_error":
+                self.say(f"seed {outcome.seed}: the demonstrator failed after {outcome.steps} steps: {outcome.cause}")
+            elif self._quiet:
+                self.say(
+                    f"{self._done}/{self._total} seed {outcome.seed} {outcome.role} {outcome.steps} steps "
+                    f"score {outcome.score} {outcome.end}{': ' + outcome.cause if outcome.cause else ''}"
+                )
+        elif isinstance(outcome, SkippedSeed):
+            self._done += 1
+            if self._quiet:
+                self.say(f"{self._done}/{self._total} seed {outcome.seed} skipped: it draws a {outcome.role}")
+        else:
+            self._done += not retried
+            self._failed += not retried
+            self.say(f"seed {outcome.seed}: {outcome.reason}; {'trying again' if retried else 'given up'}")
+        self._next_refresh = 0.0
+
+
+def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: Console | None = None) -> None:
+    """Prints what a dataset holds: games, steps, bytes a step, ends, scores by role, strategy shares, failures."""
+    console = console or Console()
+    games = folder.games()
+    size = sum(path.stat().st_size for path in folder.shards())
+    steps = int(sum(game.row["steps"] for game in games))
+    per_step = f", {size / steps:.1f} bytes a step" if steps else ""
+    console.print(f"{len(games)} games, {steps:,} steps, {size:,} bytes{per_step} in {folder.path}", highlight=False)
+    if games:
+        end_names = {code: name for name, code in ENDS.items()}
+        ends = Counter(end_names[int(game.row["end"])] for game in games)
+        counts = ", ".join(f"{name} {count}" for name, count in ends.most_common())
+        console.print(f"ends: {counts}", highlight=False)
+        console.print(_scores_by_role((game.row["role"].decode(), int(game.row["score"])) for game in games))
+        console.print(_strategy_shares(count_strategies(folder)))
+    for name, reason in failures.items():
+        console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def count_strategies(folder: DatasetFolder) -> Counter[str]:
+    """Steps by strategy over all games of a dataset."""
+    names: dict[object, list[str]] = defaultdict(list)
+    for game in folder.games():
+        names[game.shard].append(game.name)
+    total: Counter[str] = Counter()
+    for shard, in_it in names.items():
+        with open_shard(shard) as file:  # type: ignore[arg-type]
+            for name in in_it:
+                labels = file[f"data/{name}/strategy"]
+                codes = {text: code for text, code in _enum_codes(labels).items()}
+                total.update(count_by_name(labels[...], codes))
+    return total
+
+
+def _enum_codes(labels: object) -> Mapping[str, int]:
+    import h5py
+
+    return h5py.check_enum_dtype(labels.dtype)  # type: ignore[attr-defined]
+
+
+def _scores_by_role(scores: Iterable[tuple[str, int]]) -> Table:
+    by_role: dict[str, list[int]] = defaultdict(list)
+    for role, score in scores:
+        by_role[role].append(score)
+    rows = [(role, by_role[role]) for role in sorted(by_role)]
+    table = Table("role", *(_right(name) for name in ("games", "mean score", "median")))
+    for role, values in [*rows, ("all", [v for _, values in rows for v in values])]:
+        table.add_row(role, f"{len(values):,}", f"{np.mean(values):,.0f}", f"{np.median(values):,.0f}")
+    return table
+
+
+def _strategy_shares(steps: Mapping[str, int]) -> Table:
+    total = sum(steps.values()) or 1
+    table = Table("strategy", _right("steps"), _right("share"))
+    for name, count in sorted(steps.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{count:,}", f"{count / total:.1%}")
+    return table
+
+
+def _right(name: str) -> object:
+    from rich.table import Column
+
+    return Column(name, justify="right")

@@ -1,0 +1,136 @@
+"""The command line: every command is a dataclass of options that check themselves and a function of them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn
+
+import docstring_parser
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
+
+import strathack
+from strathack.dataset.errors import InputError, RunError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, imported when it is asked for.
+
+    Attributes:
+        options: ``module:name`` of the dataclass that describes and checks its options.
+        run: ``module:name`` of the function that takes those options and returns the exit status.
+        help: One line.
+    """
+
+    options: str
+    run: str
+    help: str
+
+
+COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
+    "collect": Command(
+        "strathack.collect.config:CollectConfig",
+        "strathack.collect.run:main",
+        "play games and record every step with the strategy behind it",
+    ),
+    "analysis": {
+        "strategies": Command(
+            "strathack.analysis.strategies:StrategiesConfig",
+            "strathack.analysis.strategies:main",
+            "draw the strategies of each game over time, and their shares by role",
+        ),
+    },
+}
+"""Commands, and groups of them, by name."""
+
+GROUP_HELP: Mapping[str, str] = {"analysis": "statistics and pictures of a dataset"}
+
+
+class _Parser(ArgumentParser):
+    """Says in one line what is wrong, and writes option names with dashes (underscores do as well)."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        lines = [line.strip() for line in message.splitlines() if line.strip()]
+        fail(" ".join(lines))
+
+    def format_help(self) -> str:
+        return re.sub(r"--[a-z_]+", lambda name: name[0].replace("_", "-"), super().format_help())
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
+    """Prints one line and exits."""
+    print(f"strathack: error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line.
+
+    Args:
+        arguments: Words after the program's name; those of this process by default.
+
+    Returns:
+        The exit status: 0, 1 if the work could not be finished, 2 if the request was bad.
+    """
+    words = [_with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    parser = _Parser(prog="strathack", description=strathack.__doc__, version=strathack.__version__)
+    _add_commands(parser, COMMANDS)
+    command, options = _chosen(parser.parse_args(words), COMMANDS)
+    try:
+        return int(_import(command.run)(_import(command.options)(**options)))
+    except InputError as error:
+        fail(str(error))
+    except RunError as error:
+        fail(str(error), status=1)
+
+
+def _with_underscores(word: str) -> str:
+    """``--games-per-shard=8`` → ``--games_per_shard=8``."""
+    name, separator, value = word.partition("=")
+    return name[:2] + name[2:].replace("-", "_") + separator + value if name.startswith("--") else word
+
+
+def _add_commands(parser: _Parser, commands: Mapping[str, Command | Mapping[str, Command]]) -> None:
+    subcommands = parser.add_subcommands(metavar="COMMAND")
+    for name, command in commands.items():
+        if isinstance(command, Command):
+            child = _Parser(description=command.help)
+            child.add_argument("--config", action=ActionConfigFile, help="YAML file with options.")
+            _add_options(child, _import(command.options))
+            subcommands.add_subcommand(name, child, help=command.help)
+        else:
+            group = _Parser(description=GROUP_HELP[name])
+            subcommands.add_subcommand(name, group, help=GROUP_HELP[name])
+            _add_commands(group, command)
+
+
+def _add_options(parser: _Parser, options: type) -> None:
+    """Adds a dataclass's fields: those without a default by position, truth values as flags."""
+    flags = {field.name: field for field in fields(options) if field.type in (bool, "bool")}
+    parser.add_class_arguments(options, as_group=False, as_positional=True, skip=set(flags))
+    described = {entry.arg_name: entry.description for entry in docstring_parser.parse(options.__doc__ or "").params}
+    for name, flag in flags.items():
+        action = ActionYesNo(no_prefix="no_")
+        parser.add_argument(f"--{name}", action=action, default=flag.default, help=described.get(name))
+
+
+def _chosen(
+    parsed: Namespace, commands: Mapping[str, Command | Mapping[str, Command]]
+) -> tuple[Command, dict[str, Any]]:
+    """The command that was chosen, and its options by name."""
+    name = parsed["subcommand"]
+    command = commands[name]
+    if not isinstance(command, Command):
+        return _chosen(parsed[name], command)
+    options = parsed[name].as_dict()
+    options.pop("config", None)
+    return command, options
+
+
+def _import(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
