@@ -89,7 +89,12 @@ class GameOptions:
     def settings(self) -> dict[str, Any]:
         """The options as plain values, as kept with a dataset."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**values, "clock": str(self.clock), "roles": list(self.roles), "observations": list(self.observations)}
+        return {
+            **values,
+            "clock": str(self.clock),
+            "roles": list(self.roles),
+            "observations": list(self.observations),
+        }
 
 
 @dataclass(frozen=True)

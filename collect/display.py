@@ -6,12 +6,14 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 
+import h5py
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from strathack.collect.game import PlayedGame, SkippedSeed
 from strathack.collect.pools import Outcome
@@ -139,33 +141,27 @@ def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: C
 
 def count_strategies(folder: DatasetFolder) -> Counter[str]:
     """Steps by strategy over all games of a dataset."""
-    names: dict[object, list[str]] = defaultdict(list)
+    names: dict[Path, list[str]] = defaultdict(list)
     for game in folder.games():
         names[game.shard].append(game.name)
     total: Counter[str] = Counter()
     for shard, in_it in names.items():
-        with open_shard(shard) as file:  # type: ignore[arg-type]
+        with open_shard(shard) as file:
             for name in in_it:
                 labels = file[f"data/{name}/strategy"]
-                codes = {text: code for text, code in _enum_codes(labels).items()}
-                total.update(count_by_name(labels[...], codes))
+                total.update(count_by_name(labels[...], h5py.check_enum_dtype(labels.dtype)))
     return total
-
-
-def _enum_codes(labels: object) -> Mapping[str, int]:
-    import h5py
-
-    return h5py.check_enum_dtype(labels.dtype)  # type: ignore[attr-defined]
 
 
 def _scores_by_role(scores: Iterable[tuple[str, int]]) -> Table:
     by_role: dict[str, list[int]] = defaultdict(list)
     for role, score in scores:
         by_role[role].append(score)
-    rows = [(role, by_role[role]) for role in sorted(by_role)]
+    rows = {role: by_role[role] for role in sorted(by_role)}
+    rows["all"] = [score for of_role in by_role.values() for score in of_role]
     table = Table("role", *(_right(name) for name in ("games", "mean score", "median")))
-    for role, values in [*rows, ("all", [v for _, values in rows for v in values])]:
-        table.add_row(role, f"{len(values):,}", f"{np.mean(values):,.0f}", f"{np.median(values):,.0f}")
+    for role, of_role in rows.items():
+        table.add_row(role, f"{len(of_role):,}", f"{np.mean(of_role):,.0f}", f"{np.median(of_role):,.0f}")
     return table
 
 
@@ -177,7 +173,5 @@ def _strategy_shares(steps: Mapping[str, int]) -> Table:
     return table
 
 
-def _right(name: str) -> object:
-    from rich.table import Column
-
+def _right(name: str) -> Column:
     return Column(name, justify="right")

@@ -166,7 +166,7 @@ def _let_play(demonstrator: Demonstrator, session: Session) -> BaseException | N
     error: BaseException | None = None
     try:
         demonstrator.play(session)
-    except (Exception, SystemExit) as raised:  # foreign code may raise anything, and exit
+    except (Exception, SystemExit) as raised:  # noqa: BLE001  (foreign code may raise anything, and exit)
         error = raised
     if session.failure is not None:
         raise session.failure

@@ -9,6 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,7 +116,8 @@ class LocalPool:
         """Plays the submitted game to its end."""
         if self._seed is None:
             return []
-        seed, outcome = self._seed, None
+        seed = self._seed
+        outcome: Outcome
         try:
             outcome = self._player.play(seed, self._count_step)
         except Exception as error:  # noqa: BLE001  (a failed game is listed with its reason, the next one played)
@@ -288,17 +290,20 @@ class RayPool:
         if self._steps_asked is None:
             self._steps_asked = self._board.total.remote()
         elif self._ray.wait([self._steps_asked], timeout=0)[0]:
-            try:
+            # Its node may be gone; then the rate shown stands still, but the games do not.
+            with suppress(self._ray.exceptions.RayError):
                 self._steps = max(self._steps, self._ray.get(self._steps_asked))
-            except self._ray.exceptions.RayError:
-                pass  # its node is gone; the rate shown stands still, the games do not
             self._steps_asked = None
         return self._steps
 
     def close(self) -> None:
         """Ends our workers, and our cluster if we started one; removes what they left."""
         try:
-            for slot in [*self._idle, *self._starting.values(), *(slot for slot, _, _ in self._busy.values())]:
+            for slot in [
+                *self._idle,
+                *self._starting.values(),
+                *(slot for slot, _, _ in self._busy.values()),
+            ]:
                 self._ray.kill(slot.actor)
             self._ray.shutdown()
         finally:

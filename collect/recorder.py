@@ -49,7 +49,8 @@ class Reached:
         self.turns = max(self.turns, int(blstats[:, _TURNS].max()))
         self.score = int(blstats[-1, _SCORE])
         self.experience_level = max(self.experience_level, int(blstats[:, _EXPERIENCE_LEVEL].max()))
-        self.places.update(tuple(map(int, place)) for place in np.unique(blstats[:, _PLACE], axis=0))
+        for depth, level, dungeon, dungeon_level in np.unique(blstats[:, _PLACE], axis=0).tolist():
+            self.places.add((depth, level, dungeon, dungeon_level))
 
 
 class _FrameArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import json
 import os
 import shlex
 import signal
@@ -21,7 +21,7 @@ from strathack.collect.config import CollectConfig, GameOptions, differing_setti
 from strathack.collect.demonstrators import Demonstrator, make_demonstrator
 from strathack.collect.display import Display, print_summary
 from strathack.collect.environment import NO_PROGRESS_TIMEOUT, OPTIONS, nle_version
-from strathack.collect.game import PlayedGame, SkippedSeed
+from strathack.collect.game import PlayedGame
 from strathack.collect.pools import Factory, FailedSeed, LocalPool, Outcome, Pool, RayPool
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.files import folder_lock, remove_temporary_files
@@ -157,9 +157,7 @@ def _open_pool(
     return pool
 
 
-def _agree(
-    config: CollectConfig, demonstrator: Demonstrator, there: dict[str, object] | None
-) -> dict[str, object]:
+def _agree(config: CollectConfig, demonstrator: Demonstrator, there: dict[str, object] | None) -> dict[str, object]:
     """The settings that the dataset has or gets.
 
     Raises:
@@ -216,8 +214,6 @@ def _writing(folder: DatasetFolder) -> Iterator[None]:
 
 
 def _provenance(options: GameOptions, demonstrator: Demonstrator) -> Provenance:
-    import json
-
     played_with = {
         **options.settings(),
         "environment": "NetHackChallenge-v0",

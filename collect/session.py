@@ -14,11 +14,11 @@ from strathack.collect.recorder import GameRecorder
 from strathack.collect.tracker import LabelTracker
 
 
-class GameOver(RuntimeError):
+class GameOverError(RuntimeError):
     """A demonstrator went on stepping after the game's end."""
 
 
-class InvalidAction(ValueError):
+class InvalidActionError(ValueError):
     """A demonstrator's action is no index into ``nle.nethack.ACTIONS``."""
 
 
@@ -83,16 +83,16 @@ class Session:
             over, be it by itself or by a limit.
 
         Raises:
-            GameOver: If it was over before.
-            InvalidAction: If the action is no such index.
+            GameOverError: If it was over before.
+            InvalidActionError: If the action is no such index.
             BaseException: What went wrong in an earlier step; AutoAscend takes it for a panic and goes on.
         """
         if self.failure is not None:
             raise self.failure
         if self.end is not None:
-            raise GameOver(f"step called after the game's end ({self.end})")
+            raise GameOverError(f"step called after the game's end ({self.end})")
         if not 0 <= action < len(KEY_CODES):
-            raise InvalidAction(f"action {action!r}; expected an index from 0 to {len(KEY_CODES) - 1}")
+            raise InvalidActionError(f"action {action!r}; expected an index from 0 to {len(KEY_CODES) - 1}")
         try:
             return self._step(action)
         except BaseException as error:

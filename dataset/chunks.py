@@ -78,9 +78,7 @@ def _fold(total: int) -> int:
     return (total % 65535 or 65535) if total else 0
 
 
-def create_array(
-    group: h5py.Group, name: str, shape: Sequence[int], dtype: Any, chunk_steps: int
-) -> h5py.Dataset:
+def create_array(group: h5py.Group, name: str, shape: Sequence[int], dtype: Any, chunk_steps: int) -> h5py.Dataset:
     """Creates a dataset chunked along its first axis, with both filters, ready for encoded chunks."""
     length = shape[0]
     steps = min(chunk_steps, length)

@@ -122,8 +122,7 @@ class DatasetFolder:
         return list(found.values())
 
     def merge(self, games_per_shard: int) -> Iterator[int]:
-        """Copies one-game shards, sorted by seed, into shards of ``games_per_shard``; compressed chunks move as
-        they are.
+        """Copies one-game shards, sorted by seed, into larger ones; compressed chunks move as they are.
 
         It may be killed at any point: a one-game shard is removed only when a synced shard holds its game, and
         what a killed merge left doubled is removed by the next one.

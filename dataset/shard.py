@@ -58,7 +58,7 @@ class Provenance:
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> Provenance:
         """Reads what :meth:`to_attributes` wrote."""
-        values = {f.name: read_text(attributes[f.name]) for f in fields(cls)}
+        values: dict[str, Any] = {f.name: read_text(attributes[f.name]) for f in fields(cls)}
         return cls(**{**values, "observations": tuple(json.loads(values["observations"]))})
 
     def merged_with(self, other: Provenance) -> Provenance:
@@ -82,9 +82,7 @@ class Provenance:
 def _fixed_length(texts: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Text as fixed-length UTF-8; of variable length it would take a heap of 4 KiB a game."""
     encoded = {name: text.encode() for name, text in texts.items()}
-    return {
-        name: np.array(text, dtype=h5py.string_dtype("utf-8", max(1, len(text)))) for name, text in encoded.items()
-    }
+    return {name: np.array(text, dtype=h5py.string_dtype("utf-8", max(1, len(text)))) for name, text in encoded.items()}
 
 
 def read_text(attribute: Any) -> str:

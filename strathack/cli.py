@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from argparse import HelpFormatter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 import docstring_parser
-from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 import strathack
 from strathack.dataset.errors import InputError, RunError
@@ -57,8 +58,8 @@ class _Parser(ArgumentParser):
         lines = [line.strip() for line in message.splitlines() if line.strip()]
         fail(" ".join(lines))
 
-    def format_help(self) -> str:
-        return re.sub(r"--[a-z_]+", lambda name: name[0].replace("_", "-"), super().format_help())
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        return re.sub(r"--[a-z_]+", lambda name: name[0].replace("_", "-"), super().format_help(formatter))
 
 
 def fail(message: str, status: int = 2) -> NoReturn:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from strathack.collect.session import InvalidAction, Session
+from strathack.collect.session import InvalidActionError, Session
 from strathack.collect.tracker import LabelTracker
 from strathack.dataset.errors import InputError
 
@@ -108,7 +108,7 @@ def _index(action: Any) -> int:
     """An action as a plain integer; booleans, floats and text are refused."""
     if isinstance(action, (int, np.integer)) and not isinstance(action, bool):
         return int(action)
-    raise InvalidAction(f"action {action!r} of type {type(action).__name__}; expected an integer")
+    raise InvalidActionError(f"action {action!r} of type {type(action).__name__}; expected an integer")
 
 
 @contextmanager
