@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from strathack.analysis.options import StrategiesConfig
 from strathack.dataset.errors import InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import STRATEGIES, count_by_name
@@ -39,32 +40,6 @@ COLOURS: Mapping[str, str] = {
 _OTHER_COLOUR = "#499894"
 _COLUMNS = 1200
 """Columns of a game's strip; each shows the strategy most frequent in its steps."""
-
-
-@dataclass(frozen=True)
-class StrategiesConfig:
-    """Draws the strategies of each game over time, and their shares by role.
-
-    Attributes:
-        data: The dataset folder.
-        out: The picture, PNG or another format that matplotlib writes.
-        max_games: Games shown over time; the shares are those of all.
-    """
-
-    data: Path
-    out: Path = Path("strategies.png")
-    max_games: int = 40
-
-    def __post_init__(self) -> None:
-        """Checks the options.
-
-        Raises:
-            InputError: By name of the option.
-        """
-        if self.max_games < 1:
-            raise InputError(f"max_games: {self.max_games} is below 1")
-        if not self.out.suffix:
-            raise InputError(f"out: {self.out} has no ending that names a picture format; expected .png, say")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
 from rich.table import Column, Table
 
 from strathack.collect.game import PlayedGame, SkippedSeed
@@ -80,6 +81,10 @@ class Display(AbstractContextManager["Display"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    def starting(self) -> Status:
+        """A context in which the workers start; terminals show that."""
+        return self._console.status("starting the processes that play")
 
     def say(self, line: str) -> None:
         """Prints a line above the live one."""

@@ -46,7 +46,7 @@ class Player:
         self._provenance = provenance
         self._before = tempfile.tempdir
         scratch = tempfile.mkdtemp(prefix="strathack-")
-        self._janitor = Janitor([Path(scratch)])
+        self._janitor = Janitor(Path(scratch))
         tempfile.tempdir = scratch
 
     def play(self, seed: int, on_step: Callable[[int], None] | None = None) -> PlayedGame | SkippedSeed:

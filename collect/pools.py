@@ -17,13 +17,15 @@ from typing import Any, Protocol
 from strathack.collect.config import GameOptions
 from strathack.collect.demonstrators import Demonstrator
 from strathack.collect.game import PlayedGame, SkippedSeed
-from strathack.collect.janitor import MARK, Janitor
+from strathack.collect.janitor import Janitor
 from strathack.collect.player import Player, die_with_parent
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.shard import Provenance
 
-HANG_GRACE_SECONDS = 20.0
-"""How much longer than ``max_seconds`` a game may take before its worker counts as hung."""
+HANG_GRACE_SECONDS = 5.0
+HANG_GRACE_SHARE = 0.1
+"""How much longer than ``max_seconds`` a game may take before its worker counts as hung: the larger of the two,
+the second as a share of ``max_seconds``. A worker that is not hung ends its game at its next step."""
 
 REPORT_SECONDS = 0.5
 """How often a worker reports its steps."""
@@ -223,12 +225,10 @@ class RayPool:
         factory: Factory,
         provenance: Provenance,
     ) -> None:
-        self._token = uuid.uuid4().hex
-        os.environ[MARK] = self._token  # Ray's processes inherit it
         self._ray = _import_ray()
         self._max_seconds = options.max_seconds
         self._scratch = _short_scratch_folder() if address is None else None
-        self._janitor = Janitor([self._scratch] if self._scratch else [], self._token)
+        self._janitor = Janitor(self._scratch) if self._scratch else None
         self._idle: list[_Slot] = []
         self._starting: dict[Any, _Slot] = {}
         self._busy: dict[Any, tuple[_Slot, int, float]] = {}
@@ -237,7 +237,7 @@ class RayPool:
         self._steps_asked: Any = None
         try:
             self._connect(workers, address)
-            runtime_env = {"env_vars": {**options.clock.environment(), MARK: self._token}}
+            runtime_env = {"env_vars": dict(options.clock.environment())}
             arguments = (options, factory, provenance)
             self._warm_up_nodes(runtime_env, arguments)
             board = self._ray.remote(_Board).options(num_cpus=0).remote()
@@ -263,7 +263,8 @@ class RayPool:
     def submit(self, seed: int) -> None:
         """Starts a game on an idle worker."""
         slot = self._idle.pop()
-        allowed = float("inf") if self._max_seconds is None else self._max_seconds + HANG_GRACE_SECONDS
+        limit = float("inf") if self._max_seconds is None else self._max_seconds
+        allowed = limit + max(HANG_GRACE_SECONDS, HANG_GRACE_SHARE * limit)
         self._busy[slot.actor.play.remote(seed)] = slot, seed, time.monotonic() + allowed
 
     def poll(self) -> Sequence[Outcome]:
@@ -307,8 +308,8 @@ class RayPool:
                 self._ray.kill(slot.actor)
             self._ray.shutdown()
         finally:
-            os.environ.pop(MARK, None)
-            self._janitor.dismiss()
+            if self._janitor is not None:
+                self._janitor.dismiss()
 
     def _connect(self, workers: int | None, address: str | None) -> None:
         if address is None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,18 +73,27 @@ def collect(config: CollectConfig, factory: Factory, interruption: Interruption)
     there = folder.read_settings()
     settings = _agree(config, demonstrator, there)
     _check_writable(config.out)
-    config.out.mkdir(parents=True, exist_ok=True)
-    with folder_lock(config.out), _writing(folder):
-        remove_temporary_files(config.out)
-        if settings != there:
-            folder.write_settings(settings)
+    with _writing(folder), ExitStack() as lock:
+        if there is not None:
+            lock.enter_context(folder_lock(config.out))
         present = {game.name for game in folder.games()}
         missing = [seed for seed in parse_seeds(config.seeds) if game_name(seed) not in present]
-        if missing:
-            provenance = _provenance(config.game, demonstrator)
-            with Display(len(missing), quiet=config.quiet) as display:
-                interruption.display = display
-                _play(config, factory, provenance, missing, folder, display, interruption)
+        with ExitStack() as playing:
+            if missing:
+                display = interruption.display = Display(len(missing), quiet=config.quiet)
+                with display.starting():
+                    pool = _open_pool(config, factory, _provenance(config.game, demonstrator), display, interruption)
+                playing.enter_context(closing(pool))
+                playing.enter_context(display)
+            # Nothing is written before the pool is open, since that may fail, too.
+            if there is None:
+                config.out.mkdir(parents=True, exist_ok=True)
+                lock.enter_context(folder_lock(config.out))
+            remove_temporary_files(config.out)
+            if settings != there:
+                folder.write_settings(settings)
+            if missing:
+                _play(pool, missing, config.retries, folder, display, interruption)
         if not interruption:
             for _ in folder.merge(config.games_per_shard):
                 if interruption:
@@ -93,29 +102,27 @@ def collect(config: CollectConfig, factory: Factory, interruption: Interruption)
 
 
 def _play(
-    config: CollectConfig,
-    factory: Factory,
-    provenance: Provenance,
+    pool: Pool,
     seeds: Sequence[int],
+    retries: int,
     folder: DatasetFolder,
     display: Display,
     interruption: Interruption,
 ) -> None:
     """The loop: hands out seeds, writes every finished game at once, tries failed seeds again."""
     waiting, attempts, failures = deque(seeds), Counter[int](), folder.read_failures()
-    with closing(_open_pool(config, factory, provenance, display, interruption)) as pool:
-        while (waiting or pool.running) and not interruption:
-            while waiting and pool.has_room:
-                pool.submit(waiting.popleft())
-            for outcome in _poll(pool):
-                attempts[outcome.seed] += 1
-                retried = isinstance(outcome, FailedSeed) and attempts[outcome.seed] <= config.retries
-                if retried:
-                    waiting.append(outcome.seed)
-                else:
-                    _keep(outcome, folder, failures)
-                display.show(outcome, retried=retried)
-            display.update(pool.steps(), pool.running)
+    while (waiting or pool.running) and not interruption:
+        while waiting and pool.has_room:
+            pool.submit(waiting.popleft())
+        for outcome in _poll(pool):
+            attempts[outcome.seed] += 1
+            retried = isinstance(outcome, FailedSeed) and attempts[outcome.seed] <= retries
+            if retried:
+                waiting.append(outcome.seed)
+            else:
+                _keep(outcome, folder, failures)
+            display.show(outcome, retried=retried)
+        display.update(pool.steps(), pool.running)
 
 
 def _poll(pool: Pool) -> Sequence[Outcome]:

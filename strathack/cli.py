@@ -40,7 +40,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
     ),
     "analysis": {
         "strategies": Command(
-            "strathack.analysis.strategies:StrategiesConfig",
+            "strathack.analysis.options:StrategiesConfig",
             "strathack.analysis.strategies:main",
             "draw the strategies of each game over time, and their shares by role",
         ),

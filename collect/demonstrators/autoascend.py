@@ -27,82 +27,78 @@ from strathack.collect.tracker import LabelTracker
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import STRATEGIES
 
-ACTION_INDEX: Mapping[int, int] = {int(action): index for index, action in enumerate(nethack.ACTIONS)}
-"""Key code → index into ``nle.nethack.ACTIONS``."""
-
-ANNOUNCED: Mapping[str, str | None] = {
-    "fight2": "fight",
-    "engulfed_fight": "engulfed_fight",
-    "eat_corpses_from_ground": "ground_eat",
-    "emergency_strategy": "emergency",
-    "eat_from_inventory": "inventory_eat",
-    "cure_disease": "cure_disease",
-    "follow_guard": "follow_guard",
-    "offer_corpses": "offer_corpses",
-    "solving sokoban": "solve_sokoban",
-    "checking for monsters": None,
-    "mimics": None,
-    "last_resort": None,
-    "identify_items_on_altar": None,
-    "dip_for_excalibur": None,
-    "explore1": None,
-    "patrol": None,
-    "untrap_traps": None,
-    "inventory.arrange_items": None,
-    "inventory.wand_engrave_identify": None,
-    "inventory.wear_best_stuff": None,
-    "inventory.check_items": None,
-    "inventory.go_to_unchecked_containers": None,
-    "inventory.check_containers": None,
-    "inventory.go_to_item_to_pickup": None,
-    "inventory.pickup_and_drop_items": None,
-}
-"""What the bot announces by ``debug_log`` → the strategy it is, or None for a routine inside a strategy."""
-
-TRAVEL = "going to level"
-"""A routine whose announcement goes on with the level's name."""
-
-UNANNOUNCED: Mapping[str, str] = {
-    "current_strategy": "explore",
-    "wait_out_unexpected_state_strategy": "wait_out",
-}
-"""Strategies of the bot's global logic that it does not announce, by method → strategy."""
-
-ROUTINES: tuple[str, ...] = (*ANNOUNCED, TRAVEL, *UNANNOUNCED)
-"""Every name that ``substrategy`` may hold; a name's index is its code."""
+ACTION_INDEX: Mapping[int, int] = {int(action): index for index, action in reversed(list(enumerate(nethack.ACTIONS)))}
+"""Key code → index into ``nle.nethack.ACTIONS``; of three keys that stand there twice, the first."""
 
 
 @dataclass(frozen=True)
-class PublishedRule:
-    """When the published labels change to a strategy: one variable, overwritten and never restored.
+class StrategyMethod:
+    """A method of the bot that makes one of its strategies.
 
     Attributes:
-        owner: Attribute path from the agent to the object that has the method; empty for the agent itself.
-        method: The method that makes the strategy.
-        strategy: The label it sets.
-        when: ``tested`` (its condition is about to be tested), ``passed`` or ``entered``.
+        owner: The agent's attribute that has the method; empty for the agent itself.
+        method: Its name.
+        strategy: Our name, which is the published one.
+        published: When the published label changes to it: as its condition is about to be ``tested``, when that
+            has ``passed``, or when its body is ``entered``. Those labels are one variable, never restored.
+        announced: What the bot announces while it runs. Two are not announced; we do it by the method's name.
     """
 
     owner: str
     method: str
     strategy: str
-    when: str
+    published: str
+    announced: str
 
 
-PUBLISHED_RULES: tuple[PublishedRule, ...] = (
-    PublishedRule("global_logic", "current_strategy", "explore", "passed"),
-    PublishedRule("", "fight2", "fight", "tested"),
-    PublishedRule("", "eat_corpses_from_ground", "ground_eat", "passed"),
-    PublishedRule("global_logic", "wait_out_unexpected_state_strategy", "wait_out", "passed"),
-    PublishedRule("", "emergency_strategy", "emergency", "passed"),
-    PublishedRule("", "eat_from_inventory", "inventory_eat", "entered"),
-    PublishedRule("global_logic", "offer_corpses", "offer_corpses", "passed"),
-    PublishedRule("global_logic", "solve_sokoban_strategy", "solve_sokoban", "passed"),
-    PublishedRule("", "engulfed_fight", "engulfed_fight", "passed"),
-    PublishedRule("global_logic", "follow_guard", "follow_guard", "passed"),
-    PublishedRule("", "cure_disease", "cure_disease", "passed"),
+STRATEGY_METHODS: tuple[StrategyMethod, ...] = (
+    StrategyMethod("global_logic", "current_strategy", "explore", "passed", "current_strategy"),
+    StrategyMethod("", "fight2", "fight", "tested", "fight2"),
+    StrategyMethod("", "eat_corpses_from_ground", "ground_eat", "passed", "eat_corpses_from_ground"),
+    StrategyMethod(
+        "global_logic",
+        "wait_out_unexpected_state_strategy",
+        "wait_out",
+        "passed",
+        "wait_out_unexpected_state_strategy",
+    ),
+    StrategyMethod("", "emergency_strategy", "emergency", "passed", "emergency_strategy"),
+    StrategyMethod("", "eat_from_inventory", "inventory_eat", "entered", "eat_from_inventory"),
+    StrategyMethod("global_logic", "offer_corpses", "offer_corpses", "passed", "offer_corpses"),
+    StrategyMethod("global_logic", "solve_sokoban_strategy", "solve_sokoban", "passed", "solving sokoban"),
+    StrategyMethod("", "engulfed_fight", "engulfed_fight", "passed", "engulfed_fight"),
+    StrategyMethod("global_logic", "follow_guard", "follow_guard", "passed", "follow_guard"),
+    StrategyMethod("", "cure_disease", "cure_disease", "passed", "cure_disease"),
 )
-"""The rule that reproduces HiHack's labels step by step (checked against the published files)."""
+"""Every strategy of the bot. The rule in ``published`` gives HiHack's labels step by step, checked against the
+published files."""
+
+TRAVEL = "going to level"
+"""A routine whose announcement goes on with the level's name."""
+
+ROUTINES: tuple[str, ...] = (
+    *(strategy.announced for strategy in STRATEGY_METHODS),
+    "checking for monsters",
+    "mimics",
+    "last_resort",
+    "identify_items_on_altar",
+    "dip_for_excalibur",
+    "explore1",
+    "patrol",
+    "untrap_traps",
+    TRAVEL,
+    "inventory.arrange_items",
+    "inventory.wand_engrave_identify",
+    "inventory.wear_best_stuff",
+    "inventory.check_items",
+    "inventory.go_to_unchecked_containers",
+    "inventory.check_containers",
+    "inventory.go_to_item_to_pickup",
+    "inventory.pickup_and_drop_items",
+)
+"""Every name that ``substrategy`` may hold; a name's index is its code."""
+
+_ROUTINES = frozenset(ROUTINES)
 
 
 class AutoAscend:
@@ -168,8 +164,8 @@ class _Environment:
         return observation, reward, done, {}
 
     def debug_log(self, txt: str, color: Any = None) -> AbstractContextManager[None]:
-        if txt in ANNOUNCED:
-            return self._labels.scope(txt, ANNOUNCED[txt])
+        if txt in _ROUTINES:
+            return self._labels.scope(txt)
         if txt.startswith(TRAVEL):
             return self._labels.scope(TRAVEL)
         return self._nothing  # the fight's list of weighed actions, which is no name
@@ -184,33 +180,32 @@ Run = Callable[[], Generator[Any, None, Any]]
 
 def _instrument(agent: Any, labels: LabelTracker) -> None:
     """Wraps the agent's strategy-making methods on this agent."""
-    for rule in PUBLISHED_RULES:
-        owner = getattr(agent, rule.owner) if rule.owner else agent
-        setattr(owner, rule.method, _traced(getattr(owner, rule.method), rule, labels))
+    for strategy in STRATEGY_METHODS:
+        owner = getattr(agent, strategy.owner) if strategy.owner else agent
+        setattr(owner, strategy.method, _traced(getattr(owner, strategy.method), strategy, labels))
 
 
-def _traced(make: Callable[..., Any], rule: PublishedRule, labels: LabelTracker) -> Callable[..., Any]:
+def _traced(make: Callable[..., Any], method: StrategyMethod, labels: LabelTracker) -> Callable[..., Any]:
     @wraps(make)
     def make_traced(*args: Any, **kwargs: Any) -> Any:
         strategy = make(*args, **kwargs)
-        strategy.strategy = partial(_trace, strategy.strategy, rule, labels)
+        strategy.strategy = partial(_trace, strategy.strategy, method, labels)
         return strategy
 
     return make_traced
 
 
-def _trace(run: Run, rule: PublishedRule, labels: LabelTracker) -> Generator[Any, None, Any]:
-    """Runs a strategy as it is, setting the published label and, where it is not announced, its scope."""
-    ordinal = STRATEGIES.index(rule.strategy)
-    if rule.when == "tested":
+def _trace(run: Run, method: StrategyMethod, labels: LabelTracker) -> Generator[Any, None, Any]:
+    """Runs a strategy as it is, in its scope, and sets the published label by its rule."""
+    ordinal = STRATEGIES.index(method.strategy)
+    if method.published == "tested":
         labels.published = ordinal
     generator = run()
     passed = next(generator)
-    if passed and rule.when == "passed":
+    if passed and method.published == "passed":
         labels.published = ordinal
     yield passed
-    if rule.when == "entered":
+    if method.published == "entered":
         labels.published = ordinal
-    announced = rule.method not in UNANNOUNCED
-    with nullcontext() if announced else labels.scope(rule.method, UNANNOUNCED[rule.method]):
+    with labels.scope(method.announced, method.strategy):
         return (yield from generator)

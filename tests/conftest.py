@@ -1,0 +1,116 @@
+"""What several tests need: the shared folder, the command line in a process of its own, a look for leftovers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder shared by every developer, with published games."""
+    path = Path(os.environ.get("STRATHACK_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (path / "fixtures").is_dir():
+        pytest.skip(f"no shared folder at {path}; STRATHACK_SHARED names another")
+    return path
+
+
+@dataclass
+class Ended:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line that a refused request prints."""
+        lines = self.err.strip().splitlines()
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts ``strathack`` with some words, in a session of its own; what still runs is killed at the end."""
+    processes = []
+
+    def start(*words: object, prefix: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "strathack", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run(start: Start) -> Run:
+    """Runs ``strathack`` with some words to its end."""
+
+    def run(*words: object, timeout: float = 240, **options: Any) -> Ended:
+        process = start(*words, **options)
+        out, err = process.communicate(timeout=timeout)
+        return Ended(process.returncode, out, err)
+
+    return run
+
+
+def _leftovers() -> set[str]:
+    temporary = Path(os.environ.get("TMPDIR", "/tmp"))
+    folders = {str(p) for pattern in ("strathack-*", "nle*") for p in temporary.glob(pattern)}
+    memory = {str(p) for p in Path("/dev/shm").glob("*faketime*")}
+    processes = set()
+    for process in psutil.process_iter(["cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if any(mark in words for mark in ("ray::", "raylet", "gcs_server", "janitor.py", "-m strathack")):
+            processes.add(f"{process.pid}: {words[:120]}")
+    return folders | memory | processes
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Fails if a test leaves processes, temporary folders or shared memory behind (some seconds are granted)."""
+    before = _leftovers()
+    yield
+    deadline = time.monotonic() + 15
+    while (left := _leftovers() - before) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here (not root)")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

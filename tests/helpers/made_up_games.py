@@ -1,0 +1,65 @@
+"""Made-up games for tests of the format."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from strathack.dataset.chunks import ChunkEncoder, pad_chunk
+from strathack.dataset.labels import STRATEGIES, Vocabulary
+from strathack.dataset.schema import OBSERVATIONS, game_name, make_row
+from strathack.dataset.shard import GameData, Provenance
+
+KEYS = ("tty_cursor", "blstats")
+
+
+def provenance(**changes: object) -> Provenance:
+    values = {
+        "observations": KEYS,
+        "demonstrator": "made up",
+        "demonstrator_version": "1",
+        "nle_version": "1.3.0",
+        "options": "{}",
+        "command": "strathack collect",
+        "revision": "",
+        "created": "2026-01-01T00:00:00+00:00",
+    }
+    return Provenance(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def made_up(seed: int, steps: int) -> tuple[GameData, dict[str, np.ndarray]]:
+    """A game of random content, and its arrays by their names in a shard."""
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "actions": rng.integers(0, 121, steps).astype("u1"),
+        "rewards": rng.integers(0, 9, steps).astype("<f4"),
+        "dones": np.zeros(steps, "u1"),
+        "strategy": rng.integers(0, len(STRATEGIES), steps).astype("u1"),
+        "substrategy": np.full(steps, 255, "u1"),
+        "hihack_strategy": rng.integers(-1, 12, steps).astype("i1"),
+    }
+    frames, encoder = {}, ChunkEncoder()
+    for key in KEYS:
+        spec = OBSERVATIONS[key]
+        arrays[f"obs/{key}"] = values = rng.integers(0, 80, (steps, *spec.shape)).astype(spec.dtype)
+        length = min(spec.chunk_steps, steps) or 1
+        frames[key] = [encoder.encode(pad_chunk(values[i : i + length], length)) for i in range(0, steps, length)]
+    row = make_row(
+        {
+            "game": game_name(seed), "core": seed, "disp": seed, "lgen": -1, "clock": "seed", "start_time": 0,
+            "character": "@", "role": "Val", "race": "Hum", "gender": "Fem", "alignment": "Neu", "steps": steps,
+            "turns": steps, "score": 10 * seed, "max_depth": 1, "deepest_dungeon": "Dungeons of Doom",
+            "experience_level": 1, "progression": 0.0, "end": "death", "cause": "made up", "completeness": "complete",
+            "keys_sha256": hashlib.sha256(arrays["actions"].tobytes()).hexdigest(), "frames_sha256": "", "seconds": 1,
+        }
+    )  # fmt: skip
+    data = GameData(
+        row=row,
+        frames=frames,
+        **{name: array for name, array in arrays.items() if "/" not in name},
+        strategy_codes=Vocabulary(STRATEGIES).codes,
+        substrategy_codes=Vocabulary(nothing="none").codes,
+        attributes={"xlogfile": f"points={10 * seed}\tname=Ågent"},
+    )
+    return data, arrays
