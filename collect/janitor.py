@@ -13,7 +13,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -22,35 +24,41 @@ PATIENCE_SECONDS = 30.0
 """How long a janitor goes on killing and removing what does not go away."""
 
 
-class Janitor:
-    """A janitor for this process.
+class Scratch:
+    """A temporary folder for this process, with a janitor that removes it however the process ends.
+
+    Every other process with a file open in the folder is killed then.
 
     Args:
-        folder: Removed at the end, with all it holds; every other process with a file open in it is killed.
+        parent: Where to make it; the usual place for temporary files by default.
+
+    Attributes:
+        path: The folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, parent: Path | None = None) -> None:
+        self.path = (parent or Path(tempfile.gettempdir())) / f"strathack-{uuid.uuid4().hex[:12]}"
         # Away from this process's group and working directory, and not under a held clock.
         unwanted = ("LD_PRELOAD", "FAKETIME", "DONT_FAKE", "PYTHON")
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(folder)],
+        self._janitor = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(self.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
-            env=environment,
+            env={key: value for key, value in os.environ.items() if not key.startswith(unwanted)},
         )
-        self._process.wait()  # it forks at once: Ray kills the children of its workers when they end
+        self._janitor.wait()  # it forks at once: Ray kills the children of its workers when they end
+        self.path.mkdir(mode=0o700)  # only now: this process may be killed at any point
 
-    def dismiss(self) -> None:
-        """Lets it do its work now, and waits until it has."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.read()
-        self._process.stdout.close()
+    def close(self) -> None:
+        """Has the janitor do its work now, and waits until it has."""
+        assert self._janitor.stdin is not None
+        assert self._janitor.stdout is not None
+        self._janitor.stdin.close()
+        self._janitor.stdout.read()
+        self._janitor.stdout.close()
 
 
 def clean(master: int, folder: str) -> None:

@@ -9,13 +9,12 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from strathack.collect.clock import release_shared_memory
 from strathack.collect.config import GameOptions
 from strathack.collect.demonstrators import Demonstrator
 from strathack.collect.game import PlayedGame, SkippedSeed, play_game
-from strathack.collect.janitor import Janitor
+from strathack.collect.janitor import Scratch
 from strathack.dataset.errors import RunError
 from strathack.dataset.shard import Provenance
 
@@ -45,9 +44,8 @@ class Player:
         self._demonstrator = demonstrator
         self._provenance = provenance
         self._before = tempfile.tempdir
-        scratch = tempfile.mkdtemp(prefix="strathack-")
-        self._janitor = Janitor(Path(scratch))
-        tempfile.tempdir = scratch
+        self._scratch = Scratch()
+        tempfile.tempdir = str(self._scratch.path)
 
     def play(self, seed: int, on_step: Callable[[int], None] | None = None) -> PlayedGame | SkippedSeed:
         """Plays the game of one seed; see :func:`strathack.collect.game.play_game`."""
@@ -60,7 +58,7 @@ class Player:
     def close(self) -> None:
         """Removes the scratch folder."""
         tempfile.tempdir = self._before
-        self._janitor.dismiss()
+        self._scratch.close()
 
 
 def die_with_parent() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import tempfile
 import time
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 from strathack.collect.config import GameOptions
 from strathack.collect.demonstrators import Demonstrator
 from strathack.collect.game import PlayedGame, SkippedSeed
-from strathack.collect.janitor import Janitor
+from strathack.collect.janitor import Scratch
 from strathack.collect.player import Player, die_with_parent
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.shard import Provenance
@@ -36,7 +35,8 @@ MAX_START_FAILURES = 5
 OBJECT_STORE_BYTES = 256 << 20
 """Shared memory of our own Ray node; finished games pass through it, a megabyte or two each."""
 
-_SOCKET_PATH_LIMIT = 107  # of a Unix socket; Ray's lie some 70 characters below its folder
+_SOCKET_PATH_LIMIT = 107
+"""Of a Unix socket; Ray's lie some 75 characters below its folder, whose own name has 23."""
 
 
 @dataclass(frozen=True)
@@ -227,8 +227,7 @@ class RayPool:
     ) -> None:
         self._ray = _import_ray()
         self._max_seconds = options.max_seconds
-        self._scratch = _short_scratch_folder() if address is None else None
-        self._janitor = Janitor(self._scratch) if self._scratch else None
+        self._scratch = _short_scratch() if address is None else None
         self._idle: list[_Slot] = []
         self._starting: dict[Any, _Slot] = {}
         self._busy: dict[Any, tuple[_Slot, int, float]] = {}
@@ -308,11 +307,11 @@ class RayPool:
                 self._ray.kill(slot.actor)
             self._ray.shutdown()
         finally:
-            if self._janitor is not None:
-                self._janitor.dismiss()
+            if self._scratch is not None:
+                self._scratch.close()
 
     def _connect(self, workers: int | None, address: str | None) -> None:
-        if address is None:
+        if self._scratch is not None:
             self._ray.init(
                 address="local",
                 num_cpus=workers,
@@ -320,9 +319,10 @@ class RayPool:
                 log_to_driver=False,
                 logging_level="ERROR",
                 object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(self._scratch),
+                _temp_dir=str(self._scratch.path),
             )
             return
+        assert address is not None, "a cluster is ours or at an address"
         check_address(address)
         try:
             self._ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -413,13 +413,10 @@ def check_address(address: str) -> None:
         raise InputError(f"address: no Ray cluster at {address!r} ({error})") from error
 
 
-def _short_scratch_folder() -> Path:
-    """A new temporary folder whose path is short enough for the Unix sockets in it."""
-    folder = Path(tempfile.mkdtemp(prefix="strathack-"))
-    if len(str(folder)) + 70 > _SOCKET_PATH_LIMIT:
-        shutil.rmtree(folder)
-        folder = Path(tempfile.mkdtemp(prefix="strathack-", dir="/tmp"))
-    return folder
+def _short_scratch() -> Scratch:
+    """A temporary folder whose path is short enough for the Unix sockets in it."""
+    usual = Path(tempfile.gettempdir())
+    return Scratch(usual if len(str(usual)) + 100 <= _SOCKET_PATH_LIMIT else Path("/tmp"))
 
 
 def _reason(error: BaseException) -> str:

@@ -1,0 +1,78 @@
+"""What recording costs: steps a second recorded, with all labels, over AutoAscend bare, on the same games.
+
+    python benchmarks/collect_overhead.py [--seeds 4,22,28] [--rounds 5]
+
+Both play in one process, in turn, in changing order; the ratio is taken pair by pair and its median is the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from importlib import metadata
+
+from bare import play_bare
+
+from strathack.collect.clock import Clock, restart_under
+from strathack.collect.config import DEFAULT_CLOCK, GameOptions, parse_seeds
+from strathack.collect.demonstrators import make_demonstrator
+from strathack.collect.environment import nle_version
+from strathack.collect.game import PlayedGame
+from strathack.collect.player import Player
+from strathack.dataset.shard import Provenance
+
+
+def timed(play: Callable[[], int]) -> tuple[int, float, float]:
+    """Steps, seconds, seconds of processor time."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    steps = play()
+    return steps, time.perf_counter() - wall, time.process_time() - cpu
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", default="4,22,28")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    options = GameOptions()
+    if not options.clock.is_running():
+        restart_under(Clock.parse(DEFAULT_CLOCK))
+    provenance = Provenance(
+        options.observations, "autoascend", metadata.version("nethackers"), nle_version(), "{}", "", "", ""
+    )
+    player = Player(options, make_demonstrator("autoascend"), provenance)
+    player.warm_up()
+
+    def record(seed: int) -> int:
+        game = player.play(seed)
+        assert isinstance(game, PlayedGame)
+        return game.steps
+
+    wall_ratios, cpu_ratios = [], []
+    for round_number in range(arguments.rounds):
+        for seed in parse_seeds(arguments.seeds):
+            pair = [("bare", lambda seed=seed: play_bare(seed)), ("recorded", lambda seed=seed: record(seed))]
+            if round_number % 2:
+                pair.reverse()
+            results = {name: timed(play) for name, play in pair}
+            bare, recorded = results["bare"], results["recorded"]
+            assert bare[0] == recorded[0], "the same game"
+            wall_ratios.append(bare[1] / recorded[1])
+            cpu_ratios.append(bare[2] / recorded[2])
+            print(
+                f"seed {seed:3d} {bare[0]:6d} steps   bare {bare[0] / bare[1]:6.0f} steps/s   "
+                f"recorded {recorded[0] / recorded[1]:6.0f} steps/s   ratio {wall_ratios[-1]:.3f} "
+                f"(processor time {cpu_ratios[-1]:.3f})",
+                flush=True,
+            )
+    player.close()
+    print(
+        f"recorded / bare, median of {len(wall_ratios)} pairs: {statistics.median(wall_ratios):.3f} "
+        f"(of processor time {statistics.median(cpu_ratios):.3f}); the aim is 0.95"
+    )
+
+
+if __name__ == "__main__":
+    main()

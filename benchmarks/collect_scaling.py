@@ -1,0 +1,95 @@
+"""Two Ray workers on two cores over two bare processes of the bot side by side, on the same games.
+
+    python benchmarks/collect_scaling.py [--seeds 1,4,22,24,28,30] [--max-steps 8000] [--rounds 3]
+
+Both sides are warm before the clock starts and end when the last game is done, with ours on disk by then. Games are cut
+at a number of steps, so that no side waits for one long game, and each side's two processes get them in the same
+two halves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from strathack.collect.config import GameOptions, parse_seeds
+from strathack.collect.demonstrators import make_demonstrator
+from strathack.collect.environment import nle_version
+from strathack.collect.game import PlayedGame
+from strathack.collect.pools import RayPool
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.shard import Provenance
+
+
+def bare_rate(seeds: tuple[int, ...], max_steps: int) -> float:
+    """Steps a second of two bare processes together."""
+    command = [sys.executable, str(Path(__file__).with_name("bare.py")), "--max-steps", str(max_steps)]
+    processes = [
+        subprocess.Popen([*command, *map(str, half)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for half in (seeds[::2], seeds[1::2])
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ready")
+    started = time.monotonic()
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    steps = 0
+    for process in processes:
+        steps += sum(int(line.split()[1]) for line in process.communicate()[0].splitlines())
+    return steps / (time.monotonic() - started)
+
+
+def ray_rate(pool: RayPool, seeds: tuple[int, ...], folder: DatasetFolder) -> float:
+    """Steps a second of the pool's two workers together, every game written."""
+    while not pool.has_room or len(pool._idle) < 2:
+        pool.poll()
+    started = time.monotonic()
+    waiting, steps = list(seeds), 0
+    while waiting or pool.running:
+        while waiting and pool.has_room:
+            pool.submit(waiting.pop(0))
+        for game in pool.poll():
+            assert isinstance(game, PlayedGame), game
+            folder.add_game(game.name, game.shard)
+            steps += game.steps
+        pool.steps()
+    return steps / (time.monotonic() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", default="1,4,22,24,28,30")
+    parser.add_argument("--max-steps", type=int, default=8000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    seeds = parse_seeds(arguments.seeds)
+    options = GameOptions(max_steps=arguments.max_steps)
+    provenance = Provenance(
+        options.observations, "autoascend", metadata.version("nethackers"), nle_version(), "{}", "", "", ""
+    )
+    ratios = []
+    for number in range(arguments.rounds):
+        bare = bare_rate(seeds, arguments.max_steps) if number % 2 == 0 else None
+        with tempfile.TemporaryDirectory() as out:
+            factory = partial(make_demonstrator, "autoascend")
+            with closing(RayPool(2, None, options, factory, provenance)) as pool:
+                ours = ray_rate(pool, seeds, DatasetFolder(Path(out)))
+        bare = bare or bare_rate(seeds, arguments.max_steps)
+        ratios.append(ours / bare)
+        print(f"two bare {bare:6.0f} steps/s   two workers {ours:6.0f} steps/s   ratio {ratios[-1]:.3f}", flush=True)
+    print(f"workers / bare, median of {len(ratios)} pairs: {statistics.median(ratios):.3f}; the aim is 0.93")
+
+
+if __name__ == "__main__":
+    main()
