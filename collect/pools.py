@@ -26,8 +26,8 @@ HANG_GRACE_SHARE = 0.1
 """How much longer than ``max_seconds`` a game may take before its worker counts as hung: the larger of the two,
 the second as a share of ``max_seconds``. A worker that is not hung ends its game at its next step."""
 
-REPORT_SECONDS = 0.5
-"""How often a worker reports its steps."""
+REPORT_SECONDS = 1.0
+"""How often a worker reports its steps, and how often they are asked for."""
 
 MAX_START_FAILURES = 5
 """Workers in a row that may die before they are ready."""
@@ -162,6 +162,7 @@ class _Worker:
     def __init__(self, options: GameOptions, factory: Factory, provenance: Provenance, board: Any) -> None:
         die_with_parent()
         self._player = Player(options, factory(), provenance)
+        self._player.warm_up()
         self._board = board
         self._name = uuid.uuid4().hex
         self._finished_steps = 0
@@ -234,6 +235,7 @@ class RayPool:
         self._start_failures = 0
         self._steps = 0
         self._steps_asked: Any = None
+        self._next_steps = 0.0
         try:
             self._connect(workers, address)
             runtime_env = {"env_vars": dict(options.clock.environment())}
@@ -270,7 +272,7 @@ class RayPool:
         """Waits a moment for games to end, replaces dead and hung workers."""
         outcomes: list[Outcome] = []
         references = [*self._starting, *self._busy]
-        ready, _ = self._ray.wait(references, num_returns=1, timeout=0.2) if references else ([], [])
+        ready, _ = self._ray.wait(references, num_returns=1, timeout=0.5) if references else ([], [])
         for reference in ready:
             if reference in self._starting:
                 self._welcome(reference)
@@ -288,7 +290,9 @@ class RayPool:
     def steps(self) -> int:
         """Steps as last reported by the workers; never waits."""
         if self._steps_asked is None:
-            self._steps_asked = self._board.total.remote()
+            if time.monotonic() >= self._next_steps:
+                self._next_steps = time.monotonic() + REPORT_SECONDS
+                self._steps_asked = self._board.total.remote()
         elif self._ray.wait([self._steps_asked], timeout=0)[0]:
             # Its node may be gone; then the rate shown stands still, but the games do not.
             with suppress(self._ray.exceptions.RayError):
