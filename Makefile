@@ -8,7 +8,7 @@ TREE := build/tree/strathack
 .PHONY: demo test slow lint bench clean
 
 demo: $(VENV)/.run ## collect eight games on all cores and draw what the bot pursued
-	$(BIN)/strathack collect demo/data --seeds 0:8
+	$(BIN)/strathack collect demo/data --seeds 1,2,4,5,22,24,28,30
 	$(BIN)/strathack analysis strategies demo/data --out demo/strategies.png
 
 test: $(VENV)/.test

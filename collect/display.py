@@ -64,9 +64,9 @@ class Display(AbstractContextManager["Display"]):
         self._next_refresh = 0.0
         self._progress = Progress(
             TextColumn("{task.completed}/{task.total} games"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[state]}"),
+            BarColumn(bar_width=10),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
             console=self._console,
             disable=quiet,
             refresh_per_second=4,
