@@ -61,7 +61,7 @@ class Scratch:
         self._janitor.stdout.close()
 
 
-def clean(master: int, folder: str) -> None:
+def clean(master: int, folder: str, since: float) -> None:
     """Kills who uses a folder and removes it, again and again until it is gone or patience is at its end.
 
     A dying process may still write into the folder, so both are done in turn.
@@ -69,6 +69,7 @@ def clean(master: int, folder: str) -> None:
     Args:
         master: Never killed: it may be alive, having dismissed its janitor.
         folder: The folder.
+        since: When the master was young, seconds since 1970.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
@@ -77,6 +78,7 @@ def clean(master: int, folder: str) -> None:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
+        _sweep_shared_memory(since)
         if not users and not os.path.exists(folder):
             return
         time.sleep(0.05)
@@ -92,13 +94,37 @@ def _users(folder: str) -> list[int]:
     return found
 
 
+def _sweep_shared_memory(since: float) -> None:
+    """Removes what libfaketime kept in shared memory for processes of ours that began since then and are gone.
+
+    A worker unlinks its own as soon as it runs; one that is killed while it starts has not come to that.
+    """
+    for entry in Path("/dev/shm").glob("*faketime_s[eh]m_*"):
+        process = entry.name.rpartition("_")[2]
+        with suppress(OSError):
+            status = entry.stat()
+            ours = status.st_uid == os.getuid() and status.st_mtime >= since
+            if ours and process.isdigit() and _is_gone(int(process)):
+                entry.unlink()
+
+
+def _is_gone(process: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked for its status yet. Linux only."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"
+
+
 def _main(master: int, folder: str, standard_input: IO[bytes]) -> None:
+    since = time.time() - 1
     if os.fork():
         os._exit(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     standard_input.read()  # returns when the master has closed its end, by its own will or by its death
-    clean(master, folder)
+    clean(master, folder, since)
 
 
 if __name__ == "__main__":

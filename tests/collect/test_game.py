@@ -21,6 +21,7 @@ from strathack.collect.game import PlayedGame, SkippedSeed, play_game, progressi
 from strathack.collect.session import GameOverError
 from strathack.collect.tracker import LabelTracker
 from strathack.dataset.schema import OBSERVATIONS, row_values
+from strathack.dataset.shard import read_text
 
 A = nethack.ACTIONS.index
 SEARCH, ESC, WEST = A(nethack.Command.SEARCH), A(nethack.Command.ESC), A(nethack.CompassDirection.W)
@@ -60,15 +61,22 @@ class Played:
         options = GameOptions(clock=Clock("seed"), **options)
         self.game = play_game(options, demonstrator, seed, provenance(observations=options.observations))
         assert isinstance(self.game, PlayedGame)
-        file = h5py.File(io.BytesIO(self.game.shard))
-        self.row = row_values(file["games"][0])
-        self.group = file[f"data/game_{seed}"]
+        # Read whole and closed: an HDF5 file over a Python object must not be open when the interpreter ends.
+        with h5py.File(io.BytesIO(self.game.shard)) as file:
+            self.row = row_values(file["games"][0])
+            group = file[f"data/game_{seed}"]
+            self.arrays = {name: group[name][...] for name in ("actions", "rewards", "dones", "hihack_strategy")}
+            self.arrays |= {f"obs/{key}": frames[...] for key, frames in group["obs"].items()}
+            self.labels = {name: named(group[name]) for name in ("strategy", "substrategy")}
+            self.attributes = {name: read_text(value) for name, value in group.attrs.items()}
 
     def __getattr__(self, column):
         return self.row[column]
 
-    def attribute(self, name):
-        return self.group.attrs[name].decode()
+
+def named(labels):
+    names = {code: name for name, code in h5py.check_enum_dtype(labels.dtype).items()}
+    return [names[code] for code in labels[...]]
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +91,7 @@ def test_a_death_and_its_cause():
     played = Played(repeat(PRAY, 60), character="mon-hum-neu-mal")
     assert (played.end, played.completeness) == ("death", "complete")
     assert played.cause.startswith("killed by")
-    fields = dict(part.split("=", 1) for part in played.attribute("xlogfile").split("\t"))
+    fields = dict(part.split("=", 1) for part in played.attributes["xlogfile"].split("\t"))
     assert played.cause.startswith(fields["death"])
     assert played.score == int(fields["points"])
     assert played.turns == int(fields["turns"])
@@ -133,8 +141,8 @@ def test_an_error_of_the_demonstrator_is_kept_with_the_game(error, line):
 
     played = Played(play)
     assert (played.end, played.steps, played.completeness) == ("demonstrator_error", 9, "truncated")
-    assert played.cause == played.attribute("error") == line
-    assert "in play" in played.attribute("traceback")
+    assert played.cause == played.attributes["error"] == line
+    assert "in play" in played.attributes["traceback"]
 
 
 def test_an_error_before_the_first_step_gives_a_game_of_no_steps():
@@ -143,7 +151,7 @@ def test_an_error_before_the_first_step_gives_a_game_of_no_steps():
 
     played = Played(play)
     assert (played.end, played.steps) == ("demonstrator_error", 0)
-    assert played.group["obs/tty_chars"].shape == (0, 24, 80)
+    assert played.arrays["obs/tty_chars"].shape == (0, 24, 80)
 
 
 @pytest.mark.parametrize("action", [-1, 121, 10**9])
@@ -168,7 +176,7 @@ def test_going_on_after_the_end_is_refused_and_the_end_stays_what_it_was():
 
     played = Played(play)
     assert (played.end, played.steps) == ("quit", len(QUIT))
-    assert played.attribute("error") == "ValueError: tidying up"
+    assert played.attributes["error"] == "ValueError: tidying up"
 
 
 def test_what_goes_wrong_in_recording_is_not_swallowed_by_the_demonstrator():
@@ -205,10 +213,10 @@ def test_a_row_is_the_observation_then_the_action_then_its_reward():
             observation, reward, *_ = env.step(action)
             rewards.append(reward)
     for key in OBSERVATIONS:
-        assert np.array_equal(played.group[f"obs/{key}"][...], frames[key]), key
-    assert played.group["actions"][:].tolist() == actions
-    assert played.group["rewards"][:].tolist() == rewards
-    assert played.group["dones"][:].tolist() == [0] * (len(actions) - 1) + [1]
+        assert np.array_equal(played.arrays[f"obs/{key}"], frames[key]), key
+    assert played.arrays["actions"].tolist() == actions
+    assert played.arrays["rewards"].tolist() == rewards
+    assert played.arrays["dones"].tolist() == [0] * (len(actions) - 1) + [1]
 
 
 def test_the_labels_are_those_that_held_when_the_action_was_taken():
@@ -221,12 +229,9 @@ def test_the_labels_are_those_that_held_when_the_action_was_taken():
         session.step(SEARCH)
 
     played = Played(play)
-    strategy, substrategy = played.group["strategy"], played.group["substrategy"]
-    names = {code: name for name, code in h5py.check_enum_dtype(strategy.dtype).items()}
-    assert [names[code] for code in strategy[:]] == ["init", "explore", "explore", "recover"]
-    names = {code: name for name, code in h5py.check_enum_dtype(substrategy.dtype).items()}
-    assert [names[code] for code in substrategy[:]] == ["none", "look", "dig", "none"]
-    assert played.group["hihack_strategy"][:].tolist() == [-1] * 4
+    assert played.labels["strategy"] == ["init", "explore", "explore", "recover"]
+    assert played.labels["substrategy"] == ["none", "look", "dig", "none"]
+    assert played.arrays["hihack_strategy"].tolist() == [-1] * 4
     assert played.game.strategy_steps == {"explore": 2, "init": 1, "recover": 1}
 
 

@@ -1,5 +1,6 @@
 """What a process leaves behind is cleaned up however it dies."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -56,6 +57,25 @@ def test_closing_cleans_up_at_once_and_spares_the_master(tmp_path):
     master.stdout.readline()
     assert master.stdout.readline().split() == ["False", str(-signal.SIGKILL)]
     assert master.wait() == 0
+
+
+def test_shared_memory_of_processes_that_are_gone_is_swept_and_no_other(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    memory = Path("/dev/shm")
+    old, new = memory / f"faketime_shm_{gone.pid}", memory / f"sem.faketime_sem_{gone.pid}"
+    living = memory / f"faketime_shm_{os.getpid()}"
+    old.write_text("")
+    os.utime(old, (1, 1))
+    scratch = Scratch(tmp_path)
+    new.write_text("")
+    living.write_text("")
+    try:
+        scratch.close()
+        assert (old.exists(), new.exists(), living.exists()) == (True, False, True)
+    finally:
+        for path in (old, new, living):
+            path.unlink(missing_ok=True)
 
 
 def test_processes_that_have_nothing_to_do_with_it_are_spared(tmp_path):

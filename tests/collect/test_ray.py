@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,13 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 def workers_of(process):
     """Ray workers in the middle of a game, below a driver."""
-    return [p for p in psutil.Process(process.pid).children(recursive=True) if p.name().startswith("ray::_Worker.pl")]
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if child.name().startswith("ray::_Worker.pl"):
+                    found.append(child)
+    return found
 
 
 def wait_for_workers(process, count):
@@ -128,8 +135,8 @@ def test_a_node_that_leaves_in_mid_run(start, tmp_path):
         cluster.wait_for_nodes()
         words = ("collect", tmp_path / "data", "--seeds", "0:4", *SLEEPER, "--workers", 2)
         process = start(*words, "--address", cluster.address)
-        playing = lambda: [p for p in psutil.process_iter(["name"]) if p.name().startswith("ray::_Worker.pl")]  # noqa: E731
-        wait_for(lambda: len(playing()) >= 2 or process.poll() is not None)
+        names = lambda: [p.info["name"] for p in psutil.process_iter(["name"])]  # noqa: E731
+        wait_for(lambda: names().count("ray::_Worker.pl") >= 2 or process.poll() is not None)
         assert process.poll() is None, process.communicate()
         cluster.remove_node(second)
         _, err = process.communicate(timeout=180)
