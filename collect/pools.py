@@ -29,6 +29,9 @@ the second as a share of ``max_seconds``. A worker that is not hung ends its gam
 REPORT_SECONDS = 1.0
 """How often a worker reports its steps, and how often they are asked for."""
 
+POLL_SECONDS = 0.1
+"""How long to wait for a game to end before looking around; of two Ctrl-C within that time only one is seen."""
+
 MAX_START_FAILURES = 5
 """Workers in a row that may die before they are ready."""
 
@@ -272,7 +275,7 @@ class RayPool:
         """Waits a moment for games to end, replaces dead and hung workers."""
         outcomes: list[Outcome] = []
         references = [*self._starting, *self._busy]
-        ready, _ = self._ray.wait(references, num_returns=1, timeout=0.5) if references else ([], [])
+        ready, _ = self._ray.wait(references, num_returns=1, timeout=POLL_SECONDS) if references else ([], [])
         for reference in ready:
             if reference in self._starting:
                 self._welcome(reference)
