@@ -74,6 +74,7 @@ class Display(AbstractContextManager["Display"]):
         self._task = self._progress.add_task("games", total=total, state="starting")
 
     def __enter__(self) -> Display:
+        self._meter = RateMeter()  # from now on, without the time that the workers took to start
         self._progress.start()
         return self
 
@@ -108,6 +109,7 @@ class Display(AbstractContextManager["Display"]):
             self._done += 1
             self._scores.append(outcome.score)
             if outcome.end == "demonstrator_error":
+                self._failed += 1
                 self.say(f"seed {outcome.seed}: the demonstrator failed after {outcome.steps} steps: {outcome.cause}")
             elif self._quiet:
                 self.say(
@@ -140,6 +142,10 @@ def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: C
         console.print(f"ends: {counts}", highlight=False)
         console.print(_scores_by_role((game.row["role"].decode(), int(game.row["score"])) for game in games))
         console.print(_strategy_shares(count_strategies(folder)))
+    for game in games:
+        if game.row["end"] == ENDS["demonstrator_error"]:
+            line = f"demonstrator failed: {game.name} after {game.row['steps']} steps: {game.row['cause'].decode()}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     for name, reason in failures.items():
         console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
 

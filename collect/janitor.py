@@ -49,8 +49,11 @@ class Scratch:
             cwd="/",
             env={key: value for key, value in os.environ.items() if not key.startswith(unwanted)},
         )
-        self._janitor.wait()  # it forks at once: Ray kills the children of its workers when they end
-        self.path.mkdir(mode=0o700)  # only now: this process may be killed at any point
+        # It forks at once, since Ray kills the children of a worker that it ends. This process may be killed at any
+        # point, so the folder is made only when its janitor is there.
+        if self._janitor.wait():
+            raise RuntimeError(f"the janitor of {self.path} could not be started (status {self._janitor.returncode})")
+        self.path.mkdir(mode=0o700)
 
     def close(self) -> None:
         """Has the janitor do its work now, and waits until it has."""

@@ -100,6 +100,7 @@ def test_a_game_whose_demonstrator_fails_is_kept_and_shown(run, tmp_path):
     assert ended.status == 0
     assert "seed 1: the demonstrator failed after 10 steps: KeyError: 'no plan\\nfor this'" in ended.err
     assert "ends: demonstrator_error 2" in ended.out
+    assert "demonstrator failed: game_0 after 10 steps: KeyError: 'no plan\\nfor this'" in ended.out
     assert read_dataset(tmp_path / "d")[0]["row"]["steps"] == 10
 
 
