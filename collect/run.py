@@ -49,7 +49,7 @@ def main(config: CollectConfig) -> int:
     print_summary(folder, failures)
     if not finished:
         print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
-        return 128 + interruption.signal
+        return 128 + interruption.number
     return 1 if failures else 0
 
 
@@ -260,15 +260,15 @@ class Interruption:
     True as a condition once one has come. While entered it handles both signals.
 
     Attributes:
-        signal: The first signal's number, 0 before.
+        number: The first signal's number, 0 before.
         display: Restored before an end at once.
     """
 
-    signal: int = 0
+    number: int = 0
     display: Display | None = None
 
     def __bool__(self) -> bool:
-        return self.signal != 0
+        return self.number != 0
 
     def __enter__(self) -> Interruption:
         self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -279,8 +279,8 @@ class Interruption:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
+        if self.number:
             if self.display is not None:
                 self.display.__exit__(None, None, None)
             os._exit(128 + number)  # the janitors see to processes and temporary folders
-        self.signal = number
+        self.number = number
