@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from nle import nethack
 
 from strathack.collect.characters import Character
 from strathack.collect.config import GameOptions
 from strathack.collect.demonstrators import Demonstrator
 from strathack.collect.environment import LogEntry, challenge, peek_character, read_log
-from strathack.collect.recorder import GameRecorder, Reached
+from strathack.collect.recorder import PLACE, GameRecorder, Reached
 from strathack.collect.session import Session
 from strathack.dataset.labels import count_by_name
 from strathack.dataset.schema import DUNGEONS, TERMINATED_ENDS, game_name, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
-_SCORE, _TURNS = 9, 20  # indices into blstats
 _TRACEBACK_LENGTH = 8000
 
 
@@ -224,7 +224,8 @@ def _how_far(reached: Reached, ending: _Ending, blstats: np.ndarray) -> dict[str
         score, turns, depth = int(fields["points"]), int(fields["turns"]), int(fields["maxlvl"])
         dungeon = int(fields["deathdnum"])
     else:
-        score, turns, depth, dungeon = int(blstats[_SCORE]), int(blstats[_TURNS]), 0, 255
+        score, turns = int(blstats[nethack.NLE_BL_SCORE]), int(blstats[nethack.NLE_BL_TIME])
+        depth, dungeon = 0, DUNGEONS["unknown"]
     # The log knows of a depth that was reached with the last key only.
     deeper = depth > reached.max_depth
     names = {code: name for name, code in DUNGEONS.items()}
@@ -255,6 +256,6 @@ def progression(places: Iterable[tuple[int, int, int, int]], *, ascended: bool) 
     progress = NetHackProgress()
     for depth, experience_level, dungeon, level in places:
         blstats = np.zeros(27, dtype=np.int64)
-        blstats[[12, 18, 23, 24]] = depth, experience_level, dungeon, level
+        blstats[PLACE] = depth, experience_level, dungeon, level
         progress.update({"blstats": blstats}, {"is_ascended": ascended})
     return float(progress.progression)

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from nle import nethack
 
 from strathack.collect.environment import KEY_CODES
 from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.schema import DIGESTED_OBSERVATIONS, OBSERVATIONS
 
-# Indices into blstats (nle/include/nletypes.h).
-_DEPTH, _EXPERIENCE_LEVEL, _TURNS, _SCORE = 12, 18, 20, 9
-_DUNGEON, _DUNGEON_LEVEL = 23, 24
-_PLACE = [_DEPTH, _EXPERIENCE_LEVEL, _DUNGEON, _DUNGEON_LEVEL]
+PLACE = [nethack.NLE_BL_DEPTH, nethack.NLE_BL_XP, nethack.NLE_BL_DNUM, nethack.NLE_BL_DLEVEL]
+"""Indices into blstats of depth, experience level, dungeon and level in it."""
 
 
 @dataclass
@@ -24,16 +23,12 @@ class Reached:
     """How far a game came, gathered from the bottom line of every recorded frame.
 
     Attributes:
-        turns: The last turn seen.
-        score: The last score seen.
         experience_level: The highest.
         max_depth: The deepest.
         deepest_dungeon: Number of the dungeon in which that depth was reached first.
         places: Every (depth, experience level, dungeon, level in it) seen, for the BALROG progression.
     """
 
-    turns: int = 0
-    score: int = 0
     experience_level: int = 0
     max_depth: int = 0
     deepest_dungeon: int = 255
@@ -41,15 +36,13 @@ class Reached:
 
     def update(self, blstats: np.ndarray) -> None:
         """Takes in frames, i32 [n, 27]."""
-        depths = blstats[:, _DEPTH]
+        depths = blstats[:, nethack.NLE_BL_DEPTH]
         deepest = int(depths.argmax())
         if depths[deepest] > self.max_depth:
             self.max_depth = int(depths[deepest])
-            self.deepest_dungeon = int(blstats[deepest, _DUNGEON])
-        self.turns = max(self.turns, int(blstats[:, _TURNS].max()))
-        self.score = int(blstats[-1, _SCORE])
-        self.experience_level = max(self.experience_level, int(blstats[:, _EXPERIENCE_LEVEL].max()))
-        for depth, level, dungeon, dungeon_level in np.unique(blstats[:, _PLACE], axis=0).tolist():
+            self.deepest_dungeon = int(blstats[deepest, nethack.NLE_BL_DNUM])
+        self.experience_level = max(self.experience_level, int(blstats[:, nethack.NLE_BL_XP].max()))
+        for depth, level, dungeon, dungeon_level in np.unique(blstats[:, PLACE], axis=0).tolist():
             self.places.add((depth, level, dungeon, dungeon_level))
 
 

@@ -81,16 +81,15 @@ def test_a_step_whose_reward_never_came_counts_with_none():
 
 
 def test_how_far_a_game_came_is_gathered_from_its_bottom_lines():
-    def frame(depth, level, turn, dungeon, dungeon_level, score):
+    def frame(depth, level, dungeon, dungeon_level):
         values = np.zeros(27, dtype="<i4")
-        values[[12, 18, 20, 23, 24, 9]] = depth, level, turn, dungeon, dungeon_level, score
+        values[[12, 18, 23, 24]] = depth, level, dungeon, dungeon_level
         return values
 
     reached = Reached()
-    reached.update(np.array([frame(1, 1, 5, 0, 1, 0), frame(4, 3, 90, 2, 2, 60), frame(3, 2, 95, 0, 3, 70)]))
-    reached.update(np.array([frame(4, 1, 99, 0, 4, 55)]))
-    assert (reached.turns, reached.score, reached.experience_level) == (99, 55, 3)
-    assert (reached.max_depth, reached.deepest_dungeon) == (4, 2)
+    reached.update(np.array([frame(1, 1, 0, 1), frame(4, 3, 2, 2), frame(3, 2, 0, 3)]))
+    reached.update(np.array([frame(4, 1, 0, 4)]))
+    assert (reached.experience_level, reached.max_depth, reached.deepest_dungeon) == (3, 4, 2)
     assert reached.places == {(1, 1, 0, 1), (4, 3, 2, 2), (3, 2, 0, 3), (4, 1, 0, 4)}
 
 
