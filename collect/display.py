@@ -18,7 +18,7 @@ from rich.table import Column, Table
 
 from strathack.collect.game import PlayedGame, SkippedSeed
 from strathack.collect.pools import Outcome
-from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.folder import DatasetFolder, StoredGame
 from strathack.dataset.labels import count_by_name
 from strathack.dataset.schema import ENDS
 from strathack.dataset.shard import open_shard
@@ -141,7 +141,7 @@ def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: C
         counts = ", ".join(f"{name} {count}" for name, count in ends.most_common())
         console.print(f"ends: {counts}", highlight=False)
         console.print(_scores_by_role((game.row["role"].decode(), int(game.row["score"])) for game in games))
-        console.print(_strategy_shares(count_strategies(folder)))
+        console.print(_strategy_shares(_count_strategies(games)))
     for game in games:
         if game.row["end"] == ENDS["demonstrator_error"]:
             line = f"demonstrator failed: {game.name} after {game.row['steps']} steps: {game.row['cause'].decode()}"
@@ -150,10 +150,10 @@ def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: C
         console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
-def count_strategies(folder: DatasetFolder) -> Counter[str]:
-    """Steps by strategy over all games of a dataset."""
+def _count_strategies(games: Iterable[StoredGame]) -> Counter[str]:
+    """Steps by strategy over all games; each shard is opened once."""
     names: dict[Path, list[str]] = defaultdict(list)
-    for game in folder.games():
+    for game in games:
         names[game.shard].append(game.name)
     total: Counter[str] = Counter()
     for shard, in_it in names.items():

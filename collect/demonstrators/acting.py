@@ -46,12 +46,8 @@ class CallableDemonstrator:
 
     def play(self, session: Session) -> None:
         """Plays a game to its end."""
-        random.seed(session.seed)
-        np.random.seed(session.seed % 2**32)
-        while not session.done:
-            action = self._policy(session.observation)
-            session.labels.report(getattr(self._policy, "strategy", None))
-            session.step(_index(action))
+        _seed_global_generators(session.seed)
+        _act_to_the_end(session, self._policy, self._policy)
 
     def warm_up(self) -> None:
         """Nothing to do."""
@@ -84,15 +80,11 @@ class BotDemonstrator:
     def play(self, session: Session) -> None:
         """Plays a game to its end with an agent of its own."""
         with _inside(self._folder):
-            random.seed(session.seed)
-            np.random.seed(session.seed % 2**32)
+            _seed_global_generators(session.seed)
             agent = importlib.import_module("bot").make_agent()
             try:
                 agent.reset(session.observation)
-                while not session.done:
-                    action = agent.act(session.observation)
-                    session.labels.report(getattr(agent, "strategy", None))
-                    session.step(_index(action))
+                _act_to_the_end(session, agent.act, agent)
             finally:
                 close = getattr(agent, "close", None)
                 if callable(close):
@@ -102,6 +94,19 @@ class BotDemonstrator:
         """Imports the bot, so that what it compiles on import is cached."""
         with _inside(self._folder):
             importlib.import_module("bot")
+
+
+def _seed_global_generators(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def _act_to_the_end(session: Session, policy: Policy, reporter: Any) -> None:
+    """Plays what ``policy`` answers, labelled with the ``strategy`` that ``reporter`` has after each answer."""
+    while not session.done:
+        action = policy(session.observation)
+        session.labels.report(getattr(reporter, "strategy", None))
+        session.step(_index(action))
 
 
 def _index(action: Any) -> int:
