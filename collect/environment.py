@@ -23,9 +23,6 @@ NO_PROGRESS_TIMEOUT = 1000
 NO_STEP_LIMIT = 2**62
 """NLE wants a step limit; ours is kept outside of it."""
 
-KEY_CODES = np.array([int(action) for action in nethack.ACTIONS], dtype=np.uint8)
-"""The byte that each action sends to the game, u8 [121]."""
-
 OPTIONS: tuple[str, ...] = tuple(nethack.NETHACKOPTIONS)
 """NetHack's options: NLE's default ones."""
 

@@ -128,6 +128,7 @@ def play_game(
             "end": ending.end,
             "cause": ending.cause,
             "completeness": "complete" if ending.end in TERMINATED_ENDS else "truncated",
+            "origin": "played",
             "keys_sha256": recorder.keys_sha256,
             "frames_sha256": recorder.frames_sha256,
             "seconds": time.monotonic() - started,

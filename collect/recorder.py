@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from nle import nethack
 
-from strathack.collect.environment import KEY_CODES
+from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.schema import DIGESTED_OBSERVATIONS, OBSERVATIONS
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from strathack.collect.environment import KEY_CODES
 from strathack.collect.recorder import GameRecorder
 from strathack.collect.tracker import LabelTracker
+from strathack.dataset.actions import KEY_CODES
 
 
 class GameOverError(RuntimeError):

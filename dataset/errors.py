@@ -17,3 +17,7 @@ class RunError(RuntimeError):
 
 class FormatError(InputError):
     """A file is not a strathack shard, or is one of a version that this release does not know."""
+
+
+class CorruptionError(FormatError):
+    """Something in a file is not as it was written; the message names the file, the array and the steps."""

@@ -6,7 +6,8 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,18 @@ import numpy as np
 
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.files import atomic_write, sync_folder
-from strathack.dataset.schema import FORMAT_NAME, FORMAT_VERSION, GAME_DTYPE
-from strathack.dataset.shard import Provenance, new_shard, open_shard, read_games, write_games_table
+from strathack.dataset.labels import unite_vocabularies
+from strathack.dataset.schema import FORMAT_NAME, FORMAT_VERSION
+from strathack.dataset.shard import (
+    Provenance,
+    new_shard,
+    open_shard,
+    read_games,
+    read_tables,
+    with_fractions,
+    write_tables,
+)
+from strathack.dataset.splits import Fractions
 
 _SETTINGS_FILE = "dataset.json"
 _FAILURES_FILE = "failures.json"
@@ -77,8 +88,31 @@ class DatasetFolder:
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Writes ``dataset.json``."""
-        content = {"format": FORMAT_NAME, "version": FORMAT_VERSION, "settings": dict(settings)}
-        atomic_write(self.path / _SETTINGS_FILE, json.dumps(content, indent=1).encode() + b"\n")
+        self._write_content(settings=dict(settings))
+
+    def _write_content(self, **changes: Any) -> None:
+        path = self.path / _SETTINGS_FILE
+        content = json.loads(path.read_text()) if path.exists() else {}
+        content = {"format": FORMAT_NAME, "version": FORMAT_VERSION, **content, **changes}
+        atomic_write(path, json.dumps(content, indent=1).encode() + b"\n")
+
+    def read_fractions(self) -> Fractions:
+        """How its games are split."""
+        path = self.path / _SETTINGS_FILE
+        content = json.loads(path.read_text()) if path.exists() else {}
+        return Fractions.from_values(content["splits"]) if "splits" in content else Fractions()
+
+    def write_fractions(self, fractions: Fractions) -> Iterator[Path]:
+        """Splits its games anew, shard by shard; a rerun goes on where it was stopped.
+
+        Yields:
+            Each shard after it was written.
+        """
+        self._write_content(splits=asdict(fractions))
+        for shard in self.shards():
+            if read_tables(shard).fractions != fractions:
+                atomic_write(shard, with_fractions(shard.read_bytes(), fractions))
+            yield shard
 
     def read_failures(self) -> dict[str, str]:
         """Game name → why it could not be played."""
@@ -105,7 +139,8 @@ class DatasetFolder:
             OSError: If it cannot be written.
         """
         path = self.path / f"{name}.h5"
-        atomic_write(path, shard)
+        fractions = self.read_fractions()
+        atomic_write(path, shard if fractions == Fractions() else with_fractions(shard, fractions))
         return path
 
     def games(self) -> list[StoredGame]:
@@ -154,21 +189,16 @@ class DatasetFolder:
             path.unlink()
         sync_folder(self.path)
 
-    @staticmethod
-    def _write_merged(target: Path, sources: Sequence[Path]) -> None:
-        provenance = None
-        for source in sources:
-            with open_shard(source) as file:
-                one = Provenance.from_attributes(file.attrs)
-            provenance = one if provenance is None else provenance.merged_with(one)
-        assert provenance is not None, "a merge has at least one source"
+    def _write_merged(self, target: Path, sources: Sequence[Path]) -> None:
+        tables = [read_tables(source) for source in sources]
+        provenance = reduce(Provenance.merged_with, (table.provenance for table in tables))
         buffer = io.BytesIO()
-        rows = []
         with new_shard(buffer, provenance) as merged:
             for source in sources:
                 with open_shard(source) as file:
                     for name in file["data"]:
                         file.copy(f"data/{name}", merged["data"])
-                    rows.append(file["games"][...])
-            write_games_table(merged, np.concatenate(rows).astype(GAME_DTYPE))
+            rows = np.concatenate([table.rows for table in tables])
+            vocabularies = unite_vocabularies(table.vocabularies for table in tables)
+            write_tables(merged, rows, vocabularies, self.read_fractions())
         atomic_write(target, buffer.getbuffer())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -75,6 +75,24 @@ class Vocabulary:
     def codes(self) -> Mapping[str, int]:
         """Name to code, as stored in a file's enumeration."""
         return dict(self._codes)
+
+
+Vocabularies = Mapping[str, Sequence[str]]
+"""For ``strategy`` and ``substrategy`` the names in use, in order of their codes, the one for "nothing" left out."""
+
+
+def label_names(codes: Mapping[str, int]) -> tuple[str, ...]:
+    """The names of an enumeration in order of their codes, without the one for "nothing reported"."""
+    return tuple(sorted((name for name in codes if codes[name] != UNLABELLED), key=codes.__getitem__))
+
+
+def unite_vocabularies(several: Iterable[Vocabularies]) -> dict[str, tuple[str, ...]]:
+    """Every name of several vocabularies once, in the order in which they first occur."""
+    united: dict[str, dict[str, None]] = {}
+    for vocabularies in several:
+        for label, names in vocabularies.items():
+            united.setdefault(label, {}).update(dict.fromkeys(names))
+    return {label: tuple(names) for label, names in united.items()}
 
 
 def names_by_code(codes: Mapping[str, int]) -> dict[int, str]:

@@ -79,6 +79,19 @@ OBSERVATIONS: Mapping[str, ObservationSpec] = {
 }
 """Every observation key that a shard may hold: the fourteen that NLE's NetHackChallenge shows its player."""
 
+STORED_COLUMNS: Mapping[str, str] = {
+    "actions": "u1",
+    "rewards": "<f4",
+    "dones": "u1",
+    "strategy": "u1",
+    "substrategy": "u1",
+    "hihack_strategy": "i1",
+}
+"""Each one-dimensional array of a game and its type; ``rewards`` is absent where only the keys are kept."""
+
+LABEL_COLUMNS: tuple[str, ...] = ("strategy", "substrategy")
+"""Those that are enumerations, whose names travel in the file."""
+
 DEFAULT_OBSERVATIONS: tuple[str, ...] = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
 DIGESTED_OBSERVATIONS: tuple[str, ...] = DEFAULT_OBSERVATIONS
 """The arrays that ``frames_sha256`` covers, in this order, whether or not they are stored."""
@@ -112,14 +125,21 @@ ENDS: Mapping[str, int] = {
     "time_limit": 6,
     "demonstrator_stopped": 7,
     "demonstrator_error": 8,
+    "recording_cut": 9,
+    "unknown": 255,
 }
-"""How a game ended. ``abort`` is NLE's own, when the game's clock has not moved for too many steps."""
+"""How a game ended. ``abort`` is NLE's own, when the game's clock has not moved for too many steps; the last two
+occur in imported games: the file stops in mid-game, or nothing tells of the end."""
 
 TERMINATED_ENDS: frozenset[str] = frozenset({"death", "ascended", "escaped", "quit"})
 """Ends by which the game itself was over; every other end cut it short."""
 
 COMPLETENESS: Mapping[str, int] = {"complete": 0, "truncated": 1}
 """``complete``: the game itself was over; ``truncated``: the recording stops before that."""
+
+ORIGINS: Mapping[str, int] = {"played": 0, "replayed": 1, "ttyrec": 2, "screens": 3}
+"""Where a game's arrays come from: recorded while it was played; from its keys, replayed; from a ttyrec with keys;
+from a ttyrec of screens alone, whose ``actions`` are all ``NO_ACTION``."""
 
 DUNGEONS: Mapping[str, int] = {
     "Dungeons of Doom": 0,
@@ -162,6 +182,7 @@ GAME_DTYPE: np.dtype[Any] = np.dtype(
         ("end", _enum(ENDS)),
         ("cause", "S128"),
         ("completeness", _enum(COMPLETENESS)),
+        ("origin", _enum(ORIGINS)),
         ("keys_sha256", "S64"),
         ("frames_sha256", "S64"),
         ("seconds", "<f8"),

@@ -15,14 +15,17 @@ import hdf5plugin  # noqa: F401  (registers the Zstandard filter)
 import numpy as np
 
 from strathack.dataset.chunks import ChunkEncoder, create_array, write_column
-from strathack.dataset.errors import FormatError
+from strathack.dataset.errors import CorruptionError, FormatError
+from strathack.dataset.labels import Vocabularies, label_names
 from strathack.dataset.schema import (
     FORMAT_NAME,
     FORMAT_VERSION,
     GAME_DTYPE,
     LIBRARY_BOUNDS,
     OBSERVATIONS,
+    STORED_COLUMNS,
 )
+from strathack.dataset.splits import Fractions
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,9 @@ class GameData:
 
     Attributes:
         row: Its row of ``/games``, of type ``GAME_DTYPE``.
-        frames: For each observation key its encoded chunks, in order.
+        frames: For each observation key its encoded chunks, in order; none where only the keys are kept.
         actions: u8 [T], indices into ``nle.nethack.ACTIONS``.
-        rewards: f32 [T].
+        rewards: f32 [T], or None where only the keys are kept.
         dones: u8 [T].
         strategy: u8 [T].
         substrategy: u8 [T].
@@ -111,7 +114,7 @@ class GameData:
     row: np.ndarray
     frames: Mapping[str, Sequence[bytes]]
     actions: np.ndarray
-    rewards: np.ndarray
+    rewards: np.ndarray | None
     dones: np.ndarray
     strategy: np.ndarray
     substrategy: np.ndarray
@@ -123,21 +126,41 @@ class GameData:
     def __post_init__(self) -> None:
         """Checks that every array has as many steps as the row says."""
         steps = int(self.row["steps"])
-        for name in ("actions", "rewards", "dones", "strategy", "substrategy", "hihack_strategy"):
-            if len(getattr(self, name)) != steps:
-                raise ValueError(f"{name} has {len(getattr(self, name))} steps, the game has {steps}")
+        for name, values, _ in self.columns():
+            if len(values) != steps:
+                raise ValueError(f"{name} has {len(values)} steps, the game has {steps}")
         for key, chunks in self.frames.items():
             wanted = -(-steps // OBSERVATIONS[key].chunk_steps)
             if len(chunks) != wanted:
                 raise ValueError(f"obs/{key} has {len(chunks)} chunks, {steps} steps need {wanted}")
 
+    def columns(self) -> Iterator[tuple[str, np.ndarray, Any]]:
+        """Name, values and stored type of each one-dimensional array."""
+        codes = {"strategy": self.strategy_codes, "substrategy": self.substrategy_codes}
+        for name, dtype in STORED_COLUMNS.items():
+            values = getattr(self, name)
+            if values is not None:
+                yield name, values, h5py.enum_dtype(dict(codes[name]), dtype) if name in codes else dtype
 
-def encode_shard(game: GameData, provenance: Provenance) -> bytes:
-    """Returns the bytes of a shard with one game."""
+    @property
+    def vocabularies(self) -> Vocabularies:
+        """Names that its labels may hold."""
+        codes = {"strategy": self.strategy_codes, "substrategy": self.substrategy_codes}
+        return {label: label_names(of_label) for label, of_label in codes.items()}
+
+
+def encode_shard(game: GameData, provenance: Provenance, encoder: ChunkEncoder | None = None) -> bytes:
+    """Returns the bytes of a shard with one game.
+
+    Args:
+        game: The game.
+        provenance: Where it comes from.
+        encoder: Compresses the columns; frames come compressed.
+    """
     buffer = io.BytesIO()
     with new_shard(buffer, provenance) as file:
-        _write_game(file, game, ChunkEncoder())
-        write_games_table(file, game.row.reshape(1))
+        _write_game(file, game, encoder or ChunkEncoder())
+        write_tables(file, game.row.reshape(1), game.vocabularies)
     return buffer.getvalue()
 
 
@@ -153,10 +176,32 @@ def new_shard(target: io.BytesIO, provenance: Provenance) -> Iterator[h5py.File]
         yield file
 
 
-def write_games_table(file: h5py.File, rows: np.ndarray) -> None:
-    """Writes ``/games``."""
+def write_tables(
+    file: h5py.File, rows: np.ndarray, vocabularies: Vocabularies, fractions: Fractions | None = None
+) -> None:
+    """Writes what a shard says of all its games: ``/games``, the names its labels hold, and ``/mask``."""
     table = create_array(file, "games", rows.shape, GAME_DTYPE, len(rows))
     table[...] = rows
+    file.attrs.update(_fixed_length({"vocabularies": json.dumps(vocabularies)}))
+    write_masks(file, rows, fractions or Fractions())
+
+
+def write_masks(file: h5py.File, rows: np.ndarray, fractions: Fractions) -> None:
+    """Writes ``/mask``, in the place of what is there."""
+    if "mask" in file:
+        del file["mask"]
+    group = file.create_group("mask")
+    group.attrs.update(_fixed_length({"fractions": fractions.to_json()}))
+    for split, names in fractions.masks(rows).items():
+        create_array(group, split, names.shape, names.dtype, len(names))[...] = names
+
+
+def with_fractions(shard: bytes, fractions: Fractions) -> bytes:
+    """A shard's bytes with its games split anew."""
+    buffer = io.BytesIO(shard)
+    with h5py.File(buffer, "r+", libver=LIBRARY_BOUNDS) as file:
+        write_masks(file, file["games"][...], fractions)
+    return buffer.getvalue()
 
 
 def _write_game(file: h5py.File, game: GameData, encoder: ChunkEncoder) -> None:
@@ -169,15 +214,7 @@ def _write_game(file: h5py.File, game: GameData, encoder: ChunkEncoder) -> None:
         dataset = create_array(group, f"obs/{key}", (steps, *spec.shape), spec.dtype, spec.chunk_steps)
         for index, chunk in enumerate(chunks):
             dataset.id.write_direct_chunk((index * spec.chunk_steps, *(0 for _ in spec.shape)), chunk)
-    columns: Sequence[tuple[str, np.ndarray, Any]] = (
-        ("actions", game.actions, "u1"),
-        ("rewards", game.rewards, "<f4"),
-        ("dones", game.dones, "u1"),
-        ("strategy", game.strategy, h5py.enum_dtype(dict(game.strategy_codes), basetype="u1")),
-        ("substrategy", game.substrategy, h5py.enum_dtype(dict(game.substrategy_codes), basetype="u1")),
-        ("hihack_strategy", game.hihack_strategy, "i1"),
-    )
-    for name, values, dtype in columns:
+    for name, values, dtype in game.columns():
         write_column(group, name, values, encoder, dtype)
 
 
@@ -214,16 +251,61 @@ def check_format(path: Path, attributes: Mapping[str, Any]) -> None:
         )
 
 
-def read_games(path: Path) -> np.ndarray:
-    """Returns the rows of a shard's ``/games``.
+@dataclass(frozen=True)
+class ShardTables:
+    """What a shard says of all its games.
+
+    Attributes:
+        rows: ``/games``, of type ``GAME_DTYPE``.
+        provenance: Where the games come from.
+        vocabularies: Names that the labels may hold.
+        fractions: How the games are split.
+    """
+
+    rows: np.ndarray
+    provenance: Provenance
+    vocabularies: Vocabularies
+    fractions: Fractions
+
+
+def read_tables(path: Path) -> ShardTables:
+    """Reads what a shard says of all its games, and none of their arrays.
 
     Raises:
-        FormatError: As :func:`open_shard`, and where the table's columns are not those of this version.
+        FormatError: As :func:`open_shard`, and where something is missing or not of this version.
+        CorruptionError: Where the table's checksum differs.
     """
     with open_shard(path) as file:
-        if "games" not in file:
-            raise FormatError(f"{path}: a shard without the table /games")
-        rows = file["games"][...]
+        missing = [name for name in ("games", "data", "mask") if not is_hard_link(file, name)]
+        if missing:
+            raise FormatError(f"{path}: a shard without /{missing[0]}")
+        try:
+            rows = file["games"][...]
+            provenance = Provenance.from_attributes(file.attrs)
+            vocabularies = {label: tuple(names) for label, names in json.loads(_text(file, "vocabularies")).items()}
+            fractions = Fractions.from_json(_text(file["mask"], "fractions"))
+        except OSError as error:
+            raise CorruptionError(f"{path}: /games cannot be read ({error})") from error
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise FormatError(f"{path}: its attributes are not those of a shard ({error!r})") from error
     if rows.dtype.names != GAME_DTYPE.names:
-        raise FormatError(f"{path}: the columns of /games are {rows.dtype.names}, expected {GAME_DTYPE.names}")
-    return rows.astype(GAME_DTYPE)
+        wanted, found = set(GAME_DTYPE.names or ()), set(rows.dtype.names or ())
+        raise FormatError(
+            f"{path}: the columns of /games are not those of version {FORMAT_VERSION}: "
+            f"missing {sorted(wanted - found)}, unknown {sorted(found - wanted)}"
+        )
+    return ShardTables(rows.astype(GAME_DTYPE), provenance, vocabularies, fractions)
+
+
+def _text(item: h5py.HLObject, attribute: str) -> str:
+    return read_text(item.attrs[attribute])
+
+
+def is_hard_link(group: h5py.Group, name: str) -> bool:
+    """Whether ``name`` is there as an object of this very file; soft and external links are not followed."""
+    return isinstance(group.get(name, getlink=True), h5py.HardLink)
+
+
+def read_games(path: Path) -> np.ndarray:
+    """Returns the rows of a shard's ``/games``; see :func:`read_tables`."""
+    return read_tables(path).rows

@@ -18,17 +18,14 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
-from nle import nethack
 
 from strathack.collect.environment import challenge
 from strathack.collect.recorder import GameRecorder
 from strathack.collect.session import Session
 from strathack.collect.tracker import LabelTracker
+from strathack.dataset.actions import ACTION_INDEX
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import STRATEGIES
-
-ACTION_INDEX: Mapping[int, int] = {int(action): index for index, action in reversed(list(enumerate(nethack.ACTIONS)))}
-"""Key code → index into ``nle.nethack.ACTIONS``; of three keys that stand there twice, the first."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from looking import read_dataset, same_games
 
-from strathack.collect.environment import KEY_CODES
+from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.labels import STRATEGIES, count_by_name
 
 pytest.importorskip("nethackers")

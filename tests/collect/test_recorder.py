@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strathack.collect.environment import KEY_CODES
 from strathack.collect.recorder import GameRecorder, Reached
+from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.chunks import create_array
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, OBSERVATIONS
 

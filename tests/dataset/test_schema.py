@@ -12,6 +12,7 @@ from strathack.dataset.schema import (
     ENDS,
     GAME_DTYPE,
     OBSERVATIONS,
+    ORIGINS,
     make_row,
     parse_observations,
     row_values,
@@ -21,8 +22,8 @@ VALUES = {
     "game": "game_7", "core": 7, "disp": 7, "lgen": -1, "clock": "seed", "start_time": 1698062400, "character": "@",
     "role": "Val", "race": "Hum", "gender": "Fem", "alignment": "Neu", "steps": 10, "turns": 9, "score": 37,
     "max_depth": 3, "deepest_dungeon": "Gnomish Mines", "experience_level": 2, "progression": 0.25, "end": "death",
-    "cause": "killed by a jackal", "completeness": "complete", "keys_sha256": "a" * 64, "frames_sha256": "b" * 64,
-    "seconds": 1.5,
+    "cause": "killed by a jackal", "completeness": "complete", "origin": "played",
+    "keys_sha256": "a" * 64, "frames_sha256": "b" * 64, "seconds": 1.5,
 }  # fmt: skip
 
 
@@ -69,6 +70,6 @@ def test_observations_are_those_of_the_simulator():
 def test_the_document_of_the_format_names_everything():
     text = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
     names = set(re.findall(r"`([^`\n]+)`", text))
-    missing = [n for n in (*(GAME_DTYPE.names or ()), *OBSERVATIONS, *ENDS, *COMPLETENESS) if n not in names]
+    missing = [n for n in (*(GAME_DTYPE.names or ()), *OBSERVATIONS, *ENDS, *ORIGINS, *COMPLETENESS) if n not in names]
     assert not missing
     assert all(name in text for name in DUNGEONS)

@@ -67,11 +67,11 @@ def test_a_shard_without_its_table_or_with_other_columns_is_refused(tmp_path):
     path.write_bytes(encode_shard(made_up(1, 5)[0], provenance()))
     with h5py.File(path, "a") as file:
         del file["games"]
-    with pytest.raises(FormatError, match="without the table /games"):
+    with pytest.raises(FormatError, match="without /games"):
         read_games(path)
     with h5py.File(path, "a") as file:
         file["games"] = np.zeros(1, dtype=[("seed", "i8")])
-    with pytest.raises(FormatError, match=r"the columns of /games are \('seed',\), expected"):
+    with pytest.raises(FormatError, match=r"not those of version 1: missing \['alignment', .*\], unknown \['seed'\]"):
         read_games(path)
 
 

@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 
+from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.labels import STRATEGIES, Vocabulary
 from strathack.dataset.schema import OBSERVATIONS, game_name, make_row
@@ -51,7 +52,8 @@ def made_up(seed: int, steps: int) -> tuple[GameData, dict[str, np.ndarray]]:
             "character": "@", "role": "Val", "race": "Hum", "gender": "Fem", "alignment": "Neu", "steps": steps,
             "turns": steps, "score": 10 * seed, "max_depth": 1, "deepest_dungeon": "Dungeons of Doom",
             "experience_level": 1, "progression": 0.0, "end": "death", "cause": "made up", "completeness": "complete",
-            "keys_sha256": hashlib.sha256(arrays["actions"].tobytes()).hexdigest(), "frames_sha256": "", "seconds": 1,
+            "keys_sha256": hashlib.sha256(KEY_CODES[arrays["actions"]].tobytes()).hexdigest(), "frames_sha256": "",
+            "origin": "played", "seconds": 1,
         }
     )  # fmt: skip
     data = GameData(

@@ -1,0 +1,275 @@
+"""One array of one game: where its chunks lie in the file, and reading them without HDF5.
+
+HDF5 is asked once for the places of a game's chunks; the file is closed again. What is read afterwards is read by
+position, chunk by chunk, so that nothing is shared between threads or carried over a fork, and HDF5's global
+lock is never held while something is decompressed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from strathack.dataset.chunks import FLETCHER32_FILTER, ZSTD_FILTER, ChunkDecoder, ChunkError
+from strathack.dataset.errors import CorruptionError, FormatError
+from strathack.dataset.labels import names_by_code
+from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, STORED_COLUMNS
+from strathack.dataset.shard import is_hard_link, open_shard
+
+_thread = threading.local()
+
+
+def _decoder() -> ChunkDecoder:
+    decoder: ChunkDecoder | None = getattr(_thread, "decoder", None)
+    if decoder is None:
+        decoder = _thread.decoder = ChunkDecoder()
+    return decoder
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in a shard, to be indexed like a numpy array along its first axis, the steps.
+
+    Only the chunks that an index touches are read. The last one decompressed is kept for the next index.
+
+    Attributes:
+        path: The shard.
+        game: The game's name.
+        name: The array's name in the game's group.
+        shape: [T, …].
+        dtype: Type of its elements.
+        chunk_steps: Steps in a chunk.
+        places: Offset and length in the file of each chunk, i64 [chunks, 2].
+        codes: Name → code for labels, else empty.
+    """
+
+    path: Path
+    game: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunk_steps: int
+    places: np.ndarray = field(repr=False)
+    codes: Mapping[str, int] = field(default_factory=dict, repr=False)
+    _last: list[tuple[int, np.ndarray]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        values = self[:]
+        return values if dtype is None else values.astype(dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Reads what an index of numpy's kind asks for; the steps come first."""
+        first, *rest = index if isinstance(index, tuple) else (index,)
+        if first is Ellipsis:
+            return self.read(0, len(self))[(..., *rest)]
+        if isinstance(first, (int, np.integer)):
+            step = int(first) + (len(self) if first < 0 else 0)
+            if not 0 <= step < len(self):
+                raise IndexError(f"step {first} of {self.game}/{self.name}, which has {len(self)} steps")
+            chunk, row = divmod(step, self.chunk_steps)
+            value = self._chunk(chunk)[(row, *rest)]
+            return value.copy() if isinstance(value, np.ndarray) else value
+        if isinstance(first, slice):
+            start, stop, stride = first.indices(len(self))
+            if stride < 0:
+                return self.read(0, len(self))[(first, *rest)]
+            values = self.read(start, max(start, stop))[::stride]
+        else:
+            values = self.read(0, len(self))[np.asarray(first)]
+        return values[(slice(None), *rest)] if rest else values
+
+    def names(self, index: Any = slice(None)) -> Any:
+        """Labels by name: an array of text where the index asks for several steps, else one text.
+
+        Raises:
+            TypeError: If the array holds no labels.
+        """
+        if not self.codes:
+            raise TypeError(f"{self.name} holds no labels")
+        by_code = names_by_code(self.codes)
+        codes = self[index]
+        if np.ndim(codes) == 0:
+            return by_code[int(codes)]
+        table = np.array([by_code.get(code, "") for code in range(256)])
+        return table[codes]
+
+    def read(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
+        """Reads steps ``start`` to ``stop`` (left out).
+
+        Args:
+            start: First step, from 0.
+            stop: Step after the last, at most T.
+            out: Where to, [stop − start, …]; a new array by default.
+
+        Raises:
+            CorruptionError: If a chunk is not as it was written.
+        """
+        if out is None:
+            out = np.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
+        at = start
+        while at < stop:
+            chunk, row = divmod(at, self.chunk_steps)
+            count = min(self.chunk_steps - row, stop - at)
+            target = out[at - start : at - start + count]
+            if count == self.chunk_steps and target.flags.c_contiguous:
+                self.read_chunk(chunk, target)
+            else:
+                target[...] = self._chunk(chunk)[row : row + count]
+            at += count
+        return out
+
+    def _chunk(self, index: int) -> np.ndarray:
+        # Another thread may put its chunk in between; each uses the one that it took or made.
+        kept = self._last[-1] if self._last else None
+        if kept is None or kept[0] != index:
+            values = np.empty((self.chunk_steps, *self.shape[1:]), dtype=self.dtype)
+            self.read_chunk(index, values)
+            kept = index, values
+            self._last[:] = [kept]
+        return kept[1]
+
+    def read_chunk(self, index: int, out: np.ndarray) -> None:
+        """Decompresses one chunk.
+
+        Args:
+            index: Which.
+            out: [chunk_steps, …], C-contiguous. Steps after the array's end are zero.
+
+        Raises:
+            CorruptionError: If it is not as it was written.
+        """
+        try:
+            _decoder().decode(self.read_raw(index), out)
+        except ChunkError as error:
+            raise self.corruption(index, str(error)) from error
+
+    def read_raw(self, index: int) -> bytes:
+        """The bytes of one chunk as they lie in the file.
+
+        Raises:
+            CorruptionError: If the file ends before it.
+        """
+        offset, size = self.places[index]
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(offset)
+                data = file.read(size)
+        except OSError as error:
+            raise self.corruption(index, f"the file cannot be read: {error.strerror}") from error
+        if len(data) != size:
+            raise self.corruption(index, "the file ends before it")
+        return data
+
+    def check_sums(self) -> None:
+        """Checks the sum of every chunk, without decompressing.
+
+        Raises:
+            CorruptionError: At the first that differs.
+        """
+        for index in range(len(self.places)):
+            try:
+                ChunkDecoder.check(self.read_raw(index))
+            except ChunkError as error:
+                raise self.corruption(index, str(error)) from error
+
+    def corruption(self, chunk: int, what: str) -> CorruptionError:
+        """The error that names a chunk's place."""
+        first = chunk * self.chunk_steps
+        last = min(first + self.chunk_steps, len(self)) - 1
+        return CorruptionError(f"{self.path}: {self.game}/{self.name}, the chunk of steps {first} to {last}: {what}")
+
+
+def index_game(path: Path, game: str, steps: int) -> dict[str, StoredArray]:
+    """Finds every array of a game.
+
+    Args:
+        path: The shard.
+        game: The game's name.
+        steps: Its length by ``/games``.
+
+    Returns:
+        Name in the game's group (``actions``, ``obs/tty_chars``) → array.
+
+    Raises:
+        FormatError: If something is missing, or not of the type, length or filters that the format has.
+    """
+    with open_shard(path) as file:
+        try:
+            return _index(path, file, game, steps)
+        except (OSError, RuntimeError, KeyError) as error:
+            # What HDF5 says of broken metadata.
+            raise CorruptionError(f"{path}: {game}: its metadata cannot be read ({error})") from error
+
+
+def _index(path: Path, file: h5py.File, game: str, steps: int) -> dict[str, StoredArray]:
+    group = _child(path, file, f"data/{game}", h5py.Group)
+    keys: list[str] = []
+    if "obs" in group:
+        obs = _child(path, file, f"data/{game}/obs", h5py.Group)
+        unknown = set(obs) - set(OBSERVATIONS)
+        if unknown:
+            raise FormatError(f"{path}: {game}/obs/{min(unknown)} is no observation key of this format")
+        keys = list(obs)
+    wanted = {name: dtype for name, dtype in STORED_COLUMNS.items() if name != "rewards" or "rewards" in group}
+    arrays = {name: _stored(path, file, game, name, (steps,), np.dtype(dtype)) for name, dtype in wanted.items()}
+    for key in keys:
+        spec = OBSERVATIONS[key]
+        arrays[f"obs/{key}"] = _stored(path, file, game, f"obs/{key}", (steps, *spec.shape), spec.dtype)
+    return arrays
+
+
+def _child(path: Path, file: h5py.File, name: str, kind: type) -> Any:
+    """An object of the file itself, reached over hard links alone."""
+    at: Any = file
+    for part in name.split("/"):
+        link = at.get(part, getlink=True) if isinstance(at, h5py.Group) else None
+        if link is None:
+            raise FormatError(f"{path}: {name} is missing")
+        if not is_hard_link(at, part):
+            raise FormatError(f"{path}: {name} is a link to elsewhere ({type(link).__name__}), which is not followed")
+        at = at[part]
+    if not isinstance(at, kind):
+        raise FormatError(f"{path}: {name} is a {type(at).__name__}; expected a {kind.__name__}")
+    return at
+
+
+def _stored(
+    path: Path, file: h5py.File, game: str, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> StoredArray:
+    dataset = _child(path, file, f"data/{game}/{name}", h5py.Dataset)
+    place = f"{path}: {game}/{name}"
+    if dataset.shape != shape:
+        raise FormatError(f"{place}: has shape {dataset.shape}; expected {shape}")
+    if dataset.dtype != dtype:
+        raise FormatError(f"{place}: is of type {dataset.dtype}; expected {dtype}")
+    codes = h5py.check_enum_dtype(dataset.dtype) or {}
+    if name in LABEL_COLUMNS and not codes:
+        raise FormatError(f"{place}: is no enumeration; expected the labels' names in the file")
+    creation = dataset.id.get_create_plist()
+    if not shape[0]:
+        return StoredArray(path, game, name, shape, dtype, 1, np.zeros((0, 2), np.int64), codes)
+    if creation.get_layout() != h5py.h5d.CHUNKED or creation.get_external_count():
+        raise FormatError(f"{place}: is not stored in chunks in this file")
+    filters = [creation.get_filter(index)[0] for index in range(creation.get_nfilters())]
+    if filters != [ZSTD_FILTER, FLETCHER32_FILTER] or dataset.chunks[1:] != shape[1:]:
+        raise FormatError(f"{place}: has filters {filters} and chunks {dataset.chunks}; not those of this format")
+    steps = dataset.chunks[0]
+    places = np.zeros((-(-shape[0] // steps), 2), np.int64)
+
+    def take(chunk: Any) -> None:
+        places[chunk.chunk_offset[0] // steps] = chunk.byte_offset, chunk.size
+
+    dataset.id.chunk_iter(take)
+    array = StoredArray(path, game, name, shape, dtype, steps, places, codes)
+    if not places[:, 1].all():
+        raise array.corruption(int(np.argmin(places[:, 1])), "it is missing")
+    return array

@@ -1,0 +1,328 @@
+"""Reading a dataset: the table of its games at once, their arrays when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.arrays import StoredArray, index_game
+from strathack.dataset.errors import FormatError, InputError
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.labels import Vocabularies, unite_vocabularies
+from strathack.dataset.schema import COMPLETENESS, GAME_DTYPE, OBSERVATIONS, row_values
+from strathack.dataset.shard import ShardTables, open_shard, read_tables, read_text
+from strathack.dataset.splits import SPLITS
+
+OnCorrupt = Literal["raise", "skip"]
+"""What to do with a shard or a game that is not as it was written."""
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+class Observations(dict[str, StoredArray]):
+    """Observation key → its array, [T, …]."""
+
+    def __init__(self, game: Game, arrays: Mapping[str, StoredArray]) -> None:
+        super().__init__(arrays)
+        self._game = game
+
+    def __missing__(self, key: str) -> StoredArray:
+        stored = ", ".join(self) or "none, since only its keys are kept: `strathack dataset expand` brings them back"
+        raise KeyError(f"{self._game.path}: {self._game.name} has no observation {key!r}; stored: {stored}")
+
+
+@dataclass(frozen=True)
+class Game:
+    """One game of a dataset. Its arrays are read as they are indexed.
+
+    Row t of every array is one step: the observation, the action taken on it, the reward that followed, and what
+    the demonstrator was pursuing when it acted.
+
+    Attributes:
+        row: Its row of ``/games``.
+        path: The shard that holds it.
+    """
+
+    row: np.void
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of its group under ``/data``."""
+        return str(self.row["game"].decode())
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Its row of ``/games`` as plain values, enumerations by name."""
+        return row_values(self.row)
+
+    def __len__(self) -> int:
+        """Its steps, T."""
+        return int(self.row["steps"])
+
+    @cached_property
+    def arrays(self) -> Mapping[str, StoredArray]:
+        """Every array by its name in the game's group.
+
+        Raises:
+            FormatError: If something is missing or not as the format has it.
+        """
+        return index_game(self.path, self.name, len(self))
+
+    @cached_property
+    def obs(self) -> Mapping[str, StoredArray]:
+        """Observations by key, each [T, …]."""
+        return Observations(self, {key: self.arrays[f"obs/{key}"] for key in OBSERVATIONS if f"obs/{key}" in self.arrays})
+
+    @property
+    def actions(self) -> StoredArray:
+        """u8 [T], indices into ``nle.nethack.ACTIONS``; 255 where no key was recorded."""
+        return self.arrays["actions"]
+
+    def action_names(self, index: Any = slice(None)) -> np.ndarray:
+        """Actions by name, text [n]; empty where no key was recorded."""
+        names = np.array([*ACTION_NAMES, *[""] * (256 - len(ACTION_NAMES))])
+        return names[self.actions[index]]
+
+    @property
+    def rewards(self) -> StoredArray:
+        """f32 [T].
+
+        Raises:
+            KeyError: If only the keys of this game are kept.
+        """
+        if "rewards" not in self.arrays:
+            raise KeyError(f"{self.path}: {self.name} has no rewards; only its keys are kept")
+        return self.arrays["rewards"]
+
+    @property
+    def dones(self) -> StoredArray:
+        """u8 [T]: 1 at the last step."""
+        return self.arrays["dones"]
+
+    @property
+    def strategy(self) -> StoredArray:
+        """u8 [T], with ``names``: the strategy that was running."""
+        return self.arrays["strategy"]
+
+    @property
+    def substrategy(self) -> StoredArray:
+        """u8 [T], with ``names``: the innermost routine that was announced."""
+        return self.arrays["substrategy"]
+
+    @property
+    def hihack_strategy(self) -> StoredArray:
+        """i8 [T]: the published rule's ordinal, −1 where there is none."""
+        return self.arrays["hihack_strategy"]
+
+    @cached_property
+    def attributes(self) -> Mapping[str, str]:
+        """Text kept with the game: ``xlogfile``, ``error``, ``source``."""
+        with open_shard(self.path) as file:
+            attributes = file[f"data/{self.name}"].attrs
+            return {name: read_text(value) for name, value in attributes.items() if name != "num_samples"}
+
+
+class Dataset:
+    """Games, from one dataset folder, one shard, or several of either.
+
+    Opening reads the tables alone. Files are opened when something is read and closed again, so a dataset may be
+    used from threads, carried over a fork, pickled, or sent to a Ray worker.
+
+    Args:
+        path: A folder, a shard, or a list of them.
+        on_corrupt: ``skip`` leaves out shards that cannot be read, with a warning each.
+
+    Raises:
+        InputError: If there is no shard at a path.
+        FormatError: If a shard cannot be read.
+
+    Examples:
+        >>> dataset = Dataset("demo/data").select("role == 'Val' and score > 5000", split="train")
+        >>> dataset[0].obs["tty_chars"][:100]
+    """
+
+    def __init__(self, path: Paths, *, on_corrupt: OnCorrupt = "raise") -> None:
+        paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+        opened: list[tuple[Path, ShardTables, np.ndarray]] = []
+        for source in map(Path, paths):
+            opened += _open(source, on_corrupt)
+        self._paths = [shard for shard, _, _ in opened]
+        self._tables = [tables for _, tables, _ in opened]
+        empty = np.zeros(0, dtype=GAME_DTYPE)
+        self._rows = np.concatenate([empty, *(tables.rows[kept] for _, tables, kept in opened)])
+        self._shards = np.repeat(np.arange(len(opened)), [len(kept) for _, _, kept in opened])
+
+    def __len__(self) -> int:
+        """Number of games."""
+        return len(self._rows)
+
+    def __getitem__(self, index: int | str) -> Game:
+        """A game by its place or its name.
+
+        Raises:
+            IndexError: If there is no such place.
+            KeyError: If there is no such name.
+        """
+        if isinstance(index, str):
+            found = np.flatnonzero(self._rows["game"] == index.encode())
+            if not len(found):
+                raise KeyError(f"no game {index!r} among {len(self)} games")
+            index = int(found[0])
+        return Game(self._rows[index], self._paths[self._shards[index]])
+
+    def __iter__(self) -> Iterator[Game]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """``/games`` of every game, of type ``GAME_DTYPE``."""
+        return self._rows
+
+    @property
+    def steps(self) -> int:
+        """Steps of all games."""
+        return int(self._rows["steps"].sum())
+
+    @property
+    def paths(self) -> list[Path]:
+        """The shards that hold its games."""
+        return [self._paths[index] for index in np.unique(self._shards)]
+
+    @property
+    def tables(self) -> list[ShardTables]:
+        """What each of those shards says of all its games."""
+        return [self._tables[index] for index in np.unique(self._shards)]
+
+    @cached_property
+    def vocabularies(self) -> Vocabularies:
+        """For ``strategy`` and ``substrategy`` every name that a game of these shards may hold.
+
+        A name's place is its code in streams, whatever codes the files of single games have.
+        """
+        return unite_vocabularies(tables.vocabularies for tables in self.tables)
+
+    @cached_property
+    def observations(self) -> tuple[str, ...]:
+        """The observation keys that every game has; none where only keys are kept."""
+        common = set.intersection(*(set(tables.provenance.observations) for tables in self.tables) or [set()])
+        return tuple(key for key in OBSERVATIONS if key in common)
+
+    @cached_property
+    def games(self) -> pd.DataFrame:
+        """One row a game: all columns of ``/games``, enumerations by name, and ``split`` and ``shard``."""
+        columns: dict[str, Any] = {}
+        for name in GAME_DTYPE.names or ():
+            values = self._rows[name]
+            codes = h5py.check_enum_dtype(GAME_DTYPE[name])
+            if codes is not None:
+                columns[name] = _categories(values, codes)
+            elif GAME_DTYPE[name].kind == "S":
+                columns[name] = np.char.decode(values, "utf-8", "replace").astype(object)
+            else:
+                columns[name] = values
+        columns["split"] = pd.Categorical(self.splits, categories=list(SPLITS))
+        columns["shard"] = pd.Categorical.from_codes(self._shards, categories=[str(path) for path in self._paths])
+        return pd.DataFrame(columns)
+
+    @cached_property
+    def splits(self) -> np.ndarray:
+        """The split of each game, text [games]."""
+        fractions = [tables.fractions for tables in self._tables]
+        pairs = zip(self._shards, self._rows, strict=True)
+        return np.array([fractions[shard].split_of(row) for shard, row in pairs], dtype="U10")
+
+    def select(
+        self, query: str | None = None, *, split: str | None = None, completeness: str | None = None
+    ) -> Dataset:
+        """The games that meet every condition given, in the same order.
+
+        Args:
+            query: A condition on the columns of :attr:`games`, in the language of ``pandas.DataFrame.query``.
+            split: ``train``, ``validation`` or ``test``.
+            completeness: ``complete`` or ``truncated``.
+
+        Raises:
+            InputError: If a condition is not one; the columns are named.
+        """
+        chosen = np.ones(len(self), dtype=bool)
+        if split is not None:
+            _check_name("split", split, SPLITS)
+            chosen &= self.splits == split
+        if completeness is not None:
+            _check_name("completeness", completeness, COMPLETENESS)
+            chosen &= self._rows["completeness"] == COMPLETENESS[completeness]
+        if query is not None:
+            chosen &= self._meets(query)
+        return self.take(np.flatnonzero(chosen))
+
+    def take(self, places: Iterable[int]) -> Dataset:
+        """The games at these places, in this order."""
+        places = np.fromiter(places, dtype=np.int64)
+        taken = Dataset.__new__(Dataset)
+        taken._paths, taken._tables = self._paths, self._tables
+        taken._rows, taken._shards = self._rows[places], self._shards[places]
+        return taken
+
+    def _meets(self, query: str) -> np.ndarray:
+        try:
+            met = self.games.eval(query)
+        # pandas passes on whatever its parser, its engine and the columns' types raise.
+        except Exception as error:  # noqa: BLE001
+            raise InputError(
+                f"select: {query!r} is no condition on the games ({error}); columns: {', '.join(self.games.columns)}"
+            ) from error
+        met = np.asarray(met)
+        if met.dtype != bool or met.shape != (len(self),):
+            raise InputError(f"select: {query!r} is no condition on the games; expected something true or false")
+        return met
+
+
+def _check_name(what: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise InputError(f"{what}: {name!r} is unknown; expected one of {', '.join(known)}")
+
+
+def _categories(values: np.ndarray, codes: Mapping[str, int]) -> pd.Categorical:
+    names = sorted(codes, key=codes.__getitem__)
+    places = np.full(256, -1)
+    places[[codes[name] for name in names]] = np.arange(len(names))
+    return pd.Categorical.from_codes(places[values], categories=names)
+
+
+def _open(source: Path, on_corrupt: OnCorrupt) -> list[tuple[Path, ShardTables, np.ndarray]]:
+    """The shards at a path, what they say of their games, and which games of each to take."""
+    _check_name("on_corrupt", on_corrupt, ("raise", "skip"))
+    if source.is_dir():
+        shards = DatasetFolder(source).shards()
+        if not shards:
+            raise InputError(f"{source}: holds no shards (*.h5); expected a dataset")
+    elif source.exists():
+        shards = [source]
+    else:
+        raise InputError(f"{source}: does not exist; expected a dataset folder or a shard")
+    opened = []
+    seen: set[bytes] = set()
+    for shard in shards:
+        try:
+            tables = read_tables(shard)
+        except FormatError as error:
+            if on_corrupt == "raise":
+                raise
+            warnings.warn(f"left out: {error}", stacklevel=3)
+            continue
+        # A killed merge leaves games in a merged shard, which comes first, and in their own.
+        kept = np.array([row for row, name in enumerate(tables.rows["game"]) if name not in seen], dtype=np.int64)
+        seen.update(tables.rows["game"][kept].tolist())
+        opened.append((shard, tables, kept))
+    return opened
