@@ -1,8 +1,9 @@
 """The file format: labels, schema, shards and dataset folders. Knows no other part of strathack."""
 
-from strathack.dataset.errors import FormatError, InputError, RunError
+from strathack.dataset.errors import CorruptionError, FormatError, InputError, RunError
 from strathack.dataset.folder import DatasetFolder, StoredGame
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, STRATEGIES, UNLABELLED, Vocabulary
+from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, FORMAT_VERSION, GAME_DTYPE, OBSERVATIONS
 from strathack.dataset.shard import GameData, Provenance, encode_shard, open_shard, read_games
 
@@ -14,8 +15,11 @@ __all__ = [
     "PUBLISHED_STRATEGIES",
     "STRATEGIES",
     "UNLABELLED",
+    "CorruptionError",
+    "Dataset",
     "DatasetFolder",
     "FormatError",
+    "Game",
     "GameData",
     "InputError",
     "Provenance",

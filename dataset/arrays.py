@@ -20,7 +20,7 @@ from strathack.dataset.chunks import FLETCHER32_FILTER, ZSTD_FILTER, ChunkDecode
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import names_by_code
 from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, STORED_COLUMNS
-from strathack.dataset.shard import is_hard_link, open_shard
+from strathack.dataset.shard import open_shard
 
 _thread = threading.local()
 
@@ -211,65 +211,90 @@ def index_game(path: Path, game: str, steps: int) -> dict[str, StoredArray]:
 
 
 def _index(path: Path, file: h5py.File, game: str, steps: int) -> dict[str, StoredArray]:
-    group = _child(path, file, f"data/{game}", h5py.Group)
-    keys: list[str] = []
-    if "obs" in group:
-        obs = _child(path, file, f"data/{game}/obs", h5py.Group)
-        unknown = set(obs) - set(OBSERVATIONS)
-        if unknown:
-            raise FormatError(f"{path}: {game}/obs/{min(unknown)} is no observation key of this format")
-        keys = list(obs)
-    wanted = {name: dtype for name, dtype in STORED_COLUMNS.items() if name != "rewards" or "rewards" in group}
-    arrays = {name: _stored(path, file, game, name, (steps,), np.dtype(dtype)) for name, dtype in wanted.items()}
-    for key in keys:
-        spec = OBSERVATIONS[key]
-        arrays[f"obs/{key}"] = _stored(path, file, game, f"obs/{key}", (steps, *spec.shape), spec.dtype)
+    place = _Place(path, game)
+    group = _group(place, _group(place, file.id, "data", "data"), game, game)
+    names = [name.decode() for name in group]
+    arrays = {
+        name: _stored(place, group, name, name, (steps,), np.dtype(dtype))
+        for name, dtype in STORED_COLUMNS.items()
+        if name in names or name != "rewards"
+    }
+    if "obs" in names:
+        frames = _group(place, group, "obs", f"{game}/obs")
+        for key in (name.decode() for name in frames):
+            spec = OBSERVATIONS.get(key)
+            if spec is None:
+                raise place.wrong(f"obs/{key}", "is no observation key of this format")
+            arrays[f"obs/{key}"] = _stored(place, frames, key, f"obs/{key}", (steps, *spec.shape), spec.dtype)
     return arrays
 
 
-def _child(path: Path, file: h5py.File, name: str, kind: type) -> Any:
-    """An object of the file itself, reached over hard links alone."""
-    at: Any = file
-    for part in name.split("/"):
-        link = at.get(part, getlink=True) if isinstance(at, h5py.Group) else None
-        if link is None:
-            raise FormatError(f"{path}: {name} is missing")
-        if not is_hard_link(at, part):
-            raise FormatError(f"{path}: {name} is a link to elsewhere ({type(link).__name__}), which is not followed")
-        at = at[part]
-    if not isinstance(at, kind):
-        raise FormatError(f"{path}: {name} is a {type(at).__name__}; expected a {kind.__name__}")
-    return at
+@dataclass(frozen=True)
+class _Place:
+    """Where the index is being made, for messages."""
+
+    path: Path
+    game: str
+
+    def wrong(self, name: str, what: str) -> FormatError:
+        return FormatError(f"{self.path}: {self.game}/{name}: {what}")
+
+
+# The low-level interface of h5py from here on: an index is made for every game that a stream opens.
+
+
+def _check_link(place: _Place, group: Any, name: str, shown: str) -> None:
+    """Refuses what is not an object of this very file."""
+    if not group.links.exists(name.encode()):
+        raise FormatError(f"{place.path}: {shown} is missing")
+    if group.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        raise FormatError(f"{place.path}: {shown} is a link to elsewhere, which is not followed")
+
+
+def _group(place: _Place, parent: Any, name: str, shown: str) -> Any:
+    _check_link(place, parent, name, shown)
+    found = h5py.h5o.open(parent, name.encode())
+    if not isinstance(found, h5py.h5g.GroupID):
+        raise FormatError(f"{place.path}: {shown} is no group")
+    return found
 
 
 def _stored(
-    path: Path, file: h5py.File, game: str, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+    place: _Place, group: Any, last: str, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> StoredArray:
-    dataset = _child(path, file, f"data/{game}/{name}", h5py.Dataset)
-    place = f"{path}: {game}/{name}"
+    _check_link(place, group, last, f"{place.game}/{name}")
+    dataset = h5py.h5o.open(group, last.encode())
+    if not isinstance(dataset, h5py.h5d.DatasetID):
+        raise place.wrong(name, "is no array")
     if dataset.shape != shape:
-        raise FormatError(f"{place}: has shape {dataset.shape}; expected {shape}")
+        raise place.wrong(name, f"has shape {dataset.shape}; expected {shape}")
     if dataset.dtype != dtype:
-        raise FormatError(f"{place}: is of type {dataset.dtype}; expected {dtype}")
+        raise place.wrong(name, f"is of type {dataset.dtype}; expected {dtype}")
     codes = h5py.check_enum_dtype(dataset.dtype) or {}
     if name in LABEL_COLUMNS and not codes:
-        raise FormatError(f"{place}: is no enumeration; expected the labels' names in the file")
-    creation = dataset.id.get_create_plist()
-    if not shape[0]:
-        return StoredArray(path, game, name, shape, dtype, 1, np.zeros((0, 2), np.int64), codes)
-    if creation.get_layout() != h5py.h5d.CHUNKED or creation.get_external_count():
-        raise FormatError(f"{place}: is not stored in chunks in this file")
-    filters = [creation.get_filter(index)[0] for index in range(creation.get_nfilters())]
-    if filters != [ZSTD_FILTER, FLETCHER32_FILTER] or dataset.chunks[1:] != shape[1:]:
-        raise FormatError(f"{place}: has filters {filters} and chunks {dataset.chunks}; not those of this format")
-    steps = dataset.chunks[0]
-    places = np.zeros((-(-shape[0] // steps), 2), np.int64)
+        raise place.wrong(name, "is no enumeration; expected the labels' names in the file")
+    steps, places = 1, np.zeros((0, 2), np.int64)
+    if shape[0]:
+        steps = _check_storage(place, dataset, name, shape)
+        places = np.zeros((-(-shape[0] // steps), 2), np.int64)
 
-    def take(chunk: Any) -> None:
-        places[chunk.chunk_offset[0] // steps] = chunk.byte_offset, chunk.size
+        def take(chunk: Any) -> None:
+            places[chunk.chunk_offset[0] // steps] = chunk.byte_offset, chunk.size
 
-    dataset.id.chunk_iter(take)
-    array = StoredArray(path, game, name, shape, dtype, steps, places, codes)
-    if not places[:, 1].all():
+        dataset.chunk_iter(take)
+    array = StoredArray(place.path, place.game, name, shape, dtype, steps, places, codes)
+    if len(places) and not places[:, 1].all():
         raise array.corruption(int(np.argmin(places[:, 1])), "it is missing")
     return array
+
+
+def _check_storage(place: _Place, dataset: Any, name: str, shape: tuple[int, ...]) -> int:
+    """Checks that an array lies in this file, in chunks through the format's filters; returns a chunk's steps."""
+    creation = dataset.get_create_plist()
+    if creation.get_layout() != h5py.h5d.CHUNKED or creation.get_external_count():
+        raise place.wrong(name, "is not stored in chunks in this file")
+    filters = [creation.get_filter(index)[0] for index in range(creation.get_nfilters())]
+    steps, *rest = creation.get_chunk()
+    if filters != [ZSTD_FILTER, FLETCHER32_FILTER] or tuple(rest) != shape[1:]:
+        raise place.wrong(name, f"has filters {filters} and chunks of {(steps, *rest)}; not those of this format")
+    return int(steps)

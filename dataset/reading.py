@@ -82,7 +82,9 @@ class Game:
     @cached_property
     def obs(self) -> Mapping[str, StoredArray]:
         """Observations by key, each [T, …]."""
-        return Observations(self, {key: self.arrays[f"obs/{key}"] for key in OBSERVATIONS if f"obs/{key}" in self.arrays})
+        return Observations(
+            self, {key: self.arrays[f"obs/{key}"] for key in OBSERVATIONS if f"obs/{key}" in self.arrays}
+        )
 
     @property
     def actions(self) -> StoredArray:
@@ -215,8 +217,8 @@ class Dataset:
     @cached_property
     def observations(self) -> tuple[str, ...]:
         """The observation keys that every game has; none where only keys are kept."""
-        common = set.intersection(*(set(tables.provenance.observations) for tables in self.tables) or [set()])
-        return tuple(key for key in OBSERVATIONS if key in common)
+        stored = [tables.provenance.observations for tables in self.tables]
+        return tuple(key for key in OBSERVATIONS if stored and all(key in keys for keys in stored))
 
     @cached_property
     def games(self) -> pd.DataFrame:
@@ -242,9 +244,7 @@ class Dataset:
         pairs = zip(self._shards, self._rows, strict=True)
         return np.array([fractions[shard].split_of(row) for shard, row in pairs], dtype="U10")
 
-    def select(
-        self, query: str | None = None, *, split: str | None = None, completeness: str | None = None
-    ) -> Dataset:
+    def select(self, query: str | None = None, *, split: str | None = None, completeness: str | None = None) -> Dataset:
         """The games that meet every condition given, in the same order.
 
         Args:
@@ -278,7 +278,7 @@ class Dataset:
         try:
             met = self.games.eval(query)
         # pandas passes on whatever its parser, its engine and the columns' types raise.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise InputError(
                 f"select: {query!r} is no condition on the games ({error}); columns: {', '.join(self.games.columns)}"
             ) from error

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.chunks import ChunkEncoder, pad_chunk
+from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import STRATEGIES, Vocabulary
 from strathack.dataset.schema import OBSERVATIONS, game_name, make_row
-from strathack.dataset.shard import GameData, Provenance
+from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 KEYS = ("tty_cursor", "blstats")
 
@@ -27,6 +30,19 @@ def provenance(**changes: object) -> Provenance:
         "created": "2026-01-01T00:00:00+00:00",
     }
     return Provenance(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def write_games(folder: Path, lengths: Sequence[int], games_per_shard: int = 4) -> dict[str, dict[str, np.ndarray]]:
+    """Writes a dataset of made-up games; returns their arrays by the games' names."""
+    there = DatasetFolder(folder)
+    folder.mkdir(exist_ok=True)
+    there.write_settings({"seeds": f"0:{len(lengths)}"})
+    games = {}
+    for seed, steps in enumerate(lengths):
+        data, games[game_name(seed)] = made_up(seed, steps)
+        there.add_game(game_name(seed), encode_shard(data, provenance()))
+    list(there.merge(games_per_shard))
+    return games
 
 
 def made_up(seed: int, steps: int) -> tuple[GameData, dict[str, np.ndarray]]:

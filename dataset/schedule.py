@@ -1,0 +1,217 @@
+"""Which lane shows which steps of which game when: the plan of a stream, made from lengths alone.
+
+Nothing here reads a file. A plan is a function of the games' lengths and the seed, so a stream can be put back to
+any batch from a few numbers.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive steps of one game in one lane.
+
+    Attributes:
+        lane: The lane.
+        row: Its first row, counted from where the plan was asked for.
+        game: The game's place in the dataset.
+        step: First step.
+        count: Steps.
+    """
+
+    lane: int
+    row: int
+    game: int
+    step: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of the games that one of several streams shows; together they show each game once.
+
+    Attributes:
+        index: Which part.
+        of: How many there are.
+    """
+
+    index: int = 0
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks that the part exists."""
+        if not 0 <= self.index < self.of:
+            raise ValueError(f"part {self.index} of {self.of}; expected 0 to {self.of - 1}")
+
+
+class GameQueue:
+    """Games in the order in which lanes take them, epoch after epoch.
+
+    Args:
+        games: Number of games of the dataset.
+        seed: Decides the order within each epoch; None keeps the dataset's.
+        share: Which of them.
+        epochs: How often each game is shown; None for without end.
+        usable: Whether a game is to be shown at all.
+    """
+
+    def __init__(
+        self, games: int, seed: int | None, share: Share, epochs: int | None, usable: Callable[[int], bool]
+    ) -> None:
+        self._games, self._seed, self._share, self._epochs, self._usable = games, seed, share, epochs, usable
+        self._epoch = 0
+        self._taken = 0
+        self._order = self._new_order()
+
+    def _new_order(self) -> np.ndarray:
+        if self._seed is None:
+            order = np.arange(self._games)
+        else:
+            order = np.random.default_rng([self._seed, self._epoch]).permutation(self._games)
+        return order[self._share.index :: self._share.of]
+
+    def take(self) -> int | None:
+        """The next game; None when all epochs are over, or an epoch had no game to show."""
+        fruitless = 0
+        while self._epochs is None or self._epoch < self._epochs:
+            while self._taken < len(self._order):
+                game = int(self._order[self._taken])
+                self._taken += 1
+                if self._usable(game):
+                    return game
+            fruitless += 1
+            self._epoch, self._taken = self._epoch + 1, 0
+            self._order = self._new_order()
+            if fruitless > 1:
+                return None
+        return None
+
+    def state(self) -> dict[str, int]:
+        """Where it stands."""
+        return {"epoch": self._epoch, "taken": self._taken}
+
+    def load(self, state: Mapping[str, int]) -> None:
+        """Goes back to where it stood."""
+        self._epoch, self._taken = state["epoch"], state["taken"]
+        self._order = self._new_order()
+
+
+class LaneSchedule:
+    """Lanes that each walk a game to its end and then take the next one.
+
+    When several lanes are free at the same time, the lowest takes first; so the plan does not depend on how many
+    steps are asked for at once.
+
+    Args:
+        lanes: Number of lanes.
+        queue: Where games come from.
+        lengths: Steps of each game of the dataset, i64 [games].
+    """
+
+    def __init__(self, lanes: int, queue: GameQueue, lengths: np.ndarray) -> None:
+        self._queue = queue
+        self._lengths = lengths
+        self._at: list[tuple[int, int] | None] = [None] * lanes
+
+    def advance(self, steps: int) -> list[Segment]:
+        """Plans the next ``steps`` rows of every lane and moves on; rows without a segment are padding."""
+        segments = []
+        free = [(0, lane) for lane in range(len(self._at))]
+        while free:
+            row, lane = heapq.heappop(free)
+            at = self._at[lane]
+            if at is None:
+                taken = self._queue.take()
+                if taken is None:
+                    continue
+                at = taken, 0
+            game, step = at
+            count = min(int(self._lengths[game]) - step, steps - row)
+            segments.append(Segment(lane, row, game, step, count))
+            over = step + count == self._lengths[game]
+            self._at[lane] = None if over else (game, step + count)
+            if row + count < steps:
+                heapq.heappush(free, (row + count, lane))
+        return segments
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands, as plain values."""
+        return {"queue": self._queue.state(), "lanes": [None if at is None else list(at) for at in self._at]}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes back to where it stood."""
+        self._queue.load(state["queue"])
+        self._at = [None if at is None else (int(at[0]), int(at[1])) for at in state["lanes"]]
+
+
+class WindowIndex:
+    """All windows of some games, numbered, each within one game.
+
+    Every epoch cuts each game anew, from a random first cut on, so that every step is in exactly one window; a
+    game's first and last window may be shorter than the others.
+
+    Args:
+        lengths: Steps of each game, i64 [games].
+        steps: Steps in a full window.
+    """
+
+    def __init__(self, lengths: np.ndarray, steps: int) -> None:
+        self._lengths, self._steps = lengths, steps
+        # With a first window of 1 to `steps` steps a game falls into at most this many.
+        self._ends = np.cumsum(np.where(lengths > 0, -(-(lengths - 1) // steps) + 1, 0))
+
+    def __len__(self) -> int:
+        """An upper bound of the windows of an epoch; some numbers stand for none."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def window(self, number: int, cut: Callable[[int], int]) -> tuple[int, int, int] | None:
+        """A window by its number.
+
+        Args:
+            number: 0 to ``len(self) − 1``.
+            cut: Game → steps of its first window, 1 to the window's length.
+
+        Returns:
+            Game, first step and count of steps, or None where the number stands for none.
+        """
+        game = int(np.searchsorted(self._ends, number, side="right"))
+        inside = number - (int(self._ends[game - 1]) if game else 0)
+        first = cut(game)
+        start = 0 if inside == 0 else first + (inside - 1) * self._steps
+        stop = min(first + inside * self._steps, int(self._lengths[game]))
+        return (game, start, stop - start) if stop > start else None
+
+
+def shuffled(number: int, size: int, keys: Sequence[int]) -> int:
+    """Where ``number`` goes in a permutation of 0 to ``size − 1``, without making the permutation.
+
+    A Feistel network over the next power of four, walked until it lands inside (Black and Rogaway, "Ciphers with
+    Arbitrary Finite Domains", 2002). Not for secrets: it only has to mix.
+
+    Args:
+        number: 0 to ``size − 1``.
+        size: Numbers in all.
+        keys: One 64-bit key a round; four do.
+    """
+    bits = max(1, -(-(size - 1).bit_length() // 2))
+    mask = (1 << bits) - 1
+    while True:
+        left, right = number >> bits, number & mask
+        for key in keys:
+            mixed = (right ^ key) * 0x9E3779B97F4A7C15 & _WORD
+            mixed ^= mixed >> 29
+            mixed = mixed * 0xBF58476D1CE4E5B9 & _WORD
+            left, right = right, left ^ (mixed >> 32) & mask
+        number = left << bits | right
+        if number < size:
+            return number
+
+
+_WORD = (1 << 64) - 1
