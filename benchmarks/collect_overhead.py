@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 
 from bare import play_bare
@@ -42,11 +43,11 @@ def main() -> None:
     provenance = Provenance(
         options.observations, "autoascend", metadata.version("nethackers"), nle_version(), "{}", "", "", ""
     )
-    player = Player(options, make_demonstrator("autoascend"), provenance)
+    player = Player(options, partial(make_demonstrator, "autoascend"), provenance)
     player.warm_up()
 
     def record(seed: int) -> int:
-        game = player.play(seed)
+        game = player.work(seed, lambda steps: None)
         assert isinstance(game, PlayedGame)
         return game.steps
 

@@ -24,8 +24,8 @@ from pathlib import Path
 from strathack.collect.config import GameOptions, parse_seeds
 from strathack.collect.demonstrators import make_demonstrator
 from strathack.collect.environment import nle_version
-from strathack.collect.game import PlayedGame
-from strathack.collect.pools import RayPool
+from strathack.collect.player import Player
+from strathack.collect.pools import Finished, RayPool
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.shard import Provenance
 
@@ -60,8 +60,9 @@ def ray_rate(pool: RayPool, seeds: tuple[int, ...], folder: DatasetFolder) -> fl
     while waiting or pool.running:
         while waiting and pool.has_room:
             pool.submit(waiting.pop(0))
-        for game in pool.poll():
-            assert isinstance(game, PlayedGame), game
+        for outcome in pool.poll():
+            assert isinstance(outcome, Finished), outcome
+            game = outcome.result
             folder.add_game(game.name, game.shard)
             steps += game.steps
         pool.steps()
@@ -83,8 +84,8 @@ def main() -> None:
     for number in range(arguments.rounds):
         bare = bare_rate(seeds, arguments.max_steps) if number % 2 == 0 else None
         with tempfile.TemporaryDirectory() as out:
-            factory = partial(make_demonstrator, "autoascend")
-            with closing(RayPool(2, None, options, factory, provenance)) as pool:
+            factory = partial(Player, options, partial(make_demonstrator, "autoascend"), provenance)
+            with closing(RayPool(2, None, factory, options.clock.environment())) as pool:
                 ours = ray_rate(pool, seeds, DatasetFolder(Path(out)))
         bare = bare or bare_rate(seeds, arguments.max_steps)
         ratios.append(ours / bare)

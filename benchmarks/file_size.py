@@ -21,7 +21,7 @@ import zstandard
 
 from strathack.collect.clock import Clock, restart_under
 from strathack.collect.config import DEFAULT_CLOCK
-from strathack.collect.environment import challenge
+from strathack.collect.environment import Setup, challenge
 from strathack.collect.recorder import GameRecorder
 from strathack.dataset.folder import DatasetFolder, StoredGame
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, OBSERVATIONS
@@ -50,7 +50,10 @@ def replay(game: StoredGame) -> dict[str, int]:
     """Replays a game's keys; returns the bytes of the additional arrays, having checked the frames' digest."""
     with open_shard(game.shard) as file:
         actions = file[f"data/{game.name}/actions"][...]
-    with challenge(int(game.row["core"]), game.row["character"].decode(), False) as (env, observation):
+    with challenge(Setup.of_seed(int(game.row["core"]), game.row["character"].decode(), fix_moon_phase=False)) as (
+        env,
+        observation,
+    ):
         recorder = GameRecorder(observation, MORE)
         for action in actions.tolist():
             recorder.record(action, 0, 0, -1)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, RunError
 
 DEFAULT_CLOCK = "2023-10-23T12:00:00"
 """Noon at no special moon, on no special day; the published HiHack games agree with it."""
@@ -69,7 +69,8 @@ class Clock:
     def environment(self) -> Mapping[str, str]:
         """The environment variables under which a process must start to play at this clock.
 
-        The monotonic clock and file times stay real: Ray, progress and numba's cache need them.
+        The monotonic clock and file times stay real: Ray, progress and numba's cache need them. With the last of
+        them libfaketime looks at every call what to show, so that :meth:`hold` works.
 
         Raises:
             InputError: If the clock is to be held and libfaketime is not there.
@@ -80,18 +81,39 @@ class Clock:
         library = str(find_library())
         return {
             "LD_PRELOAD": preload if library in preload else f"{library}:{preload}".rstrip(":"),
-            "FAKETIME": self.instant.strftime("%Y-%m-%d %H:%M:%S"),
+            "FAKETIME": _faketime(self.instant),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
             "TZ": "UTC",
+            "FAKETIME_NO_CACHE": "1",
         }
+
+    def hold(self) -> None:
+        """Has this process see this clock from now on; it must have been started under a held one.
+
+        Raises:
+            RunError: If it was not.
+        """
+        assert self.instant is not None, "only an instant can be held"
+        os.environ["FAKETIME"] = _faketime(self.instant)
+        if not self.is_running():
+            raise RunError(f"clock: this process does not see {self}; was it started under libfaketime?")
 
     def is_running(self) -> bool:
         """Whether this process sees this clock."""
         if self.instant is None:
             return True
         return int(time.time()) == int(self.instant.replace(tzinfo=timezone.utc).timestamp())
+
+
+def _faketime(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def at_second(seconds: int) -> Clock:
+    """The clock held at a time given in seconds since 1970."""
+    return Clock("held", datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None))
 
 
 def find_library() -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from strathack.collect.characters import check_character, parse_roles
 from strathack.collect.clock import DEFAULT_CLOCK, Clock
+from strathack.collect.pools import Placement
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, parse_observations
 
@@ -143,15 +144,16 @@ class CollectConfig:
             InputError: By name of the option.
         """
         parse_seeds(self.seeds)
-        if self.workers is not None and self.workers < 0:
-            raise InputError(f"workers: {self.workers} is below 0; 0 plays in this process")
-        if self.workers == 0 and self.address is not None:
-            raise InputError("workers: 0 plays in this process, without Ray; it does not go with --address")
         if self.games_per_shard < 1:
             raise InputError(f"games_per_shard: {self.games_per_shard} is below 1")
         if self.retries < 0:
             raise InputError(f"retries: {self.retries} is below 0")
-        _ = self.game
+        _ = self.game, self.placement
+
+    @property
+    def placement(self) -> Placement:
+        """Where games are played."""
+        return Placement(self.workers, self.address)
 
     @property
     def game(self) -> GameOptions:
@@ -169,12 +171,3 @@ class CollectConfig:
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")] if text.strip() else []
-
-
-def differing_settings(there: Mapping[str, Any], asked: Mapping[str, Any]) -> Sequence[str]:
-    """Names each setting that differs, with both values."""
-    return [
-        f"{name} is {there.get(name)!r} there and {asked.get(name)!r} here"
-        for name in asked
-        if there.get(name) != asked.get(name)
-    ]

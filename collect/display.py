@@ -6,6 +6,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -16,8 +17,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.status import Status
 from rich.table import Column, Table
 
-from strathack.collect.game import PlayedGame, SkippedSeed
-from strathack.collect.pools import Outcome
 from strathack.dataset.folder import DatasetFolder, StoredGame
 from strathack.dataset.labels import count_by_name
 from strathack.dataset.schema import ENDS
@@ -44,11 +43,26 @@ class RateMeter:
         return recent, steps / max(now - self._started, 1e-9)
 
 
+@dataclass(frozen=True)
+class Report:
+    """What a display takes in of a job's outcome.
+
+    Attributes:
+        line: To be printed, empty for nothing.
+        failed: Whether it counts as failed.
+        score: The game's score, or None.
+    """
+
+    line: str = ""
+    failed: bool = False
+    score: int | None = None
+
+
 class Display(AbstractContextManager["Display"]):
     """Shows a run as it goes.
 
     Args:
-        total: Seeds to play.
+        total: Games to make.
         quiet: Plain lines, one a game, instead of a live line.
         console: Where to; standard error by default, so that standard output holds the summary alone.
     """
@@ -85,7 +99,7 @@ class Display(AbstractContextManager["Display"]):
 
     def starting(self) -> Status:
         """A context in which the workers start; terminals show that."""
-        return self._console.status("starting the processes that play")
+        return self._console.status("starting the processes that work")
 
     def say(self, line: str) -> None:
         """Prints a line above the live one."""
@@ -103,27 +117,14 @@ class Display(AbstractContextManager["Display"]):
         state = f"{running} running{failed}, {recent:,.0f} steps/s now, {overall:,.0f} overall{mean}"
         self._progress.update(self._task, completed=self._done, state=state)
 
-    def show(self, outcome: Outcome, *, retried: bool) -> None:
-        """Takes in a game's outcome."""
-        if isinstance(outcome, PlayedGame):
-            self._done += 1
-            self._scores.append(outcome.score)
-            if outcome.end == "demonstrator_error":
-                self._failed += 1
-                self.say(f"seed {outcome.seed}: the demonstrator failed after {outcome.steps} steps: {outcome.cause}")
-            elif self._quiet:
-                self.say(
-                    f"{self._done}/{self._total} seed {outcome.seed} {outcome.role} {outcome.steps} steps "
-                    f"score {outcome.score} {outcome.end}{': ' + outcome.cause if outcome.cause else ''}"
-                )
-        elif isinstance(outcome, SkippedSeed):
-            self._done += 1
-            if self._quiet:
-                self.say(f"{self._done}/{self._total} seed {outcome.seed} skipped: it draws a {outcome.role}")
-        else:
-            self._done += not retried
-            self._failed += not retried
-            self.say(f"seed {outcome.seed}: {outcome.reason}; {'trying again' if retried else 'given up'}")
+    def show(self, report: Report, *, counted: bool) -> None:
+        """Takes in a job's outcome; one that is tried again does not count yet."""
+        self._done += counted
+        self._failed += counted and report.failed
+        if report.score is not None:
+            self._scores.append(report.score)
+        if report.line:
+            self.say(f"{self._done}/{self._total} {report.line}" if self._quiet and counted else report.line)
         self._next_refresh = 0.0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -32,38 +32,63 @@ def nle_version() -> str:
     return metadata.version("nle")
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What decides a game before its first key, the clock apart.
+
+    Attributes:
+        core: NLE's core seed.
+        disp: Its display seed.
+        lgen: Its level generation seed, None for none.
+        character: NLE's character string.
+        fix_moon_phase: Whether NLE derives moon, day and night from the seed.
+    """
+
+    core: int
+    disp: int
+    lgen: int | None
+    character: str
+    fix_moon_phase: bool
+
+    @classmethod
+    def of_seed(cls, seed: int, character: str, fix_moon_phase: bool) -> Setup:
+        """As collected games are set up: one number for both seeds."""
+        return cls(seed, seed, None, character, fix_moon_phase)
+
+
 @contextmanager
-def challenge(seed: int, character: str, fix_moon_phase: bool) -> Iterator[tuple[Any, Mapping[str, np.ndarray]]]:
+def challenge(
+    setup: Setup, keys: Sequence[str] = tuple(OBSERVATIONS)
+) -> Iterator[tuple[Any, Mapping[str, np.ndarray]]]:
     """Opens NetHackChallenge at the first step of a seeded game, and closes it whatever happens.
 
     Args:
-        seed: Core and display seed.
-        character: NLE's character string.
-        fix_moon_phase: Whether NLE derives moon, day and night from the seed.
+        setup: What decides the game.
+        keys: Observation keys.
 
     Yields:
         The environment and the first observation. The arrays are the environment's own and change with every
         step.
     """
     env = NetHackChallenge(
-        character=character,
+        character=setup.character,
         no_progress_timeout=NO_PROGRESS_TIMEOUT,
         max_episode_steps=NO_STEP_LIMIT,
-        observation_keys=tuple(OBSERVATIONS),
-        fix_moon_phase=fix_moon_phase,
+        observation_keys=tuple(keys),
+        fix_moon_phase=setup.fix_moon_phase,
     )
     with closing(env), warnings.catch_warnings():
         # AutoAscend computes cursor row − 1 in uint8, where row 0 is meant to wrap around.
         warnings.filterwarnings("ignore", "overflow encountered in scalar subtract", RuntimeWarning)
         # NetHackChallenge puts a refusal in the place of its seeding methods; the class still has them.
-        type(env.nethack).set_initial_seeds(env.nethack, seed, seed, False, None)
+        type(env.nethack).set_initial_seeds(env.nethack, setup.core, setup.disp, False, setup.lgen)
         observation, _ = env.reset()
         yield env, observation
 
 
-def peek_character(seed: int, character: str, fix_moon_phase: bool) -> Character:
+def peek_character(setup: Setup) -> Character:
     """Who a seed plays, asked of the game itself in a game that is thrown away (a few milliseconds)."""
-    with challenge(seed, character, fix_moon_phase) as (env, _):
+    with challenge(setup) as (env, _):
         observation, *_ = env.step(nethack.ACTIONS.index(nethack.Command.ATTRIBUTES))
         page = observation["tty_chars"].tobytes().decode("latin-1")
     return parse_attributes(page)

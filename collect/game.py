@@ -16,10 +16,9 @@ from nle import nethack
 from strathack.collect.characters import Character
 from strathack.collect.config import GameOptions
 from strathack.collect.demonstrators import Demonstrator
-from strathack.collect.environment import LogEntry, challenge, peek_character, read_log
+from strathack.collect.environment import LogEntry, Setup, challenge, peek_character, read_log
 from strathack.collect.recorder import PLACE, GameRecorder, Reached
 from strathack.collect.session import Session
-from strathack.dataset.labels import count_by_name
 from strathack.dataset.schema import DUNGEONS, TERMINATED_ENDS, game_name, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
@@ -39,7 +38,7 @@ class PlayedGame:
         score: Its score.
         end: How it ended.
         cause: Cause of death, or of another end.
-        strategy_steps: Steps by strategy name.
+        note: What a user has to know about it.
     """
 
     seed: int
@@ -50,7 +49,7 @@ class PlayedGame:
     score: int
     end: str
     cause: str
-    strategy_steps: Mapping[str, int]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,12 @@ def play_game(
         Exception: What went wrong in the simulator or in recording; what goes wrong in the demonstrator is
             recorded with the game instead.
     """
-    fixes_moon_phase = options.clock.fixes_moon_phase
-    character = peek_character(seed, options.character, fixes_moon_phase)
+    setup = Setup.of_seed(seed, options.character, options.clock.fixes_moon_phase)
+    character = peek_character(setup)
     if options.roles and character.role.lower() not in options.roles:
         return SkippedSeed(seed, character.role)
     started, start_time = time.monotonic(), int(time.time())
-    with challenge(seed, options.character, fixes_moon_phase) as (env, observation):
+    with challenge(setup) as (env, observation):
         recorder = GameRecorder(observation, options.observations)
         labels = demonstrator.new_labels()
         session = Session(
@@ -147,6 +146,7 @@ def play_game(
         hihack_strategy=recorder.published,
         strategy_codes=labels.strategy_codes,
         substrategy_codes=labels.substrategy_codes,
+        checkpoints=recorder.checkpoints,
         attributes=_attributes(ending),
     )
     return PlayedGame(
@@ -158,7 +158,6 @@ def play_game(
         score=int(row["score"]),
         end=ending.end,
         cause=ending.cause,
-        strategy_steps=count_by_name(data.strategy, data.strategy_codes),
     )
 
 

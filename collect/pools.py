@@ -1,4 +1,4 @@
-"""Where games are played: in this process, or in Ray workers on one machine or many."""
+"""Where jobs are done, games played for one: in this process, or in Ray workers on one machine or many."""
 
 from __future__ import annotations
 
@@ -7,30 +7,26 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from strathack.collect.config import GameOptions
-from strathack.collect.demonstrators import Demonstrator
-from strathack.collect.game import PlayedGame, SkippedSeed
 from strathack.collect.janitor import Scratch
-from strathack.collect.player import Player, die_with_parent
+from strathack.collect.workplace import die_with_parent
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.shard import Provenance
 
 HANG_GRACE_SECONDS = 5.0
 HANG_GRACE_SHARE = 0.1
-"""How much longer than ``max_seconds`` a game may take before its worker counts as hung: the larger of the two,
-the second as a share of ``max_seconds``. A worker that is not hung ends its game at its next step."""
+"""How much longer than ``max_seconds`` a job may take before its worker counts as hung: the larger of the two,
+the second as a share of ``max_seconds``. A worker that plays and is not hung ends its game at its next step."""
 
 REPORT_SECONDS = 1.0
 """How often a worker reports its steps, and how often they are asked for."""
 
 POLL_SECONDS = 0.1
-"""How long to wait for a game to end before looking around; of two Ctrl-C within that time only one is seen."""
+"""How long to wait for a job to end before looking around; of two Ctrl-C within that time only one is seen."""
 
 MAX_START_FAILURES = 5
 """Workers in a row that may die before they are ready."""
@@ -42,95 +38,112 @@ _SOCKET_PATH_LIMIT = 107
 """Of a Unix socket; Ray's lie some 75 characters below its folder, whose own name has 23."""
 
 
+OnStep = Callable[[int], None]
+"""Called with the number of steps of the running job."""
+
+
+class Worker(Protocol):
+    """Does jobs one after another in one process. What goes wrong with a job it raises."""
+
+    def warm_up(self) -> None:
+        """Does once on a machine what a first job would take long for."""
+
+    def work(self, job: Any, on_step: OnStep) -> Any:
+        """Does one job and returns its result; both travel between processes."""
+
+    def close(self) -> None:
+        """Removes what the worker keeps outside its memory."""
+
+
+Factory = Callable[[], Worker]
+"""Makes a worker in the process where it works."""
+
+
 @dataclass(frozen=True)
-class FailedSeed:
-    """A seed that was not played to a result.
+class Finished:
+    """A job that was done, and what came of it."""
 
-    Attributes:
-        seed: The seed.
-        reason: One line.
-    """
+    job: Any
+    result: Any
 
-    seed: int
+
+@dataclass(frozen=True)
+class Failed:
+    """A job that came to no result, and why, in one line."""
+
+    job: Any
     reason: str
 
 
-Outcome = PlayedGame | SkippedSeed | FailedSeed
-Factory = Callable[[], Demonstrator]
-"""Makes a demonstrator in the process that plays."""
+Outcome = Finished | Failed
 
 
 class Pool(Protocol):
-    """Plays seeds, several at a time perhaps."""
+    """Does jobs, several at a time perhaps."""
 
     @property
     def running(self) -> int:
-        """Games under way."""
+        """Jobs under way."""
 
     @property
     def has_room(self) -> bool:
-        """Whether a seed can be submitted now."""
+        """Whether a job can be submitted now."""
 
-    def submit(self, seed: int) -> None:
-        """Starts a game."""
+    def submit(self, job: Any) -> None:
+        """Starts a job."""
 
     def poll(self) -> Sequence[Outcome]:
-        """Waits a moment for games to end and returns those that did."""
+        """Waits a moment for jobs to end and returns those that did."""
 
     def steps(self) -> int:
-        """Steps played so far, those of running games included, as far as they are known."""
+        """Steps so far, those of running jobs included, as far as they are known."""
 
     def close(self) -> None:
-        """Drops running games; leaves no process and no temporary folder."""
+        """Drops running jobs; leaves no process and no temporary folder."""
 
 
 class LocalPool:
-    """Plays one game at a time in this process.
+    """Does one job at a time in this process.
 
     Args:
-        options: What decides the games.
-        factory: Makes the demonstrator.
-        provenance: Goes into the shards.
-        on_step: Called after each step; it may raise to drop the game.
+        factory: Makes the worker.
+        on_step: Called after each step; it may raise to drop the job.
     """
 
-    def __init__(
-        self, options: GameOptions, factory: Factory, provenance: Provenance, on_step: Callable[[], None]
-    ) -> None:
-        self._player = Player(options, factory(), provenance)
+    def __init__(self, factory: Factory, on_step: Callable[[], None]) -> None:
+        self._worker = factory()
         self._on_step = on_step
-        self._seed: int | None = None
+        self._jobs: list[Any] = []
         self._finished_steps = 0
         self._running_steps = 0
 
     @property
     def running(self) -> int:
-        """Games under way."""
-        return int(self._seed is not None)
+        """Jobs under way."""
+        return len(self._jobs)
 
     @property
     def has_room(self) -> bool:
-        """Whether a seed can be submitted now."""
-        return self._seed is None
+        """Whether a job can be submitted now."""
+        return not self._jobs
 
-    def submit(self, seed: int) -> None:
-        """Takes a seed, to be played by the next :meth:`poll`."""
-        self._seed = seed
+    def submit(self, job: Any) -> None:
+        """Takes a job, to be done by the next :meth:`poll`."""
+        self._jobs.append(job)
 
     def poll(self) -> Sequence[Outcome]:
-        """Plays the submitted game to its end."""
-        if self._seed is None:
+        """Does the submitted job."""
+        if not self._jobs:
             return []
-        seed = self._seed
+        job = self._jobs[0]
         outcome: Outcome
         try:
-            outcome = self._player.play(seed, self._count_step)
-        except Exception as error:  # noqa: BLE001  (a failed game is listed with its reason, the next one played)
-            outcome = FailedSeed(seed, _reason(error))
+            outcome = Finished(job, self._worker.work(job, self._count_step))
+        except Exception as error:  # noqa: BLE001  (a failed job is listed with its reason, the next one done)
+            outcome = Failed(job, _reason(error))
         finally:
-            self._seed = None
-        self._finished_steps += outcome.steps if isinstance(outcome, PlayedGame) else 0
-        self._running_steps = 0
+            self._jobs.clear()
+        self._finished_steps, self._running_steps = self.steps(), 0
         return [outcome]
 
     def _count_step(self, steps: int) -> None:
@@ -138,12 +151,12 @@ class LocalPool:
         self._on_step()
 
     def steps(self) -> int:
-        """Steps played so far."""
+        """Steps so far."""
         return self._finished_steps + self._running_steps
 
     def close(self) -> None:
-        """Removes the scratch folder."""
-        self._player.close()
+        """Closes the worker."""
+        self._worker.close()
 
 
 class _Board:
@@ -160,42 +173,44 @@ class _Board:
 
 
 class _Worker:
-    """A Ray actor that plays."""
+    """A Ray actor that works."""
 
-    def __init__(self, options: GameOptions, factory: Factory, provenance: Provenance, board: Any) -> None:
+    def __init__(self, factory: Factory, board: Any) -> None:
         die_with_parent()
-        self._player = Player(options, factory(), provenance)
-        self._player.warm_up()
+        self._worker = factory()
+        self._worker.warm_up()
         self._board = board
         self._name = uuid.uuid4().hex
         self._finished_steps = 0
+        self._running_steps = 0
         self._next_report = 0.0
 
     def ready(self) -> str:
         """Where it runs."""
         return f"process {os.getpid()} on {socket.gethostname()}"
 
-    def play(self, seed: int) -> PlayedGame | SkippedSeed:
-        """Plays the game of one seed."""
-        outcome = self._player.play(seed, self._report)
-        if isinstance(outcome, PlayedGame):
-            self._finished_steps += outcome.steps
-            self._board.report.remote(self._name, self._finished_steps)
-        return outcome
+    def work(self, job: Any) -> Any:
+        """Does one job."""
+        self._running_steps = 0
+        result = self._worker.work(job, self._count_step)
+        self._finished_steps += self._running_steps
+        self._board.report.remote(self._name, self._finished_steps)
+        return result
 
-    def _report(self, steps: int) -> None:
+    def _count_step(self, steps: int) -> None:
+        self._running_steps = steps
         now = time.monotonic()
         if now >= self._next_report:
             self._next_report = now + REPORT_SECONDS
             self._board.report.remote(self._name, self._finished_steps + steps)
 
 
-def _warm_up(options: GameOptions, factory: Factory, provenance: Provenance) -> None:
+def _warm_up(factory: Factory) -> None:
     """A Ray task, run once on a machine."""
     die_with_parent()
-    player = Player(options, factory(), provenance)
-    player.warm_up()
-    player.close()
+    worker = factory()
+    worker.warm_up()
+    worker.close()
 
 
 @dataclass
@@ -207,46 +222,45 @@ class _Slot:
 
 
 class RayPool:
-    """Plays in Ray actors, one core each.
+    """Does jobs in Ray actors, one core each.
 
     Args:
         workers: Number of actors; None for one a core of the cluster.
         address: Address of a running cluster, or None to start one on this machine for this run alone.
-        options: What decides the games.
-        factory: Makes the demonstrator; it travels to the workers.
-        provenance: Goes into the shards.
+        factory: Makes a worker; it travels to the actors.
+        environment: Environment variables of the actors' processes.
+        max_seconds: Seconds that a job may take before its actor counts as hung, None for any number.
 
     Raises:
         InputError: If no cluster answers at the address.
-        RunError: If the demonstrator cannot be started.
+        RunError: If a worker cannot be started.
     """
 
     def __init__(
         self,
         workers: int | None,
         address: str | None,
-        options: GameOptions,
         factory: Factory,
-        provenance: Provenance,
+        environment: Mapping[str, str],
+        max_seconds: float | None = None,
     ) -> None:
         self._ray = _import_ray()
-        self._max_seconds = options.max_seconds
+        self._max_seconds = max_seconds
         self._scratch = _short_scratch() if address is None else None
         self._idle: list[_Slot] = []
         self._starting: dict[Any, _Slot] = {}
-        self._busy: dict[Any, tuple[_Slot, int, float]] = {}
+        self._busy: dict[Any, tuple[_Slot, Any, float]] = {}
         self._start_failures = 0
         self._steps = 0
         self._steps_asked: Any = None
         self._next_steps = 0.0
         try:
             self._connect(workers, address)
-            runtime_env = {"env_vars": dict(options.clock.environment())}
-            arguments = (options, factory, provenance)
-            self._warm_up_nodes(runtime_env, arguments)
+            runtime_env = {"env_vars": dict(environment)}
+            self._warm_up_nodes(runtime_env, factory)
             board = self._ray.remote(_Board).options(num_cpus=0).remote()
             actor = self._ray.remote(_Worker).options(num_cpus=1, max_restarts=0, runtime_env=runtime_env)
-            self._new_actor = lambda: actor.remote(*arguments, board)
+            self._new_actor = lambda: actor.remote(factory, board)
             self._board = board
             for _ in range(workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))):
                 self._start_worker()
@@ -256,23 +270,23 @@ class RayPool:
 
     @property
     def running(self) -> int:
-        """Games under way."""
+        """Jobs under way."""
         return len(self._busy)
 
     @property
     def has_room(self) -> bool:
-        """Whether a worker waits for a seed."""
+        """Whether a worker waits for a job."""
         return bool(self._idle)
 
-    def submit(self, seed: int) -> None:
-        """Starts a game on an idle worker."""
+    def submit(self, job: Any) -> None:
+        """Starts a job on an idle worker."""
         slot = self._idle.pop()
         limit = float("inf") if self._max_seconds is None else self._max_seconds
         allowed = limit + max(HANG_GRACE_SECONDS, HANG_GRACE_SHARE * limit)
-        self._busy[slot.actor.play.remote(seed)] = slot, seed, time.monotonic() + allowed
+        self._busy[slot.actor.work.remote(job)] = slot, job, time.monotonic() + allowed
 
     def poll(self) -> Sequence[Outcome]:
-        """Waits a moment for games to end, replaces dead and hung workers."""
+        """Waits a moment for jobs to end, replaces dead and hung workers."""
         outcomes: list[Outcome] = []
         references = [*self._starting, *self._busy]
         ready, _ = self._ray.wait(references, num_returns=1, timeout=POLL_SECONDS) if references else ([], [])
@@ -284,10 +298,10 @@ class RayPool:
         now = time.monotonic()
         hung = [reference for reference, (_, _, deadline) in self._busy.items() if now > deadline]
         for reference in hung:
-            slot, seed, _ = self._busy.pop(reference)
+            slot, job, _ = self._busy.pop(reference)
             self._replace(slot)
             limit = f"{self._max_seconds:g} seconds"
-            outcomes.append(FailedSeed(seed, f"hung: no end within {limit}, its worker ({slot.place}) was killed"))
+            outcomes.append(Failed(job, f"hung: no end within {limit}, its worker ({slot.place}) was killed"))
         return outcomes
 
     def steps(self) -> int:
@@ -297,7 +311,7 @@ class RayPool:
                 self._next_steps = time.monotonic() + REPORT_SECONDS
                 self._steps_asked = self._board.total.remote()
         elif self._ray.wait([self._steps_asked], timeout=0)[0]:
-            # Its node may be gone; then the rate shown stands still, but the games do not.
+            # Its node may be gone; then the rate shown stands still, but the work does not.
             with suppress(self._ray.exceptions.RayError):
                 self._steps = max(self._steps, self._ray.get(self._steps_asked))
             self._steps_asked = None
@@ -336,7 +350,7 @@ class RayPool:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise InputError(f"address: no Ray cluster at {address!r} ({_first_line(error)})") from error
 
-    def _warm_up_nodes(self, runtime_env: dict[str, Any], arguments: tuple[Any, ...]) -> None:
+    def _warm_up_nodes(self, runtime_env: dict[str, Any], factory: Factory) -> None:
         """Warms numba's cache on every machine, before its workers would all compile the same kernels."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -348,13 +362,13 @@ class RayPool:
                 max_retries=0,
                 runtime_env=runtime_env,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
-            ).remote(*arguments)
+            ).remote(factory)
             for node in nodes
         ]
         try:
             self._ray.get(references)
         except self._ray.exceptions.RayError as error:
-            raise RunError(f"demonstrator: it could not be started in a worker: {_reason(error)}") from error
+            raise RunError(f"a worker could not be started: {_reason(error)}") from error
 
     def _start_worker(self) -> None:
         slot = _Slot(self._new_actor())
@@ -380,18 +394,42 @@ class RayPool:
             self._idle.append(slot)
 
     def _collect(self, reference: Any) -> Outcome:
-        slot, seed, _ = self._busy.pop(reference)
+        slot, job, _ = self._busy.pop(reference)
         exceptions = self._ray.exceptions
         try:
-            outcome: Outcome = self._ray.get(reference)
-        except exceptions.RayTaskError as error:  # the worker lives, the game failed in our code or NLE's
+            outcome: Outcome = Finished(job, self._ray.get(reference))
+        except exceptions.RayTaskError as error:  # the worker lives, the job failed in our code or NLE's
             self._idle.append(slot)
-            return FailedSeed(seed, _reason(error))
+            return Failed(job, _reason(error))
         except exceptions.RayError as error:
             self._replace(slot)
-            return FailedSeed(seed, f"its worker died ({slot.place}; {type(error).__name__})")
+            return Failed(job, f"its worker died ({slot.place}; {type(error).__name__})")
         self._idle.append(slot)
         return outcome
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where jobs are done.
+
+    Attributes:
+        workers: Processes, by Ray; None for one a core, 0 for this process.
+        address: Address of a running Ray cluster; None to start one.
+    """
+
+    workers: int | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that the two go together.
+
+        Raises:
+            InputError: If they do not.
+        """
+        if self.workers is not None and self.workers < 0:
+            raise InputError(f"workers: {self.workers} is below 0; 0 plays in this process")
+        if self.workers == 0 and self.address is not None:
+            raise InputError("workers: 0 plays in this process, without Ray; it does not go with --address")
 
 
 def _import_ray() -> Any:

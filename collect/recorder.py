@@ -11,7 +11,7 @@ import numpy as np
 from nle import nethack
 
 from strathack.dataset.actions import KEY_CODES
-from strathack.dataset.chunks import ChunkEncoder, pad_chunk
+from strathack.dataset.chunks import ChunkEncoder, Effort, pad_chunk
 from strathack.dataset.schema import DIGESTED_OBSERVATIONS, OBSERVATIONS
 
 PLACE = [nethack.NLE_BL_DEPTH, nethack.NLE_BL_XP, nethack.NLE_BL_DNUM, nethack.NLE_BL_DLEVEL]
@@ -74,57 +74,51 @@ class _FrameArray:
         return self._sha256.digest()
 
 
-class GameRecorder:
-    """Takes a game's steps.
+class FrameRecorder:
+    """Takes a game's frames.
 
     Args:
-        observation: The environment's own arrays by key; they are read when a step is recorded.
+        observation: The environment's own arrays by key; they are read when a frame is taken.
         keys: The observation keys to keep.
+        effort: How hard to compress them.
+
+    Attributes:
+        steps: Frames taken.
+        reached: How far the game came.
     """
 
-    def __init__(self, observation: Mapping[str, np.ndarray], keys: Sequence[str]) -> None:
-        encoder = ChunkEncoder()
+    def __init__(
+        self, observation: Mapping[str, np.ndarray], keys: Sequence[str], *, effort: Effort = "normal"
+    ) -> None:
+        encoder = ChunkEncoder(effort)
         wanted = dict.fromkeys([*keys, *DIGESTED_OBSERVATIONS])
         self._arrays = {
             key: _FrameArray(key, observation[key], encoder if key in keys else None, key in DIGESTED_OBSERVATIONS)
             for key in wanted
         }
         self._keys = tuple(keys)
-        # What a step copies: (frames, length of their chunk, the environment's array).
+        # What a frame copies: (frames, length of their chunk, the environment's array).
         self._copies = [(a, len(a.frames), a.frames, a.source) for a in self._arrays.values()]
-        self._actions = bytearray()
-        self._rewards = array("f")
-        self._strategy = bytearray()
-        self._substrategy = bytearray()
-        self._published = array("b")
+        self._last_digested = [a for key, a in self._arrays.items() if key in DIGESTED_OBSERVATIONS][-1]
+        self._checkpoints: list[bytes] = []
         self._finished = False
         self.steps = 0
         self.reached = Reached()
 
-    def record(self, action: int, strategy: int, substrategy: int, published: int) -> None:
-        """Records the observation that is there now, the action about to be taken on it, and its labels."""
+    def take(self) -> None:
+        """Takes the frame that is there now."""
         step = self.steps
         for frames_of, length, frames, source in self._copies:
             row = step % length
             frames[row] = source
             if row == length - 1:
                 self._flush(frames_of, length)
-        self._actions.append(action)
-        self._strategy.append(strategy)
-        self._substrategy.append(substrategy)
-        self._published.append(published)
         self.steps = step + 1
-
-    def record_reward(self, reward: float) -> None:
-        """Records the reward that followed the step just recorded."""
-        self._rewards.append(reward)
 
     def finish(self) -> None:
         """Compresses what is left. To be called once, after the last step."""
         assert not self._finished, "a game is finished once"
         self._finished = True
-        # The demonstrator or the environment may have failed between a step and its reward.
-        self._rewards.extend([0.0] * (self.steps - len(self._rewards)))
         for frames_of, length, _, _ in self._copies:
             if self.steps % length:
                 self._flush(frames_of, self.steps % length, last=True)
@@ -133,11 +127,64 @@ class GameRecorder:
         frames_of.flush(steps, last=last)
         if frames_of is self._arrays["blstats"]:
             self.reached.update(frames_of.frames[:steps])
+        if frames_of is self._last_digested:  # all have chunks of the same length, so the others are flushed
+            self._checkpoints.append(self._digest()[:8])
+
+    def _digest(self) -> bytes:
+        total = hashlib.sha256()
+        for key in DIGESTED_OBSERVATIONS:
+            total.update(self._arrays[key].digest)
+        return total.digest()
 
     @property
     def chunks(self) -> dict[str, Sequence[bytes]]:
         """Encoded chunks by observation key, for the keys to keep."""
         return {key: self._arrays[key].chunks for key in self._keys}
+
+    @property
+    def frames_sha256(self) -> str:
+        """SHA-256 of the SHA-256 of each digested array, in the order of ``DIGESTED_OBSERVATIONS``."""
+        return self._digest().hex()
+
+    @property
+    def checkpoints(self) -> np.ndarray:
+        """u64 [⌈T / 1,024⌉]: the first eight bytes of that digest after every 1,024 frames and at the end."""
+        return np.frombuffer(b"".join(self._checkpoints), dtype="<u8")
+
+
+class GameRecorder(FrameRecorder):
+    """Takes a game's steps.
+
+    Args:
+        observation: The environment's own arrays by key; they are read when a step is recorded.
+        keys: The observation keys to keep.
+    """
+
+    def __init__(self, observation: Mapping[str, np.ndarray], keys: Sequence[str]) -> None:
+        super().__init__(observation, keys)
+        self._actions = bytearray()
+        self._rewards = array("f")
+        self._strategy = bytearray()
+        self._substrategy = bytearray()
+        self._published = array("b")
+
+    def record(self, action: int, strategy: int, substrategy: int, published: int) -> None:
+        """Records the observation that is there now, the action about to be taken on it, and its labels."""
+        self.take()
+        self._actions.append(action)
+        self._strategy.append(strategy)
+        self._substrategy.append(substrategy)
+        self._published.append(published)
+
+    def record_reward(self, reward: float) -> None:
+        """Records the reward that followed the step just recorded."""
+        self._rewards.append(reward)
+
+    def finish(self) -> None:
+        """Compresses what is left. To be called once, after the last step."""
+        super().finish()
+        # The demonstrator or the environment may have failed between a step and its reward.
+        self._rewards.extend([0.0] * (self.steps - len(self._rewards)))
 
     @property
     def actions(self) -> np.ndarray:
@@ -168,11 +215,3 @@ class GameRecorder:
     def keys_sha256(self) -> str:
         """SHA-256 of the bytes sent to the game."""
         return hashlib.sha256(KEY_CODES[self.actions].tobytes()).hexdigest()
-
-    @property
-    def frames_sha256(self) -> str:
-        """SHA-256 of the SHA-256 of each digested array, in the order of ``DIGESTED_OBSERVATIONS``."""
-        total = hashlib.sha256()
-        for key in DIGESTED_OBSERVATIONS:
-            total.update(self._arrays[key].digest)
-        return total.hexdigest()

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import signal
-import subprocess
-import sys
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from types import FrameType
+from typing import Any
 
-from strathack.collect.clock import real_time, restart_under
-from strathack.collect.config import CollectConfig, GameOptions, differing_settings, format_seeds, parse_seeds
+from strathack.collect.clock import restart_under
+from strathack.collect.config import CollectConfig, GameOptions, format_seeds, parse_seeds
 from strathack.collect.demonstrators import Demonstrator, make_demonstrator
-from strathack.collect.display import Display, print_summary
+from strathack.collect.display import Report, print_summary
 from strathack.collect.environment import NO_PROGRESS_TIMEOUT, OPTIONS, nle_version
-from strathack.collect.game import PlayedGame
-from strathack.collect.pools import Factory, FailedSeed, LocalPool, Outcome, Pool, RayPool
-from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.files import folder_lock, remove_temporary_files
+from strathack.collect.game import SkippedSeed
+from strathack.collect.jobs import Interruption, Work, agreed_settings, exit_status, make_dataset
+from strathack.collect.player import Player
+from strathack.collect.pools import Failed, Outcome
+from strathack.collect.provenance import made_now
+from strathack.dataset.errors import InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.schema import game_name
 from strathack.dataset.shard import Provenance
@@ -38,149 +30,66 @@ def main(config: CollectConfig) -> int:
         RunError: If the run had to stop; what is on disk is valid.
     """
     game = config.game
-    make_demonstrator(game.demonstrator)  # a bad name is refused before anything starts
+    demonstrator = make_demonstrator(game.demonstrator)  # a bad name is refused before anything starts
     game.clock.environment()  # and so is a clock that cannot be held
     if config.workers == 0 and not game.clock.is_running():
         restart_under(game.clock)
+    settings = _agree(config, demonstrator)
+    provenance = _provenance(game, demonstrator)
+    work = Work(
+        jobs={game_name(seed): seed for seed in parse_seeds(config.seeds)},
+        factory=partial(Player, game, partial(make_demonstrator, game.demonstrator), provenance),
+        report=partial(_report, config.quiet),
+        environment=game.clock.environment(),
+        max_seconds=game.max_seconds,
+        retries=config.retries,
+    )
     with Interruption() as interruption:
-        finished = collect(config, partial(make_demonstrator, game.demonstrator), interruption)
+        finished = make_dataset(
+            config.out,
+            settings,
+            work,
+            config.placement,
+            games_per_shard=config.games_per_shard,
+            quiet=config.quiet,
+            interruption=interruption,
+        )
     folder = DatasetFolder(config.out)
     failures = folder.read_failures()
     print_summary(folder, failures)
-    if not finished:
-        print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
-        return 128 + interruption.number
-    return 1 if failures else 0
+    return exit_status(finished, interruption, failures)
 
 
-def collect(config: CollectConfig, factory: Factory, interruption: Interruption) -> bool:
-    """Plays what is missing, game by game into the folder, and merges the shards.
-
-    Args:
-        config: What to collect and how.
-        factory: Makes the demonstrator, in the processes that play.
-        interruption: Asked all the time whether to stop.
-
-    Returns:
-        False if it was interrupted.
-
-    Raises:
-        InputError: If the folder holds something else, or a dataset with other settings.
-        RunError: If a file cannot be written.
-    """
-    folder = DatasetFolder(config.out)
-    demonstrator = factory()
-    there = folder.read_settings()
-    settings = _agree(config, demonstrator, there)
-    _check_writable(config.out)
-    with _writing(folder), ExitStack() as lock:
-        if there is not None:
-            lock.enter_context(folder_lock(config.out))
-        present = {game.name for game in folder.games()}
-        missing = [seed for seed in parse_seeds(config.seeds) if game_name(seed) not in present]
-        with ExitStack() as playing:
-            if missing:
-                display = interruption.display = Display(len(missing), quiet=config.quiet)
-                with display.starting():
-                    pool = _open_pool(config, factory, _provenance(config.game, demonstrator), display, interruption)
-                playing.enter_context(closing(pool))
-                playing.enter_context(display)
-            # Nothing is written before the pool is open, since that may fail, too.
-            if there is None:
-                config.out.mkdir(parents=True, exist_ok=True)
-                lock.enter_context(folder_lock(config.out))
-            remove_temporary_files(config.out)
-            if settings != there:
-                folder.write_settings(settings)
-            if missing:
-                _play(pool, missing, config.retries, folder, display, interruption)
-        if not interruption:
-            for _ in folder.merge(config.games_per_shard):
-                if interruption:
-                    break
-    return not interruption
+def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:
+    """What is said of an outcome; of most games only in quiet runs."""
+    if isinstance(outcome, Failed):
+        return Report(f"seed {outcome.job}: {outcome.reason}; {'trying again' if again else 'given up'}", failed=True)
+    game = outcome.result
+    if isinstance(game, SkippedSeed):
+        return Report(f"seed {game.seed} skipped: it draws a {game.role}" if quiet else "")
+    if game.end == "demonstrator_error":
+        line = f"seed {game.seed}: the demonstrator failed after {game.steps} steps: {game.cause}"
+        return Report(line, failed=True, score=game.score)
+    cause = f": {game.cause}" if game.cause else ""
+    line = f"seed {game.seed} {game.role} {game.steps} steps score {game.score} {game.end}{cause}"
+    return Report(line if quiet else "", score=game.score)
 
 
-def _play(
-    pool: Pool,
-    seeds: Sequence[int],
-    retries: int,
-    folder: DatasetFolder,
-    display: Display,
-    interruption: Interruption,
-) -> None:
-    """The loop: hands out seeds, writes every finished game at once, tries failed seeds again."""
-    waiting, attempts, failures = deque(seeds), Counter[int](), folder.read_failures()
-    while (waiting or pool.running) and not interruption:
-        while waiting and pool.has_room:
-            pool.submit(waiting.popleft())
-        for outcome in _poll(pool):
-            attempts[outcome.seed] += 1
-            retried = isinstance(outcome, FailedSeed) and attempts[outcome.seed] <= retries
-            if retried:
-                waiting.append(outcome.seed)
-            else:
-                _keep(outcome, folder, failures)
-            display.show(outcome, retried=retried)
-        display.update(pool.steps(), pool.running)
-
-
-def _poll(pool: Pool) -> Sequence[Outcome]:
-    """Outcomes; none if a running game was dropped by Ctrl-C."""
-    try:
-        return pool.poll()
-    except KeyboardInterrupt:
-        return []
-
-
-def _keep(outcome: Outcome, folder: DatasetFolder, failures: dict[str, str]) -> None:
-    """Writes a game, or that a seed could not be played."""
-    name = game_name(outcome.seed)
-    if isinstance(outcome, PlayedGame):
-        folder.add_game(name, outcome.shard)
-    known = failures.pop(name, None)
-    if isinstance(outcome, FailedSeed):
-        failures[name] = outcome.reason
-    if failures.get(name) != known:
-        folder.write_failures(failures)
-
-
-def _open_pool(
-    config: CollectConfig,
-    factory: Factory,
-    provenance: Provenance,
-    display: Display,
-    interruption: Interruption,
-) -> LocalPool | RayPool:
-    if config.workers != 0:
-        return RayPool(config.workers, config.address, config.game, factory, provenance)
-
-    def on_step() -> None:
-        display.update(pool.steps(), pool.running)
-        if interruption:
-            raise KeyboardInterrupt
-
-    pool = LocalPool(config.game, factory, provenance, on_step)
-    return pool
-
-
-def _agree(config: CollectConfig, demonstrator: Demonstrator, there: dict[str, object] | None) -> dict[str, object]:
+def _agree(config: CollectConfig, demonstrator: Demonstrator) -> dict[str, Any]:
     """The settings that the dataset has or gets.
 
     Raises:
         InputError: If they are not those of the dataset that is there.
     """
-    asked: dict[str, object] = {
+    asked: dict[str, Any] = {
         **config.game.settings(),
         "demonstrator": demonstrator.name,
         "demonstrator_version": demonstrator.version,
         "nle_version": nle_version(),
     }
     seeds = set(parse_seeds(config.seeds))
+    there = agreed_settings(config.out, asked)
     if there is not None:
-        differing = differing_settings(there, asked)
-        if differing:
-            raise InputError(f"{config.out}: holds games of other settings: {'; '.join(differing)}")
         known = set(parse_seeds(str(there["seeds"])))
         if seeds - known and not config.extend:
             raise InputError(
@@ -189,35 +98,6 @@ def _agree(config: CollectConfig, demonstrator: Demonstrator, there: dict[str, o
             )
         seeds |= known
     return {**asked, "seeds": format_seeds(seeds)}
-
-
-def _check_writable(path: Path) -> None:
-    """Checks that the folder can be written or made.
-
-    Raises:
-        InputError: If it cannot.
-    """
-    existing = path
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"{existing}: is a file; expected a folder for the dataset")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{existing}: is not writable")
-
-
-@contextmanager
-def _writing(folder: DatasetFolder) -> Iterator[None]:
-    """Turns a failure to write into one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.strerror is None:
-            raise
-        raise RunError(
-            f"{error.filename or folder.path}: cannot be written ({error.strerror}); "
-            "every game written before is safe, and the same command goes on from there"
-        ) from error
 
 
 def _provenance(options: GameOptions, demonstrator: Demonstrator) -> Provenance:
@@ -234,53 +114,5 @@ def _provenance(options: GameOptions, demonstrator: Demonstrator) -> Provenance:
         demonstrator_version=demonstrator.version,
         nle_version=nle_version(),
         options=json.dumps(played_with),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        revision=git_revision(),
-        created=real_time().isoformat(timespec="seconds"),
+        **made_now(),
     )
-
-
-def git_revision() -> str:
-    """The revision of the checkout that this code runs from; empty where it runs from an installed package."""
-    here = Path(__file__).resolve()
-    git = ["git", "-C", str(here.parent)]
-    try:
-        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
-        if Path(top.stdout.strip()) != here.parent.parent:
-            return ""
-        return subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-@dataclass
-class Interruption:
-    """Ctrl-C and SIGTERM: the first asks the run to stop, the second ends it at once.
-
-    True as a condition once one has come. While entered it handles both signals.
-
-    Attributes:
-        number: The first signal's number, 0 before.
-        display: Restored before an end at once.
-    """
-
-    number: int = 0
-    display: Display | None = None
-
-    def __bool__(self) -> bool:
-        return self.number != 0
-
-    def __enter__(self) -> Interruption:
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.number:
-            if self.display is not None:
-                self.display.__exit__(None, None, None)
-            os._exit(128 + number)  # the janitors see to processes and temporary folders
-        self.number = number

@@ -19,7 +19,7 @@ import numpy as np
 from strathack.dataset.chunks import FLETCHER32_FILTER, ZSTD_FILTER, ChunkDecoder, ChunkError
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import names_by_code
-from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, STORED_COLUMNS
+from strathack.dataset.schema import CHECKPOINTS, LABEL_COLUMNS, OBSERVATIONS, STORED_COLUMNS, checkpoint_count
 from strathack.dataset.shard import open_shard
 
 _thread = threading.local()
@@ -219,6 +219,10 @@ def _index(path: Path, file: h5py.File, game: str, steps: int) -> dict[str, Stor
         for name, dtype in STORED_COLUMNS.items()
         if name in names or name != "rewards"
     }
+    checkpoints = _length(place, group, CHECKPOINTS)
+    if checkpoints not in (0, checkpoint_count(steps)):
+        raise place.wrong(CHECKPOINTS, f"has {checkpoints} digests; {steps} steps have {checkpoint_count(steps)}")
+    arrays[CHECKPOINTS] = _stored(place, group, CHECKPOINTS, CHECKPOINTS, (checkpoints,), np.dtype("<u8"))
     if "obs" in names:
         frames = _group(place, group, "obs", f"{game}/obs")
         for key in (name.decode() for name in frames):
@@ -259,13 +263,22 @@ def _group(place: _Place, parent: Any, name: str, shown: str) -> Any:
     return found
 
 
+def _length(place: _Place, group: Any, name: str) -> int:
+    return int(_array(place, group, name, name).shape[0])
+
+
+def _array(place: _Place, group: Any, last: str, name: str) -> Any:
+    _check_link(place, group, last, f"{place.game}/{name}")
+    dataset = h5py.h5o.open(group, last.encode())
+    if not isinstance(dataset, h5py.h5d.DatasetID) or not dataset.shape:
+        raise place.wrong(name, "is no array")
+    return dataset
+
+
 def _stored(
     place: _Place, group: Any, last: str, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> StoredArray:
-    _check_link(place, group, last, f"{place.game}/{name}")
-    dataset = h5py.h5o.open(group, last.encode())
-    if not isinstance(dataset, h5py.h5d.DatasetID):
-        raise place.wrong(name, "is no array")
+    dataset = _array(place, group, last, name)
     if dataset.shape != shape:
         raise place.wrong(name, f"has shape {dataset.shape}; expected {shape}")
     if dataset.dtype != dtype:

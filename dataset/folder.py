@@ -30,6 +30,7 @@ from strathack.dataset.splits import Fractions
 
 _SETTINGS_FILE = "dataset.json"
 _FAILURES_FILE = "failures.json"
+_NOTES_FILE = "notes.json"
 _SHARD_NAME = re.compile(r"shard-(\d+)\.h5")
 
 
@@ -49,8 +50,8 @@ class StoredGame:
 class DatasetFolder:
     """The files of one dataset.
 
-    ``dataset.json`` holds the settings, ``failures.json`` the games that could not be played,
-    ``game_<seed>.h5`` one game each and ``shard-<n>.h5`` several.
+    ``dataset.json`` holds the settings, ``failures.json`` the games that could not be made, ``notes.json`` what is
+    to be said of others, ``game_<seed>.h5`` one game each and ``shard-<n>.h5`` several.
 
     Args:
         path: The folder; it need not exist yet.
@@ -115,15 +116,29 @@ class DatasetFolder:
             yield shard
 
     def read_failures(self) -> dict[str, str]:
-        """Game name → why it could not be played."""
-        path = self.path / _FAILURES_FILE
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        """Game name → why there is no such game."""
+        return self._read_texts(_FAILURES_FILE)
 
     def write_failures(self, failures: Mapping[str, str]) -> None:
         """Writes ``failures.json``; without failures there is none."""
-        path = self.path / _FAILURES_FILE
-        if failures:
-            atomic_write(path, json.dumps(dict(sorted(failures.items())), indent=1).encode() + b"\n")
+        self._write_texts(_FAILURES_FILE, failures)
+
+    def read_notes(self) -> dict[str, str]:
+        """Game name → what a user has to know about it."""
+        return self._read_texts(_NOTES_FILE)
+
+    def write_notes(self, notes: Mapping[str, str]) -> None:
+        """Writes ``notes.json``; without notes there is none."""
+        self._write_texts(_NOTES_FILE, notes)
+
+    def _read_texts(self, name: str) -> dict[str, str]:
+        path = self.path / name
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def _write_texts(self, name: str, texts: Mapping[str, str]) -> None:
+        path = self.path / name
+        if texts:
+            atomic_write(path, json.dumps(dict(sorted(texts.items())), indent=1).encode() + b"\n")
         else:
             path.unlink(missing_ok=True)
 

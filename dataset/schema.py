@@ -89,6 +89,15 @@ STORED_COLUMNS: Mapping[str, str] = {
 }
 """Each one-dimensional array of a game and its type; ``rewards`` is absent where only the keys are kept."""
 
+CHECKPOINTS = "frame_checkpoints"
+"""The array of digests by which a replay is told to have left the game long before its end."""
+
+
+def checkpoint_count(steps: int) -> int:
+    """Checkpoints of a game: one after each full chunk of frames and one at the end."""
+    return -(-steps // FRAME_CHUNK_STEPS)
+
+
 LABEL_COLUMNS: tuple[str, ...] = ("strategy", "substrategy")
 """Those that are enumerations, whose names travel in the file."""
 

@@ -18,12 +18,14 @@ from strathack.dataset.chunks import ChunkEncoder, create_array, write_column
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import Vocabularies, label_names
 from strathack.dataset.schema import (
+    CHECKPOINTS,
     FORMAT_NAME,
     FORMAT_VERSION,
     GAME_DTYPE,
     LIBRARY_BOUNDS,
     OBSERVATIONS,
     STORED_COLUMNS,
+    checkpoint_count,
 )
 from strathack.dataset.splits import Fractions
 
@@ -108,6 +110,7 @@ class GameData:
         hihack_strategy: i8 [T].
         strategy_codes: Name to code of ``strategy``.
         substrategy_codes: Name to code of ``substrategy``.
+        checkpoints: u64 [⌈T / 1,024⌉], digests of the frames so far; empty where they are not known.
         attributes: Text kept with the game (``xlogfile``, ``error``).
     """
 
@@ -121,6 +124,7 @@ class GameData:
     hihack_strategy: np.ndarray
     strategy_codes: Mapping[str, int]
     substrategy_codes: Mapping[str, int]
+    checkpoints: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<u8"))
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -129,6 +133,8 @@ class GameData:
         for name, values, _ in self.columns():
             if len(values) != steps:
                 raise ValueError(f"{name} has {len(values)} steps, the game has {steps}")
+        if len(self.checkpoints) not in (0, checkpoint_count(steps)):
+            raise ValueError(f"{len(self.checkpoints)} checkpoints, {steps} steps need {checkpoint_count(steps)}")
         for key, chunks in self.frames.items():
             wanted = -(-steps // OBSERVATIONS[key].chunk_steps)
             if len(chunks) != wanted:
@@ -216,6 +222,7 @@ def _write_game(file: h5py.File, game: GameData, encoder: ChunkEncoder) -> None:
             dataset.id.write_direct_chunk((index * spec.chunk_steps, *(0 for _ in spec.shape)), chunk)
     for name, values, dtype in game.columns():
         write_column(group, name, values, encoder, dtype)
+    write_column(group, CHECKPOINTS, game.checkpoints, encoder, "<u8")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from strathack.collect.environment import challenge
+from strathack.collect.environment import Setup, challenge
 from strathack.collect.recorder import GameRecorder
 from strathack.collect.session import Session
 from strathack.collect.tracker import LabelTracker
@@ -126,7 +126,7 @@ class AutoAscend:
 
     def warm_up(self) -> None:
         """Plays a few hundred steps, so that numba's kernels are compiled and in its cache."""
-        with challenge(0, "@", fix_moon_phase=True) as (env, observation):
+        with challenge(Setup.of_seed(0, "@", fix_moon_phase=True)) as (env, observation):
             recorder = GameRecorder(observation, ())
             self.play(Session(env, observation, 0, recorder, self.new_labels(), max_steps=300))
 

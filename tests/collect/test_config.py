@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strathack.collect.config import CollectConfig, GameOptions, differing_settings, format_seeds, parse_seeds
+from strathack.collect.config import CollectConfig, format_seeds, parse_seeds
 from strathack.dataset.errors import InputError
 
 
@@ -48,13 +48,3 @@ def test_every_option_is_checked_by_name(option, value, message):
 def test_no_workers_and_an_address_contradict_each_other():
     with pytest.raises(InputError, match="does not go with --address"):
         CollectConfig(Path("out"), workers=0, address="auto")
-
-
-def test_settings_that_differ_are_named_with_both_values():
-    one = GameOptions().settings()
-    other = GameOptions(character="val", max_steps=5).settings()
-    assert differing_settings(one, one) == []
-    assert differing_settings(one, other) == [
-        "character is '@' there and 'val' here",
-        "max_steps is None there and 5 here",
-    ]

@@ -16,7 +16,7 @@ from nle import nethack
 from strathack.collect.clock import Clock
 from strathack.collect.config import GameOptions
 from strathack.collect.demonstrators import CallableDemonstrator, make_demonstrator
-from strathack.collect.environment import challenge
+from strathack.collect.environment import Setup, challenge
 from strathack.collect.game import PlayedGame, SkippedSeed, play_game, progression
 from strathack.collect.session import GameOverError
 from strathack.collect.tracker import LabelTracker
@@ -206,7 +206,7 @@ def test_a_row_is_the_observation_then_the_action_then_its_reward():
     played = Played(repeat(actions, 1), observations=tuple(OBSERVATIONS))
     frames = {key: [] for key in OBSERVATIONS}
     rewards = []
-    with challenge(5, "@", fix_moon_phase=True) as (env, observation):
+    with challenge(Setup.of_seed(5, "@", fix_moon_phase=True)) as (env, observation):
         for action in actions:
             for key in OBSERVATIONS:
                 frames[key].append(observation[key].copy())
@@ -232,7 +232,6 @@ def test_the_labels_are_those_that_held_when_the_action_was_taken():
     assert played.labels["strategy"] == ["init", "explore", "explore", "recover"]
     assert played.labels["substrategy"] == ["none", "look", "dig", "none"]
     assert played.arrays["hihack_strategy"].tolist() == [-1] * 4
-    assert played.game.strategy_steps == {"explore": 2, "init": 1, "recover": 1}
 
 
 def test_a_callable_reports_by_its_attribute_and_is_unlabelled_without():
@@ -244,7 +243,7 @@ def test_a_callable_reports_by_its_attribute_and_is_unlabelled_without():
             return SEARCH
 
     played = Played(CallableDemonstrator(Policy(), "policy"), max_steps=20)
-    assert set(played.game.strategy_steps) == {"rest", "unlabelled"}
+    assert set(played.labels["strategy"]) == {"rest", "unlabelled"}
 
 
 def test_seeds_of_other_roles_are_skipped_cheaply():
@@ -273,5 +272,5 @@ def test_progression_is_the_best_of_depth_and_experience():
 def test_a_bots_folder_is_left_as_it_was():
     before = sorted(p.name for p in Path.cwd().iterdir())
     played = Played(make_demonstrator(str(BOTS / "wanderer")), max_steps=50)
-    assert {"wander", "rest", "explore"} <= set(played.game.strategy_steps)
+    assert {"wander", "rest", "explore"} <= set(played.labels["strategy"])
     assert sorted(p.name for p in Path.cwd().iterdir()) == before

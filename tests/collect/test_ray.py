@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 def players():
     """Ray workers in the middle of a game, on this machine."""
-    return [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::_Worker.pl")]
+    return [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::_Worker.wo")]
 
 
 def workers_of(process):
@@ -124,7 +124,7 @@ def test_a_bot_that_cannot_be_imported_stops_the_run_before_anything_is_written(
     (tmp_path / "bot.py").write_text("import nowhere_to_be_found\ndef make_agent(): ...")
     ended = run("collect", tmp_path / "data", "--seeds", "0:4", "--demonstrator", tmp_path, "--workers", 1)
     assert ended.status == 1
-    assert "demonstrator: it could not be started in a worker: ModuleNotFoundError" in ended.error
+    assert "a worker could not be started: ModuleNotFoundError" in ended.error
     assert not (tmp_path / "data").exists()
 
 

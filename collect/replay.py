@@ -1,0 +1,201 @@
+"""Playing a game again from its seeds, its clock and its keys, without the demonstrator.
+
+The simulator alone plays some twenty times as fast as the bot, and gives every observation back, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nle import nethack
+
+from strathack.collect.clock import Clock, at_second
+from strathack.collect.environment import LogEntry, Setup, challenge, read_log
+from strathack.collect.pools import OnStep
+from strathack.collect.recorder import FrameRecorder
+from strathack.dataset.actions import KEY_CODES, NO_ACTION
+from strathack.dataset.errors import InputError
+from strathack.dataset.reading import Game
+from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS
+
+REPORT_STEPS = 256
+"""How often a replay tells its steps."""
+
+
+class DepartedError(RuntimeError):
+    """A replay is not the game that was recorded.
+
+    Attributes:
+        step: The first step known to differ, or the first of some steps one of which does.
+    """
+
+    def __init__(self, step: int, message: str) -> None:
+        super().__init__(message)
+        self.step = step
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.step, str(self))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What it takes to play a game again.
+
+    Attributes:
+        setup: What decides it before its first key.
+        clock: The instant that is held.
+        actions: u8 [T], indices into ``nle.nethack.ACTIONS``.
+    """
+
+    setup: Setup
+    clock: Clock
+    actions: np.ndarray
+
+    @classmethod
+    def of_game(cls, game: Game) -> Recording:
+        """The recording in a stored game.
+
+        A clock that was not held is held at the second in which the game began.
+
+        Raises:
+            InputError: If its seeds or keys are not known.
+        """
+        row = game.info
+        actions = game.actions[:]
+        if row["core"] < 0 or row["start_time"] < 0:
+            raise InputError(f"{game.path}: {game.name} cannot be replayed: its seed or its clock is not known")
+        if (actions == NO_ACTION).any():
+            raise InputError(f"{game.path}: {game.name} cannot be replayed: it has no keys")
+        held = row["clock"] not in ("seed", "system")
+        clock = Clock.parse(row["clock"]) if held else at_second(row["start_time"])
+        lgen = row["lgen"] if row["lgen"] >= 0 else None
+        setup = Setup(row["core"], row["disp"], lgen, row["character"], row["clock"] == "seed")
+        return cls(setup, clock, actions)
+
+
+class Replay:
+    """A game under way; the frame that is there is that of the step to come.
+
+    Attributes:
+        observation: The environment's own arrays by key.
+        step: The step to come.
+    """
+
+    def __init__(self, env: Any, observation: Mapping[str, np.ndarray], actions: np.ndarray) -> None:
+        self.observation = observation
+        self.step = 0
+        self._env = env
+        self._keys: list[int] = KEY_CODES[actions].tolist()
+        self._actions = actions
+        self._blstats = observation["blstats"]
+        self._score = int(self._blstats[nethack.NLE_BL_SCORE])
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def advance(self) -> float:
+        """Plays the next key and returns the reward that followed.
+
+        Raises:
+            DepartedError: If the game was over before its last key.
+        """
+        step = self.step
+        self.step = step + 1
+        if step == len(self._keys) - 1:
+            # What NLE does after a game's end decides the last reward; the keys before go straight to the game.
+            return float(self._env.step(int(self._actions[step]))[1])
+        _, done = self._env.nethack.step(self._keys[step])
+        if done:
+            raise DepartedError(step + 1, f"the replay is over after {step + 1} of {len(self)} keys")
+        if not self._env.nethack.in_normal_game():
+            return 0.0
+        score = int(self._blstats[nethack.NLE_BL_SCORE])
+        reward, self._score = score - self._score, score
+        return float(reward)
+
+    def log(self) -> LogEntry | None:
+        """NetHack's line about the game, where it is over."""
+        return read_log(self._env)
+
+
+@contextmanager
+def replaying(recording: Recording, keys: Sequence[str]) -> Iterator[Replay]:
+    """Opens a recorded game at its first step.
+
+    Args:
+        recording: The game.
+        keys: Observation keys to show, besides those that digests cover.
+    """
+    recording.clock.hold()
+    shown = tuple(dict.fromkeys([*keys, *DIGESTED_OBSERVATIONS]))
+    with challenge(recording.setup, shown) as (env, observation):
+        yield Replay(env, observation, recording.actions)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A game that was played again to its last key.
+
+    Attributes:
+        frames: Its frames.
+        rewards: f32 [T].
+        log: NetHack's line about it, where it is over.
+        last_blstats: The bottom line's numbers after the last key, i64 [27].
+    """
+
+    frames: FrameRecorder
+    rewards: np.ndarray
+    log: LogEntry | None
+    last_blstats: np.ndarray
+
+
+def replay(recording: Recording, keys: Sequence[str], on_step: OnStep) -> Replayed:
+    """Plays a recorded game again and records its frames.
+
+    Args:
+        recording: The game.
+        keys: Observation keys to keep.
+        on_step: Called now and then with the number of steps.
+
+    Raises:
+        DepartedError: If the game was over before its last key.
+    """
+    with replaying(recording, keys) as game:
+        frames = FrameRecorder(game.observation, keys, effort="quick")
+        rewards = np.zeros(len(game), dtype="<f4")
+        for step in range(len(game)):
+            frames.take()
+            rewards[step] = game.advance()
+            if step % REPORT_STEPS == 0:
+                on_step(step)
+        frames.finish()
+        on_step(len(game))
+        return Replayed(frames, rewards, game.log(), game.observation["blstats"].copy())
+
+
+def check_replayed(game: Game, replayed: Replayed) -> None:
+    """Holds a replay's digests against those kept with the game.
+
+    Raises:
+        DepartedError: If they differ; it names the first steps that may.
+    """
+    expected = str(game.info["frames_sha256"])
+    found = replayed.frames.frames_sha256
+    if not expected or found == expected:
+        return
+    known, ours = game.arrays[CHECKPOINTS][:], replayed.frames.checkpoints
+    if len(known) == len(ours):
+        first = int(np.argmax(known != ours)) * FRAME_CHUNK_STEPS
+        last = min(first + FRAME_CHUNK_STEPS, len(game)) - 1
+        raise DepartedError(first, f"the replay shows other frames, first between steps {first} and {last}")
+    raise DepartedError(0, f"the replay shows other frames (digest {found[:12]}…, recorded {expected[:12]}…)")
+
+
+def played_options(provenance_options: str) -> Mapping[str, Any]:
+    """The options that a shard's games were played with."""
+    return dict(json.loads(provenance_options))
