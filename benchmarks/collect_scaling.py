@@ -59,7 +59,8 @@ def ray_rate(pool: RayPool, seeds: tuple[int, ...], folder: DatasetFolder) -> fl
     waiting, steps = list(seeds), 0
     while waiting or pool.running:
         while waiting and pool.has_room:
-            pool.submit(waiting.pop(0))
+            seed = waiting.pop(0)
+            pool.submit(seed, seed)
         for outcome in pool.poll():
             assert isinstance(outcome, Finished), outcome
             game = outcome.result

@@ -162,12 +162,13 @@ class CollectConfig:
             demonstrator=self.demonstrator,
             clock=Clock.parse(self.clock),
             character=check_character(self.character),
-            roles=parse_roles(_split(self.roles)),
+            roles=parse_roles(split_list(self.roles)),
             max_steps=self.max_steps,
             max_seconds=self.max_seconds,
-            observations=parse_observations(_split(self.observations)),
+            observations=parse_observations(split_list(self.observations)),
         )
 
 
-def _split(text: str) -> list[str]:
+def split_list(text: str) -> list[str]:
+    """Parts between commas, without spaces around them."""
     return [part.strip() for part in text.split(",")] if text.strip() else []

@@ -51,6 +51,7 @@ class Work:
         jobs: What to do, by the name of the game that it makes.
         factory: Makes the worker.
         report: Describes an outcome for the display; the second argument says whether it is tried again.
+        load: Makes what a worker needs of a job, when it is handed out.
         environment: Environment variables that the workers start with.
         max_seconds: Seconds after which a worker counts as hung.
         retries: How often a job is tried again whose worker died.
@@ -59,6 +60,7 @@ class Work:
     jobs: Mapping[str, Any]
     factory: Factory
     report: Callable[[Outcome, bool], Report]
+    load: Callable[[Any], Any] = lambda job: job
     environment: Mapping[str, str] = field(default_factory=dict)
     max_seconds: float | None = None
     retries: int = 2
@@ -141,7 +143,8 @@ def do_jobs(
     waiting, attempts = deque(jobs), Counter[Any]()
     while (waiting or pool.running) and not interruption:
         while waiting and pool.has_room:
-            pool.submit(waiting.popleft())
+            job = waiting.popleft()
+            pool.submit(job, work.load(job))
         for outcome in _poll(pool):
             attempts[outcome.job] += 1
             again = isinstance(outcome, Failed) and attempts[outcome.job] <= work.retries
@@ -151,6 +154,24 @@ def do_jobs(
                 keep(outcome)
             display.show(work.report(outcome, again), counted=not again)
         display.update(pool.steps(), pool.running)
+
+
+def do_all(
+    work: Work,
+    placement: Placement,
+    keep: Callable[[Outcome], None],
+    *,
+    quiet: bool,
+    interruption: Interruption,
+) -> bool:
+    """Does jobs that make nothing to be written; see :func:`make_dataset`. Returns False if it was interrupted."""
+    if work.jobs:
+        display = interruption.display = Display(len(work.jobs), quiet=quiet)
+        with display.starting():
+            pool = _open_pool(work, placement, display, interruption)
+        with closing(pool), display:
+            do_jobs(pool, list(work.jobs.values()), work, keep, display, interruption)
+    return not interruption
 
 
 def _poll(pool: Pool) -> Sequence[Outcome]:

@@ -33,9 +33,9 @@ class Player:
         self._provenance = provenance
         self._workplace = Workplace()
 
-    def work(self, job: int, on_step: OnStep) -> PlayedGame | SkippedSeed:
+    def work(self, payload: int, on_step: OnStep) -> PlayedGame | SkippedSeed:
         """Plays the game of one seed; see :func:`strathack.collect.game.play_game`."""
-        return play_game(self._options, self._demonstrator, job, self._provenance, on_step)
+        return play_game(self._options, self._demonstrator, payload, self._provenance, on_step)
 
     def warm_up(self) -> None:
         """Compiles and caches what a first game would compile."""

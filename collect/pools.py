@@ -48,7 +48,7 @@ class Worker(Protocol):
     def warm_up(self) -> None:
         """Does once on a machine what a first job would take long for."""
 
-    def work(self, job: Any, on_step: OnStep) -> Any:
+    def work(self, payload: Any, on_step: OnStep) -> Any:
         """Does one job and returns its result; both travel between processes."""
 
     def close(self) -> None:
@@ -89,8 +89,8 @@ class Pool(Protocol):
     def has_room(self) -> bool:
         """Whether a job can be submitted now."""
 
-    def submit(self, job: Any) -> None:
-        """Starts a job."""
+    def submit(self, job: Any, payload: Any) -> None:
+        """Starts a job; ``payload`` is what the worker gets of it."""
 
     def poll(self) -> Sequence[Outcome]:
         """Waits a moment for jobs to end and returns those that did."""
@@ -113,7 +113,7 @@ class LocalPool:
     def __init__(self, factory: Factory, on_step: Callable[[], None]) -> None:
         self._worker = factory()
         self._on_step = on_step
-        self._jobs: list[Any] = []
+        self._jobs: list[tuple[Any, Any]] = []
         self._finished_steps = 0
         self._running_steps = 0
 
@@ -127,18 +127,18 @@ class LocalPool:
         """Whether a job can be submitted now."""
         return not self._jobs
 
-    def submit(self, job: Any) -> None:
+    def submit(self, job: Any, payload: Any) -> None:
         """Takes a job, to be done by the next :meth:`poll`."""
-        self._jobs.append(job)
+        self._jobs.append((job, payload))
 
     def poll(self) -> Sequence[Outcome]:
         """Does the submitted job."""
         if not self._jobs:
             return []
-        job = self._jobs[0]
+        job, payload = self._jobs[0]
         outcome: Outcome
         try:
-            outcome = Finished(job, self._worker.work(job, self._count_step))
+            outcome = Finished(job, self._worker.work(payload, self._count_step))
         except Exception as error:  # noqa: BLE001  (a failed job is listed with its reason, the next one done)
             outcome = Failed(job, _reason(error))
         finally:
@@ -189,10 +189,10 @@ class _Worker:
         """Where it runs."""
         return f"process {os.getpid()} on {socket.gethostname()}"
 
-    def work(self, job: Any) -> Any:
+    def work(self, payload: Any) -> Any:
         """Does one job."""
         self._running_steps = 0
-        result = self._worker.work(job, self._count_step)
+        result = self._worker.work(payload, self._count_step)
         self._finished_steps += self._running_steps
         self._board.report.remote(self._name, self._finished_steps)
         return result
@@ -278,12 +278,12 @@ class RayPool:
         """Whether a worker waits for a job."""
         return bool(self._idle)
 
-    def submit(self, job: Any) -> None:
+    def submit(self, job: Any, payload: Any) -> None:
         """Starts a job on an idle worker."""
         slot = self._idle.pop()
         limit = float("inf") if self._max_seconds is None else self._max_seconds
         allowed = limit + max(HANG_GRACE_SECONDS, HANG_GRACE_SHARE * limit)
-        self._busy[slot.actor.work.remote(job)] = slot, job, time.monotonic() + allowed
+        self._busy[slot.actor.work.remote(payload)] = slot, job, time.monotonic() + allowed
 
     def poll(self) -> Sequence[Outcome]:
         """Waits a moment for jobs to end, replaces dead and hung workers."""

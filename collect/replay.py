@@ -5,7 +5,6 @@ The simulator alone plays some twenty times as fast as the bot, and gives every 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from strathack.collect.clock import Clock, at_second
 from strathack.collect.environment import LogEntry, Setup, challenge, read_log
 from strathack.collect.pools import OnStep
 from strathack.collect.recorder import FrameRecorder
-from strathack.dataset.actions import KEY_CODES, NO_ACTION
+from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.errors import InputError
-from strathack.dataset.reading import Game
-from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS
+from strathack.dataset.schema import DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS, row_values
+from strathack.dataset.shard import GameData
 
 REPORT_STEPS = 256
 """How often a replay tells its steps."""
@@ -57,25 +56,24 @@ class Recording:
     actions: np.ndarray
 
     @classmethod
-    def of_game(cls, game: Game) -> Recording:
+    def of_game(cls, game: GameData) -> Recording:
         """The recording in a stored game.
 
         A clock that was not held is held at the second in which the game began.
 
         Raises:
-            InputError: If its seeds or keys are not known.
+            InputError: If its seeds, clock or keys are not known.
         """
-        row = game.info
-        actions = game.actions[:]
+        row = row_values(game.row[()])
         if row["core"] < 0 or row["start_time"] < 0:
-            raise InputError(f"{game.path}: {game.name} cannot be replayed: its seed or its clock is not known")
-        if (actions == NO_ACTION).any():
-            raise InputError(f"{game.path}: {game.name} cannot be replayed: it has no keys")
+            raise InputError(f"{row['game']}: cannot be replayed, its seed or its clock is not known")
+        if not row["keys_sha256"]:
+            raise InputError(f"{row['game']}: cannot be replayed, it has no keys")
         held = row["clock"] not in ("seed", "system")
         clock = Clock.parse(row["clock"]) if held else at_second(row["start_time"])
         lgen = row["lgen"] if row["lgen"] >= 0 else None
         setup = Setup(row["core"], row["disp"], lgen, row["character"], row["clock"] == "seed")
-        return cls(setup, clock, actions)
+        return cls(setup, clock, game.actions)
 
 
 class Replay:
@@ -178,24 +176,25 @@ def replay(recording: Recording, keys: Sequence[str], on_step: OnStep) -> Replay
         return Replayed(frames, rewards, game.log(), game.observation["blstats"].copy())
 
 
-def check_replayed(game: Game, replayed: Replayed) -> None:
-    """Holds a replay's digests against those kept with the game.
+def check_replayed(game: GameData, replayed: Replayed) -> None:
+    """Holds a replay against what is kept with the game: the digests of its frames, and its score.
 
     Raises:
         DepartedError: If they differ; it names the first steps that may.
     """
-    expected = str(game.info["frames_sha256"])
-    found = replayed.frames.frames_sha256
-    if not expected or found == expected:
-        return
-    known, ours = game.arrays[CHECKPOINTS][:], replayed.frames.checkpoints
-    if len(known) == len(ours):
-        first = int(np.argmax(known != ours)) * FRAME_CHUNK_STEPS
-        last = min(first + FRAME_CHUNK_STEPS, len(game)) - 1
-        raise DepartedError(first, f"the replay shows other frames, first between steps {first} and {last}")
-    raise DepartedError(0, f"the replay shows other frames (digest {found[:12]}…, recorded {expected[:12]}…)")
-
-
-def played_options(provenance_options: str) -> Mapping[str, Any]:
-    """The options that a shard's games were played with."""
-    return dict(json.loads(provenance_options))
+    row = row_values(game.row[()])
+    expected, found = row["frames_sha256"], replayed.frames.frames_sha256
+    if expected and found != expected:
+        known, ours = game.checkpoints, replayed.frames.checkpoints
+        if len(known) == len(ours):
+            first = int(np.argmax(known != ours)) * FRAME_CHUNK_STEPS
+            last = min(first + FRAME_CHUNK_STEPS, len(game.actions)) - 1
+            raise DepartedError(first, f"the replay shows other frames, first between steps {first} and {last}")
+        raise DepartedError(0, f"the replay shows other frames (digest {found[:12]}…, recorded {expected[:12]}…)")
+    if row["completeness"] == "complete":
+        last = len(game.actions) - 1
+        if replayed.log is None:
+            raise DepartedError(last, f"the replay is not over after the last key, at step {last}")
+        score = int(replayed.log.fields["points"])
+        if score != row["score"]:
+            raise DepartedError(last, f"the replay ends at step {last} with score {score}, not {row['score']}")

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from strathack.dataset.errors import FormatError, InputError
-from strathack.dataset.files import atomic_write, sync_folder
+from strathack.dataset.files import atomic_write, folder_lock, sync_folder
 from strathack.dataset.labels import unite_vocabularies
 from strathack.dataset.schema import FORMAT_NAME, FORMAT_VERSION
 from strathack.dataset.shard import (
@@ -174,6 +175,8 @@ class DatasetFolder:
     def merge(self, games_per_shard: int) -> Iterator[int]:
         """Copies one-game shards, sorted by seed, into larger ones; compressed chunks move as they are.
 
+        Games of different demonstrators, options or observations do not share a shard.
+
         It may be killed at any point: a one-game shard is removed only when a synced shard holds its game, and
         what a killed merge left doubled is removed by the next one.
 
@@ -191,13 +194,30 @@ class DatasetFolder:
             return
         waiting = [(path, row) for path, row in single.items() if row["game"] not in present]
         waiting.sort(key=lambda item: (int(item[1]["core"]), item[1]["game"]))
+        alike: dict[Provenance, list[Path]] = {}
+        for path, _ in waiting:
+            alike.setdefault(read_tables(path).provenance.shared, []).append(path)
+        parts = [
+            paths[i : i + games_per_shard] for paths in alike.values() for i in range(0, len(paths), games_per_shard)
+        ]
         index = max((int(p.stem.split("-")[1]) for p in merged), default=-1) + 1
-        for start in range(0, len(waiting), games_per_shard):
-            part = waiting[start : start + games_per_shard]
-            self._write_merged(self.path / f"shard-{index:05d}.h5", [path for path, _ in part])
-            self._remove(path for path, _ in part)
+        done = 0
+        for part in parts:
+            self._write_merged(self.path / f"shard-{index:05d}.h5", part)
+            self._remove(part)
             index += 1
-            yield start + len(part)
+            done += len(part)
+            yield done
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for one writer.
+
+        Raises:
+            InputError: If another process holds it.
+        """
+        with folder_lock(self.path):
+            yield
 
     def _remove(self, paths: Iterable[Path]) -> None:
         for path in paths:

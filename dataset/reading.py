@@ -20,7 +20,7 @@ from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import Vocabularies, unite_vocabularies
 from strathack.dataset.schema import COMPLETENESS, GAME_DTYPE, OBSERVATIONS, row_values
-from strathack.dataset.shard import ShardTables, open_shard, read_tables, read_text
+from strathack.dataset.shard import Provenance, ShardTables, open_shard, read_tables, read_text
 from strathack.dataset.splits import SPLITS
 
 OnCorrupt = Literal["raise", "skip"]
@@ -51,10 +51,12 @@ class Game:
     Attributes:
         row: Its row of ``/games``.
         path: The shard that holds it.
+        provenance: Where the games of that shard come from.
     """
 
     row: np.void
     path: Path
+    provenance: Provenance
 
     @property
     def name(self) -> str:
@@ -181,7 +183,8 @@ class Dataset:
             if not len(found):
                 raise KeyError(f"no game {index!r} among {len(self)} games")
             index = int(found[0])
-        return Game(self._rows[index], self._paths[self._shards[index]])
+        shard = self._shards[index]
+        return Game(self._rows[index], self._paths[shard], self._tables[shard].provenance)
 
     def __iter__(self) -> Iterator[Game]:
         return (self[index] for index in range(len(self)))

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,11 @@ class Provenance:
         """Reads what :meth:`to_attributes` wrote."""
         values: dict[str, Any] = {f.name: read_text(attributes[f.name]) for f in fields(cls)}
         return cls(**{**values, "observations": tuple(json.loads(values["observations"]))})
+
+    @property
+    def shared(self) -> Provenance:
+        """What games that share a shard have in common: without command, revision and date."""
+        return replace(self, command="", revision="", created="")
 
     def merged_with(self, other: Provenance) -> Provenance:
         """The provenance of a shard that holds games of both.

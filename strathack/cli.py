@@ -8,6 +8,7 @@ import sys
 from argparse import HelpFormatter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 import docstring_parser
@@ -38,6 +39,56 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         "strathack.collect.run:main",
         "play games and record every step with the strategy behind it",
     ),
+    "dataset": {
+        "info": Command(
+            "strathack.dataset.options:InfoConfig", "strathack.dataset.commands:info", "tell what a dataset holds"
+        ),
+        "verify": Command(
+            "strathack.collect.options:VerifyConfig",
+            "strathack.collect.verifying:main",
+            "check that a dataset is as it was written, by replaying its games as well",
+        ),
+        "repair": Command(
+            "strathack.dataset.options:RepairConfig",
+            "strathack.dataset.commands:repair",
+            "copy what verifies into a new dataset",
+        ),
+        "merge": Command(
+            "strathack.dataset.options:MergeConfig",
+            "strathack.dataset.commands:merge",
+            "copy the games of several datasets into one",
+        ),
+        "split": Command(
+            "strathack.dataset.options:SplitConfig",
+            "strathack.dataset.commands:split",
+            "split into train, validation and test",
+        ),
+        "export": Command(
+            "strathack.dataset.options:ExportConfig",
+            "strathack.dataset.commands:export",
+            "write a Minari dataset or Parquet tables",
+        ),
+        "import": Command(
+            "strathack.collect.options:ImportConfig",
+            "strathack.collect.importing:main",
+            "import ttyrecs: HiHack's, NLD's, one's own",
+        ),
+        "relabel": Command(
+            "strathack.collect.options:RelabelConfig",
+            "strathack.collect.relabel:main",
+            "play imported AutoAscend games again for their true strategies",
+        ),
+        "compact": Command(
+            "strathack.dataset.options:CompactConfig",
+            "strathack.dataset.commands:compact_command",
+            "keep the keys and labels alone, from which games can be replayed",
+        ),
+        "expand": Command(
+            "strathack.collect.options:ExpandConfig",
+            "strathack.collect.expand:main",
+            "replay a keys-only dataset into a full one",
+        ),
+    },
     "analysis": {
         "strategies": Command(
             "strathack.analysis.options:StrategiesConfig",
@@ -48,7 +99,10 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
 }
 """Commands, and groups of them, by name."""
 
-GROUP_HELP: Mapping[str, str] = {"analysis": "statistics and pictures of a dataset"}
+GROUP_HELP: Mapping[str, str] = {
+    "dataset": "look into, check, import, replay and convert datasets",
+    "analysis": "statistics and pictures of a dataset",
+}
 
 
 class _Parser(ArgumentParser):
@@ -110,10 +164,13 @@ def _add_commands(parser: _Parser, commands: Mapping[str, Command | Mapping[str,
 
 
 def _add_options(parser: _Parser, options: type) -> None:
-    """Adds a dataclass's fields: those without a default by position, truth values as flags."""
+    """Adds a dataclass's fields: those without a default by position, truth values as flags, paths one by one."""
     flags = {field.name: field for field in fields(options) if field.type in (bool, "bool")}
-    parser.add_class_arguments(options, as_group=False, as_positional=True, skip=set(flags))
+    several = [field.name for field in fields(options) if field.type == "list[Path]"]
+    parser.add_class_arguments(options, as_group=False, as_positional=True, skip={*flags, *several})
     described = {entry.arg_name: entry.description for entry in docstring_parser.parse(options.__doc__ or "").params}
+    for name in several:
+        parser.add_argument(name, nargs="+", type=Path, help=described.get(name))
     for name, flag in flags.items():
         action = ActionYesNo(no_prefix="no_")
         parser.add_argument(f"--{name}", action=action, default=flag.default, help=described.get(name))

@@ -1,0 +1,163 @@
+"""``strathack dataset expand``: keys-only games replayed into full ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from strathack.collect.clock import DEFAULT_CLOCK, Clock, restart_under
+from strathack.collect.display import Report
+from strathack.collect.environment import nle_version
+from strathack.collect.jobs import Interruption, Refused, Work, agreed_settings, exit_status, make_dataset
+from strathack.collect.options import ExpandConfig
+from strathack.collect.pools import Failed, OnStep, Outcome, Placement
+from strathack.collect.provenance import made_now
+from strathack.collect.replay import DepartedError, Recording, Replayed, check_replayed, replay
+from strathack.collect.workplace import Workplace
+from strathack.dataset.errors import InputError
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.keys import keys_only
+from strathack.dataset.reading import Dataset
+from strathack.dataset.schema import ORIGINS
+from strathack.dataset.shard import GameData, Provenance, encode_shard
+
+
+@dataclass(frozen=True)
+class StoredKeys:
+    """A game to be replayed, without any frames, and where it comes from."""
+
+    game: GameData
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class ExpandedGame:
+    """A game that came back from its keys.
+
+    Attributes:
+        name: Its name.
+        steps: Its steps.
+        shard: A one-game shard, empty where only the digest was asked for.
+        note: Nothing.
+    """
+
+    name: str
+    steps: int
+    shard: bytes
+    note: str = ""
+
+
+class Expander:
+    """Replays game after game; a :class:`strathack.collect.pools.Worker`.
+
+    Args:
+        keys: Observation keys to keep, or None to check the digest alone.
+        run: The part of the provenance that every run has anew.
+    """
+
+    def __init__(self, keys: tuple[str, ...] | None, run: Mapping[str, str]) -> None:
+        self._keys, self._run = keys, run
+        self._workplace = Workplace()
+
+    def work(self, payload: StoredKeys, on_step: OnStep) -> ExpandedGame | Refused:
+        """Replays one game; refuses one that does not come back."""
+        game = payload.game
+        name = game.row["game"].item().decode()
+        try:
+            replayed = replay(Recording.of_game(game), self._keys or (), on_step)
+            check_replayed(game, replayed)
+        except (DepartedError, InputError) as error:
+            return Refused(str(error))
+        if self._keys is None:
+            return ExpandedGame(name, len(game.actions), b"")
+        provenance = replace(payload.provenance, observations=self._keys, nle_version=nle_version(), **self._run)
+        return ExpandedGame(name, len(game.actions), encode_shard(expanded(game, replayed), provenance))
+
+    def warm_up(self) -> None:
+        """Nothing takes long the first time."""
+
+    def close(self) -> None:
+        """Removes the scratch folder."""
+        self._workplace.close()
+
+
+def expanded(game: GameData, replayed: Replayed) -> GameData:
+    """A keys-only game with what its replay brought back."""
+    row = np.array(game.row)
+    row["origin"] = ORIGINS["replayed"]
+    row["frames_sha256"] = replayed.frames.frames_sha256.encode()
+    return replace(
+        game,
+        row=row,
+        frames=replayed.frames.chunks,
+        rewards=replayed.rewards,
+        checkpoints=replayed.frames.checkpoints,
+    )
+
+
+def replaying_work(
+    dataset: Dataset, keys: tuple[str, ...] | None, *, retries: int, quiet: bool, placement: Placement
+) -> Work:
+    """The jobs that replay every game of a dataset, by name. A local one restarts the process under a held clock."""
+    clock = Clock.parse(DEFAULT_CLOCK)
+    if placement.workers == 0 and not clock.is_running():
+        restart_under(clock)
+
+    def load(name: str) -> StoredKeys:
+        game = dataset[name]
+        return StoredKeys(keys_only(game), game.provenance)
+
+    names = [row["game"].decode() for row in dataset.rows]
+    return Work(
+        jobs={name: name for name in names},
+        factory=partial(Expander, keys, made_now()),
+        report=partial(_report, quiet),
+        load=load,
+        environment=clock.environment(),
+        retries=retries,
+    )
+
+
+def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:
+    if isinstance(outcome, Failed):
+        return Report(f"{outcome.job}: {outcome.reason}; {'trying again' if again else 'given up'}", failed=True)
+    if isinstance(outcome.result, Refused):
+        return Report(f"{outcome.job}: {outcome.result.reason}", failed=True)
+    return Report(f"{outcome.job}: {outcome.result.steps} steps came back" if quiet else "")
+
+
+def main(config: ExpandConfig) -> int:
+    """The command. Returns 0, 1 if a game did not come back, 130 after Ctrl-C.
+
+    Raises:
+        InputError: If the request is bad.
+        RunError: If the run had to stop; what is on disk is valid.
+    """
+    dataset = Dataset(config.data).select(config.select)
+    if not len(dataset):
+        raise InputError(f"{config.data}: no game meets the condition; nothing to expand")
+    settings: dict[str, Any] = {"expanded_from": str(config.data), "observations": list(config.keys)}
+    agreed_settings(config.out, settings)
+    work = replaying_work(dataset, config.keys, retries=config.retries, quiet=config.quiet, placement=config.placement)
+    with Interruption() as interruption:
+        finished = make_dataset(
+            config.out,
+            settings,
+            work,
+            config.placement,
+            games_per_shard=config.games_per_shard,
+            quiet=config.quiet,
+            interruption=interruption,
+        )
+    folder = DatasetFolder(config.out)
+    failures = folder.read_failures()
+    made = folder.games()
+    steps = sum(int(game.row["steps"]) for game in made)
+    print(f"{len(made):,} of {len(dataset):,} games came back, {steps:,} steps, in {config.out}")
+    for name, reason in failures.items():
+        print(f"did not come back: {name}: {reason}")
+    return exit_status(finished, interruption, failures)

@@ -1,0 +1,208 @@
+"""The dataset commands that need no simulator; each returns its exit status."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Column, Table
+
+from strathack.dataset.copying import collisions, copy_games, sound_games
+from strathack.dataset.errors import InputError
+from strathack.dataset.exporting import export_minari, export_parquet
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.keys import compact
+from strathack.dataset.labels import count_by_name
+from strathack.dataset.options import (
+    CompactConfig,
+    ExportConfig,
+    InfoConfig,
+    MergeConfig,
+    RepairConfig,
+    SplitConfig,
+)
+from strathack.dataset.progress import progress
+from strathack.dataset.reading import Dataset, Game
+
+
+def info(config: InfoConfig) -> int:
+    """``strathack dataset info``."""
+    dataset = Dataset(config.data).select(config.select)
+    facts = describe(dataset)
+    if config.json:
+        print(json.dumps(facts, indent=1))
+    else:
+        _print_facts(facts, Console())
+    return 0
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """What a dataset holds, as plain values.
+
+    Returns:
+        Games, steps, bytes of the shards, observations, games by role, end, completeness, origin and split with
+        their scores, and steps by strategy.
+    """
+    games = dataset.games
+    strategies: Counter[str] = Counter()
+    for game in dataset:
+        strategies.update(count_by_name(game.strategy[:], game.strategy.codes))
+    roles = games.assign(role=games["role"].replace("", "unknown")).groupby("role", observed=True)
+    by_role = {
+        role: {
+            "games": len(of_role),
+            "steps": int(of_role["steps"].sum()),
+            "mean_score": float(of_role["score"].mean()),
+            "median_score": float(of_role["score"].median()),
+        }
+        for role, of_role in roles
+    }
+    return {
+        "shards": len(dataset.paths),
+        "games": len(dataset),
+        "steps": dataset.steps,
+        "bytes": sum(path.stat().st_size for path in dataset.paths),
+        "observations": list(dataset.observations),
+        "demonstrators": sorted({_demonstrator(game) for game in dataset}),
+        "by_role": by_role,
+        **{name: _counts(games[name]) for name in ("end", "completeness", "origin", "split")},
+        "strategy_steps": dict(strategies.most_common()),
+    }
+
+
+def _demonstrator(game: Game) -> str:
+    return f"{game.provenance.demonstrator} {game.provenance.demonstrator_version}".strip()
+
+
+def _counts(column: Any) -> dict[str, int]:
+    return {str(name): int(count) for name, count in column.value_counts().items() if count}
+
+
+def _print_facts(facts: dict[str, Any], console: Console) -> None:
+    per_step = f", {facts['bytes'] / facts['steps']:.2f} bytes a step" if facts["steps"] else ""
+    line = f"{facts['games']:,} games, {facts['steps']:,} steps, {facts['bytes']:,} bytes{per_step}"
+    console.print(f"{line} in {facts['shards']} shards", highlight=False)
+    console.print(f"played by {', '.join(facts['demonstrators'])}", highlight=False, markup=False)
+    console.print(f"observations: {', '.join(facts['observations']) or 'none, keys only'}", highlight=False)
+    for name in ("end", "completeness", "origin", "split"):
+        counts = ", ".join(f"{what} {count:,}" for what, count in facts[name].items())
+        console.print(f"{name}: {counts}", highlight=False)
+    table = Table("role", *(Column(name, justify="right") for name in ("games", "steps", "mean score", "median")))
+    for role, of_role in facts["by_role"].items():
+        scores = f"{of_role['mean_score']:,.0f}", f"{of_role['median_score']:,.0f}"
+        table.add_row(role, f"{of_role['games']:,}", f"{of_role['steps']:,}", *scores)
+    console.print(table)
+    shares = Table("strategy", Column("steps", justify="right"), Column("share", justify="right"))
+    for name, count in facts["strategy_steps"].items():
+        shares.add_row(name, f"{count:,}", f"{count / facts['steps']:.1%}")
+    console.print(shares)
+
+
+def repair(config: RepairConfig) -> int:
+    """``strathack dataset repair``: 0 if nothing was wrong, 1 if something had to be left out."""
+    out = _new_folder(config.out, {"repaired_from": str(config.data)})
+    shards = DatasetFolder(config.data).shards() if config.data.is_dir() else [config.data]
+    if not shards:
+        raise InputError(f"{config.data}: holds no shards (*.h5); expected a dataset")
+    kept: dict[str, Game] = {}
+    problems = []
+    steps = Dataset(shards, on_corrupt="skip").steps
+    with progress("verifying", steps, quiet=config.quiet) as advance:
+        for shard in shards:
+            games, found = sound_games(shard, lambda game: advance(len(game)))
+            problems += found
+            for game in games:
+                kept.setdefault(game.name, game)
+    _copy(list(kept.values()), out, config.games_per_shard, "copying", config.quiet)
+    for problem in problems:
+        print(problem)
+    print(f"{len(kept):,} games kept, {len(problems)} problems, in {config.out}")
+    return 1 if problems else 0
+
+
+def merge(config: MergeConfig) -> int:
+    """``strathack dataset merge``."""
+    datasets = [Dataset(source) for source in config.sources]
+    colliding = collisions(datasets)
+    different = sorted(name for name, same in colliding.items() if not same)
+    if different and not config.keep_first:
+        more = f" and {len(different) - 1} more" if len(different) > 1 else ""
+        raise InputError(
+            f"merge: {different[0]}{more} stands in several of the datasets and differs; --keep-first takes the "
+            "first of them"
+        )
+    out = _new_folder(config.out, {"merged_from": [str(source) for source in config.sources]})
+    games: dict[str, Game] = {}
+    for dataset in datasets:
+        for game in dataset:
+            games.setdefault(game.name, game)
+    _copy(list(games.values()), out, config.games_per_shard, "merging", config.quiet)
+    for name, same in colliding.items():
+        print(f"{name}: in several datasets, {'the same' if same else 'different'}; the first was kept")
+    print(f"{len(games):,} games of {len(datasets)} datasets in {config.out}")
+    return 0
+
+
+def split(config: SplitConfig) -> int:
+    """``strathack dataset split``."""
+    folder = DatasetFolder(config.data)
+    if not config.data.is_dir() or folder.read_settings() is None:
+        raise InputError(f"{config.data}: expected a dataset folder")
+    with folder.locked(), progress("splitting", Dataset(config.data).steps, quiet=config.quiet) as advance:
+        for shard in folder.write_fractions(config.fractions):
+            advance(Dataset(shard).steps)
+    counts = _counts(Dataset(config.data).games["split"])
+    print(", ".join(f"{name} {count:,} games" for name, count in counts.items()))
+    return 0
+
+
+def export(config: ExportConfig) -> int:
+    """``strathack dataset export``."""
+    dataset = Dataset(config.data).select(config.select)
+    if not len(dataset):
+        raise InputError(f"{config.data}: no game meets the condition; nothing to export")
+    write = export_minari if config.to == "minari" else export_parquet
+    with progress("exporting", dataset.steps, quiet=config.quiet) as advance:
+        write(dataset, config.out, _counting(advance))
+    print(f"{len(dataset):,} games, {dataset.steps:,} steps in {config.out}")
+    return 0
+
+
+def compact_command(config: CompactConfig) -> int:
+    """``strathack dataset compact``."""
+    dataset = Dataset(config.data).select(config.select)
+    settings = {"compacted_from": str(config.data), "observations": []}
+    out = _new_folder(config.out, settings)
+    with progress("compacting", dataset.steps, quiet=config.quiet) as advance:
+        for steps in compact(dataset, out, settings, config.games_per_shard):
+            advance(steps)
+    size = sum(path.stat().st_size for path in out.shards())
+    steps = max(Dataset(config.out).steps, 1)
+    print(f"{len(Dataset(config.out)):,} games, {steps:,} steps, {size / steps:.2f} bytes a step in {config.out}")
+    return 0
+
+
+def _counting(advance: Callable[[int], None]) -> Callable[[Game], None]:
+    return lambda game: advance(len(game))
+
+
+def _new_folder(path: Path, settings: dict[str, Any]) -> DatasetFolder:
+    """A dataset folder that is new or was begun with the same settings."""
+    folder = DatasetFolder(path)
+    there = folder.read_settings()
+    if there is not None and there != settings:
+        raise InputError(f"{path}: holds another dataset, with settings {there}; expected a new folder")
+    path.mkdir(parents=True, exist_ok=True)
+    folder.write_settings(settings)
+    return folder
+
+
+def _copy(games: list[Game], out: DatasetFolder, games_per_shard: int, what: str, quiet: bool) -> None:
+    with progress(what, int(np.sum([len(game) for game in games])), quiet=quiet) as advance:
+        for game in copy_games(games, out, games_per_shard):
+            advance(len(game))

@@ -1,0 +1,67 @@
+"""Copying games as they are: one game out of a shard, several datasets into one, what verifies out of a damaged one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from strathack.dataset.errors import FormatError
+from strathack.dataset.files import remove_temporary_files
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.labels import label_names
+from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.shard import new_shard, open_shard, write_tables
+from strathack.dataset.verify import Problem, verify_shard
+
+
+def one_game_shard(game: Game) -> bytes:
+    """A shard with one stored game; its compressed chunks are copied as they are."""
+    buffer = io.BytesIO()
+    with new_shard(buffer, game.provenance) as target, open_shard(game.path) as source:
+        source.copy(f"data/{game.name}", target["data"])
+        codes = {label: game.arrays[label].codes for label in ("strategy", "substrategy")}
+        write_tables(target, game.row.reshape(1), {label: label_names(of) for label, of in codes.items()})
+    return buffer.getvalue()
+
+
+def copy_games(games: Sequence[Game], out: DatasetFolder, games_per_shard: int) -> Iterator[Game]:
+    """Copies games into a dataset folder; those that are there already are kept.
+
+    Yields:
+        Each game after it was written.
+    """
+    with out.locked():
+        remove_temporary_files(out.path)
+        present = {game.name for game in out.games()}
+        for game in games:
+            if game.name not in present:
+                out.add_game(game.name, one_game_shard(game))
+            yield game
+        for _ in out.merge(games_per_shard):
+            pass
+
+
+def sound_games(shard: Path, on_game: Callable[[Game], None]) -> tuple[list[Game], list[Problem]]:
+    """The games of a shard that verify, and what is wrong with the others or with the shard."""
+    problems = list(verify_shard(shard, on_game))
+    try:
+        dataset = Dataset(shard)
+    except FormatError:
+        return [], problems
+    unsound = {problem.game for problem in problems}
+    return [game for game in dataset if game.name not in unsound], problems
+
+
+def collisions(datasets: Sequence[Dataset]) -> dict[str, bool]:
+    """Names that stand in several datasets → whether they are the same game there, by keys and frames."""
+    seen: dict[bytes, tuple[bytes, bytes]] = {}
+    found: dict[str, bool] = {}
+    for dataset in datasets:
+        for row in dataset.rows:
+            digests = row["keys_sha256"], row["frames_sha256"]
+            before = seen.setdefault(row["game"], digests)
+            if dataset is not datasets[0] and before is not digests:
+                name = row["game"].decode()
+                found[name] = found.get(name, True) and before == digests
+    return found

@@ -1,0 +1,167 @@
+"""Checking that a dataset is as it was written, down to the last byte that matters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from strathack.dataset.actions import KEY_CODES, NO_ACTION
+from strathack.dataset.arrays import StoredArray
+from strathack.dataset.errors import CorruptionError, FormatError
+from strathack.dataset.labels import PUBLISHED_STRATEGIES
+from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS, LABEL_COLUMNS
+from strathack.dataset.shard import ShardTables, open_shard, read_tables
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it was written.
+
+    Attributes:
+        path: The shard.
+        game: The game's name, empty where it is not about one game.
+        what: One line that names the array and the step where that makes sense.
+    """
+
+    path: Path
+    game: str
+    what: str
+
+    def __str__(self) -> str:
+        """One line that begins with the file."""
+        return self.what if self.what.startswith(str(self.path)) else f"{self.path}: {self.what}"
+
+
+def verify_shard(path: Path, on_game: Callable[[Game], None]) -> Iterator[Problem]:
+    """Reads everything in a shard and tells what is wrong.
+
+    Args:
+        path: The shard.
+        on_game: Called after each game.
+    """
+    try:
+        tables = read_tables(path)
+    except FormatError as error:
+        yield Problem(path, "", str(error))
+        return
+    yield from _check_tables(path, tables)
+    for game in Dataset(path):
+        yield from verify_game(game)
+        on_game(game)
+
+
+def _check_tables(path: Path, tables: ShardTables) -> Iterator[Problem]:
+    names = [name.decode() for name in tables.rows["game"].tolist()]
+    if len(set(names)) != len(names):
+        yield Problem(path, "", "/games names a game twice")
+    try:
+        with open_shard(path) as file:
+            groups = set(file["data"])
+            masks = {split: file["mask"][split][...].tolist() for split in file["mask"]}
+    except (OSError, RuntimeError, KeyError) as error:
+        yield Problem(path, "", f"/data or /mask cannot be read ({error})")
+        return
+    for name in sorted(groups - set(names)):
+        yield Problem(path, name, f"/data/{name} has no row in /games")
+    expected = {split: rows.tolist() for split, rows in tables.fractions.masks(tables.rows).items()}
+    for split in sorted(expected.keys() | masks.keys()):
+        if expected.get(split) != masks.get(split):
+            yield Problem(path, "", f"/mask/{split} is not what the seeds and the shares give")
+
+
+def verify_game(game: Game) -> Iterator[Problem]:
+    """Reads a game and tells what is wrong, array by array."""
+    try:
+        arrays = game.arrays
+    except FormatError as error:
+        yield Problem(game.path, game.name, str(error))
+        return
+    columns: dict[str, np.ndarray] = {}
+    digests: dict[str, list[bytes]] = {}
+    for name, array in arrays.items():
+        try:
+            if name.startswith("obs/"):
+                digests[name] = _digests(array)
+            else:
+                columns[name] = array[:]
+        except CorruptionError as error:
+            yield Problem(game.path, game.name, str(error))
+    checks = [_check_range(game, name, values) for name, values in columns.items()]
+    checks += [_check_dones(columns), _check_keys(game, columns), _check_frames(game, digests, columns)]
+    for check in checks:
+        for what in check:
+            yield Problem(game.path, game.name, f"{game.name}/{what}")
+
+
+def _check_range(game: Game, name: str, values: np.ndarray) -> Iterator[str]:
+    allowed = _allowed(game, name)
+    if allowed is not None and not allowed[values.view(np.uint8)].all():
+        step = int(np.argmin(allowed[values.view(np.uint8)]))
+        yield f"{name}, step {step}: {values[step]} is out of range"
+
+
+def _check_dones(columns: Mapping[str, np.ndarray]) -> Iterator[str]:
+    dones = columns.get("dones")
+    if dones is not None and len(dones) and (dones[:-1].any() or dones[-1] != 1):
+        step = int(np.argmax(dones[:-1])) if dones[:-1].any() else len(dones) - 1
+        yield f"dones, step {step}: {dones[step]}; expected 0 up to the last step and 1 there"
+
+
+def _allowed(game: Game, name: str) -> np.ndarray | None:
+    """Which bytes an array may hold, bool [256]; None where any."""
+    allowed = np.zeros(256, dtype=bool)
+    if name in LABEL_COLUMNS:
+        allowed[list(game.arrays[name].codes.values())] = True
+    elif name == "actions":
+        allowed[: len(KEY_CODES)] = True
+        allowed[NO_ACTION] = game.info["origin"] == "screens"
+    elif name == "hihack_strategy":
+        allowed[: len(PUBLISHED_STRATEGIES)] = True
+        allowed[255] = True  # −1 as a byte
+    else:
+        return None
+    return allowed
+
+
+def _check_keys(game: Game, columns: Mapping[str, np.ndarray]) -> Iterator[str]:
+    actions, expected = columns.get("actions"), str(game.info["keys_sha256"])
+    if actions is not None and expected and (actions < len(KEY_CODES)).all():
+        found = hashlib.sha256(KEY_CODES[actions].tobytes()).hexdigest()
+        if found != expected:
+            yield f"actions: the digest of the keys is {found[:12]}…, /games says {expected[:12]}…"
+
+
+def _check_frames(game: Game, digests: Mapping[str, list[bytes]], columns: Mapping[str, np.ndarray]) -> Iterator[str]:
+    expected, checkpoints = str(game.info["frames_sha256"]), columns.get(CHECKPOINTS)
+    each = [digests.get(f"obs/{key}") for key in DIGESTED_OBSERVATIONS]
+    if not expected or checkpoints is None or not all(each):
+        return
+    running = [hashlib.sha256(b"".join(at)).digest() for at in zip(*filter(None, each), strict=True)]
+    ours = np.frombuffer(b"".join(digest[:8] for digest in running), dtype="<u8")
+    if len(checkpoints) and not np.array_equal(ours, checkpoints):
+        step = int(np.argmax(ours != checkpoints)) * FRAME_CHUNK_STEPS
+        yield f"obs: the frames from step {step} on are not those of the digests"
+    if running[-1].hex() != expected:
+        yield f"obs: the digest of the frames is {running[-1].hex()[:12]}…, /games says {expected[:12]}…"
+
+
+def _chunks(array: StoredArray) -> Iterator[np.ndarray]:
+    """The array in pieces of at most a chunk, in one piece of memory."""
+    values = np.empty((array.chunk_steps, *array.shape[1:]), dtype=array.dtype)
+    for index in range(len(array.places)):
+        array.read_chunk(index, values)
+        yield values[: len(array) - index * array.chunk_steps]
+
+
+def _digests(array: StoredArray) -> list[bytes]:
+    """SHA-256 of the frames up to the end of every chunk."""
+    running, digests = hashlib.sha256(), []
+    for frames in _chunks(array):
+        running.update(frames.data)
+        digests.append(running.digest())
+    return digests
