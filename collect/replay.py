@@ -5,7 +5,7 @@ The simulator alone plays some twenty times as fast as the bot, and gives every 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -152,13 +152,18 @@ class Replayed:
     last_blstats: np.ndarray
 
 
-def replay(recording: Recording, keys: Sequence[str], on_step: OnStep) -> Replayed:
+Check = Callable[[int, Mapping[str, np.ndarray]], None]
+"""Called with each step and its observation; may raise :class:`DepartedError`."""
+
+
+def replay(recording: Recording, keys: Sequence[str], on_step: OnStep, check: Check | None = None) -> Replayed:
     """Plays a recorded game again and records its frames.
 
     Args:
         recording: The game.
         keys: Observation keys to keep.
         on_step: Called now and then with the number of steps.
+        check: Called at every step.
 
     Raises:
         DepartedError: If the game was over before its last key.
@@ -167,6 +172,8 @@ def replay(recording: Recording, keys: Sequence[str], on_step: OnStep) -> Replay
         frames = FrameRecorder(game.observation, keys, effort="quick")
         rewards = np.zeros(len(game), dtype="<f4")
         for step in range(len(game)):
+            if check is not None:
+                check(step, game.observation)
             frames.take()
             rewards[step] = game.advance()
             if step % REPORT_STEPS == 0:
