@@ -38,7 +38,7 @@ $(VENV)/bin/python:
 
 # One stamp a set of extras, so that the demo does not install the test tools.
 $(VENV)/.run: EXTRAS :=
-$(VENV)/.test: EXTRAS := [test]
+$(VENV)/.test: EXTRAS := [test,train,export]
 $(VENV)/.lint: EXTRAS := [lint]
 $(VENV)/.run $(VENV)/.test $(VENV)/.lint: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".$(EXTRAS)"

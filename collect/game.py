@@ -108,7 +108,7 @@ def play_game(
             max_seconds=options.max_seconds,
             on_step=on_step,
         )
-        error = _let_play(demonstrator, session)
+        error = let_play(demonstrator, session)
         recorder.finish()
         ending = _ending(session, error, read_log(env))
         blstats = session.observation["blstats"].copy()
@@ -161,7 +161,7 @@ def play_game(
     )
 
 
-def _let_play(demonstrator: Demonstrator, session: Session) -> BaseException | None:
+def let_play(demonstrator: Demonstrator, session: Session) -> BaseException | None:
     """Lets the demonstrator play; returns what it raised, raises what is not its fault."""
     error: BaseException | None = None
     try:

@@ -111,7 +111,9 @@ def _decompress(data: bytes) -> tuple[bytes, str]:
 
 def _parse(version: int, data: bytes, truncated: str) -> Ttyrec:
     header = _HEADERS[version]
-    keys, scores, labels, kept = bytearray(), [], [], []
+    keys, kept = bytearray(), []
+    scores: list[int] = []
+    labels: list[int] = []
     at = begun = records = last_score = 0
     start = -1
     while at + header.size <= len(data):

@@ -232,16 +232,16 @@ def _cut(text: str, size: int) -> bytes:
     return text.encode()[:size].decode(errors="ignore").encode()
 
 
-def row_values(row: np.void) -> dict[str, Any]:
+def row_values(row: np.void | np.ndarray) -> dict[str, Any]:
     """The inverse of :func:`make_row`: plain Python values, enumerations by name."""
     values: dict[str, Any] = {}
     for name in GAME_DTYPE.names or ():
-        value = row[name]
+        value: Any = row[name]
         codes = h5py.check_enum_dtype(GAME_DTYPE[name])
         if codes is not None:
             values[name] = {code: text for text, code in codes.items()}[int(value)]
         elif GAME_DTYPE[name].kind == "S":
-            values[name] = value.decode()
+            values[name] = value.item().decode()
         else:
             values[name] = value.item()
     return values
