@@ -58,13 +58,14 @@ class Setup:
 
 @contextmanager
 def challenge(
-    setup: Setup, keys: Sequence[str] = tuple(OBSERVATIONS)
+    setup: Setup, keys: Sequence[str] = tuple(OBSERVATIONS), *, ttyrecs: Path | None = None
 ) -> Iterator[tuple[Any, Mapping[str, np.ndarray]]]:
     """Opens NetHackChallenge at the first step of a seeded game, and closes it whatever happens.
 
     Args:
         setup: What decides the game.
         keys: Observation keys.
+        ttyrecs: Folder in which NLE is to save a ttyrec of the game, None for not.
 
     Yields:
         The environment and the first observation. The arrays are the environment's own and change with every
@@ -76,6 +77,8 @@ def challenge(
         max_episode_steps=NO_STEP_LIMIT,
         observation_keys=tuple(keys),
         fix_moon_phase=setup.fix_moon_phase,
+        save_ttyrec_every=0 if ttyrecs is None else 1,
+        savedir=None if ttyrecs is None else str(ttyrecs),
     )
     with closing(env), warnings.catch_warnings():
         # AutoAscend computes cursor row − 1 in uint8, where row 0 is meant to wrap around.

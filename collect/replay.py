@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,16 +123,17 @@ class Replay:
 
 
 @contextmanager
-def replaying(recording: Recording, keys: Sequence[str]) -> Iterator[Replay]:
+def replaying(recording: Recording, keys: Sequence[str], *, ttyrecs: Path | None = None) -> Iterator[Replay]:
     """Opens a recorded game at its first step.
 
     Args:
         recording: The game.
         keys: Observation keys to show, besides those that digests cover.
+        ttyrecs: Folder in which NLE is to save a ttyrec of the game, None for not.
     """
     recording.clock.hold()
     shown = tuple(dict.fromkeys([*keys, *DIGESTED_OBSERVATIONS]))
-    with challenge(recording.setup, shown) as (env, observation):
+    with challenge(recording.setup, shown, ttyrecs=ttyrecs) as (env, observation):
         yield Replay(env, observation, recording.actions)
 
 

@@ -20,7 +20,7 @@ from strathack.dataset.chunks import FLETCHER32_FILTER, ZSTD_FILTER, ChunkDecode
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import names_by_code
 from strathack.dataset.schema import CHECKPOINTS, LABEL_COLUMNS, OBSERVATIONS, STORED_COLUMNS, checkpoint_count
-from strathack.dataset.shard import open_shard
+from strathack.dataset.shard import open_shard, readable
 
 _thread = threading.local()
 
@@ -202,12 +202,8 @@ def index_game(path: Path, game: str, steps: int) -> dict[str, StoredArray]:
     Raises:
         FormatError: If something is missing, or not of the type, length or filters that the format has.
     """
-    with open_shard(path) as file:
-        try:
-            return _index(path, file, game, steps)
-        except (OSError, RuntimeError, KeyError) as error:
-            # What HDF5 says of broken metadata.
-            raise CorruptionError(f"{path}: {game}: its metadata cannot be read ({error})") from error
+    with open_shard(path) as file, readable(path, f"the metadata of {game}"):
+        return _index(path, file, game, steps)
 
 
 def _index(path: Path, file: h5py.File, game: str, steps: int) -> dict[str, StoredArray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -111,7 +112,9 @@ def repair(config: RepairConfig) -> int:
         raise InputError(f"{config.data}: holds no shards (*.h5); expected a dataset")
     kept: dict[str, Game] = {}
     problems = []
-    steps = Dataset(shards, on_corrupt="skip").steps
+    with warnings.catch_warnings():  # of shards that cannot be read, which are told of below
+        warnings.simplefilter("ignore")
+        steps = Dataset(shards, on_corrupt="skip").steps
     with progress("verifying", steps, quiet=config.quiet) as advance:
         for shard in shards:
             games, found = sound_games(shard, lambda game: advance(len(game)))

@@ -20,7 +20,7 @@ from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import Vocabularies, unite_vocabularies
 from strathack.dataset.schema import COMPLETENESS, GAME_DTYPE, OBSERVATIONS, row_values
-from strathack.dataset.shard import Provenance, ShardTables, open_shard, read_tables, read_text
+from strathack.dataset.shard import Provenance, ShardTables, open_shard, read_tables, read_text, readable
 from strathack.dataset.splits import SPLITS
 
 OnCorrupt = Literal["raise", "skip"]
@@ -131,8 +131,12 @@ class Game:
 
     @cached_property
     def attributes(self) -> Mapping[str, str]:
-        """Text kept with the game: ``xlogfile``, ``error``, ``source``."""
-        with open_shard(self.path) as file:
+        """Text kept with the game: ``xlogfile``, ``error``, ``source``.
+
+        Raises:
+            CorruptionError: If it cannot be read.
+        """
+        with open_shard(self.path) as file, readable(self.path, f"the attributes of {self.name}"):
             attributes = file[f"data/{self.name}"].attrs
             return {name: read_text(value) for name, value in attributes.items() if name != "num_samples"}
 

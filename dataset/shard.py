@@ -242,8 +242,24 @@ def open_shard(path: Path) -> Iterator[h5py.File]:
     except OSError as error:
         raise FormatError(f"{path}: not a readable HDF5 file ({error})") from error
     with file:
-        check_format(path, file.attrs)
+        with readable(path, "its attributes"):
+            check_format(path, file.attrs)
         yield file
+
+
+@contextmanager
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Turns what h5py raises at broken metadata and bad checksums into the error that names the file.
+
+    Raises:
+        CorruptionError: In the place of h5py's errors.
+    """
+    try:
+        yield
+    except FormatError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise CorruptionError(f"{path}: {what} cannot be read ({error})") from error
 
 
 def check_format(path: Path, attributes: Mapping[str, Any]) -> None:
@@ -287,19 +303,14 @@ def read_tables(path: Path) -> ShardTables:
         FormatError: As :func:`open_shard`, and where something is missing or not of this version.
         CorruptionError: Where the table's checksum differs.
     """
-    with open_shard(path) as file:
+    with open_shard(path) as file, readable(path, "its tables"):
         missing = [name for name in ("games", "data", "mask") if not is_hard_link(file, name)]
         if missing:
             raise FormatError(f"{path}: a shard without /{missing[0]}")
-        try:
-            rows = file["games"][...]
-            provenance = Provenance.from_attributes(file.attrs)
-            vocabularies = {label: tuple(names) for label, names in json.loads(_text(file, "vocabularies")).items()}
-            fractions = Fractions.from_json(_text(file["mask"], "fractions"))
-        except OSError as error:
-            raise CorruptionError(f"{path}: /games cannot be read ({error})") from error
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise FormatError(f"{path}: its attributes are not those of a shard ({error!r})") from error
+        rows = file["games"][...]
+        provenance = Provenance.from_attributes(file.attrs)
+        vocabularies = {label: tuple(names) for label, names in json.loads(_text(file, "vocabularies")).items()}
+        fractions = Fractions.from_json(_text(file["mask"], "fractions"))
     if rows.dtype.names != GAME_DTYPE.names:
         wanted, found = set(GAME_DTYPE.names or ()), set(rows.dtype.names or ())
         raise FormatError(

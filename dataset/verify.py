@@ -15,7 +15,7 @@ from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import PUBLISHED_STRATEGIES
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS, LABEL_COLUMNS
-from strathack.dataset.shard import ShardTables, open_shard, read_tables
+from strathack.dataset.shard import ShardTables, open_shard, read_tables, readable
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ def _check_tables(path: Path, tables: ShardTables) -> Iterator[Problem]:
     if len(set(names)) != len(names):
         yield Problem(path, "", "/games names a game twice")
     try:
-        with open_shard(path) as file:
+        with open_shard(path) as file, readable(path, "/data or /mask"):
             groups = set(file["data"])
             masks = {split: file["mask"][split][...].tolist() for split in file["mask"]}
-    except (OSError, RuntimeError, KeyError) as error:
-        yield Problem(path, "", f"/data or /mask cannot be read ({error})")
+    except FormatError as error:
+        yield Problem(path, "", str(error))
         return
     for name in sorted(groups - set(names)):
         yield Problem(path, name, f"/data/{name} has no row in /games")
@@ -96,6 +96,10 @@ def verify_game(game: Game) -> Iterator[Problem]:
     for check in checks:
         for what in check:
             yield Problem(game.path, game.name, f"{game.name}/{what}")
+    try:
+        _ = game.attributes
+    except FormatError as error:
+        yield Problem(game.path, game.name, str(error))
 
 
 def _check_range(game: Game, name: str, values: np.ndarray) -> Iterator[str]:

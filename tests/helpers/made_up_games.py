@@ -51,7 +51,7 @@ def made_up(seed: int, steps: int) -> tuple[GameData, dict[str, np.ndarray]]:
     arrays = {
         "actions": rng.integers(0, 121, steps).astype("u1"),
         "rewards": rng.integers(0, 9, steps).astype("<f4"),
-        "dones": np.zeros(steps, "u1"),
+        "dones": (np.arange(steps) == steps - 1).astype("u1"),
         "strategy": rng.integers(0, len(STRATEGIES), steps).astype("u1"),
         "substrategy": np.full(steps, 255, "u1"),
         "hihack_strategy": rng.integers(-1, 12, steps).astype("i1"),
