@@ -7,9 +7,11 @@ lock is never held while something is decompressed.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -138,17 +140,18 @@ class StoredArray:
         return kept[1]
 
     def read_chunk(self, index: int, out: np.ndarray) -> None:
-        """Decompresses one chunk.
+        """Decompresses one chunk, or its first steps, which takes less.
 
         Args:
             index: Which.
-            out: [chunk_steps, …], C-contiguous. Steps after the array's end are zero.
+            out: [n, …] of at most ``chunk_steps`` steps, C-contiguous. Steps after the array's end are zero.
 
         Raises:
             CorruptionError: If it is not as it was written.
         """
         try:
-            _decoder().decode(self.read_raw(index), out)
+            size = self.chunk_steps * prod(self.shape[1:]) * self.dtype.itemsize
+            _decoder().decode(self.read_raw(index), out, size)
         except ChunkError as error:
             raise self.corruption(index, str(error)) from error
 
@@ -158,11 +161,13 @@ class StoredArray:
         Raises:
             CorruptionError: If the file ends before it.
         """
-        offset, size = self.places[index]
+        offset, size = self.places[index].tolist()
         try:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(offset)
-                data = file.read(size)
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
+                data = os.pread(descriptor, size, offset)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise self.corruption(index, f"the file cannot be read: {error.strerror}") from error
         if len(data) != size:

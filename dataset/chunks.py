@@ -115,19 +115,20 @@ class ChunkDecoder:
             raise ChunkError("its checksum differs")
         return frame
 
-    def decode(self, data: bytes, out: np.ndarray) -> None:
-        """Checks a chunk's sum and decompresses it.
+    def decode(self, data: bytes, out: np.ndarray, size: int) -> None:
+        """Checks a chunk's sum and decompresses it, or its beginning.
 
         Args:
             data: The chunk as it lies in the file.
-            out: C-contiguous, of the chunk's full shape; it is filled.
+            out: C-contiguous; it is filled. Of a frame's beginning no more is decompressed than it holds.
+            size: Bytes of the whole chunk when decompressed.
 
         Raises:
-            ChunkError: If the sum differs, or what comes out is not ``out.nbytes`` long.
+            ChunkError: If the sum differs, or the frame is not of that size.
         """
         frame = self.check(data)
         try:
-            if zstandard.get_frame_parameters(frame).content_size != out.nbytes:
+            if zstandard.get_frame_parameters(frame).content_size != size:
                 raise ChunkError("its length differs")
             # With room for the whole frame, Zstandard writes straight into it.
             with self._zstd.stream_reader(frame) as reader:

@@ -71,11 +71,12 @@ def stored_array(game: Game, name: str) -> StoredArray:
 
 @dataclass
 class HeldChunk:
-    """A decompressed chunk: whose, which, and its steps, [chunk_steps, elements of a step]."""
+    """A decompressed chunk: whose, which, its steps [chunk_steps, elements of a step], and how many are there."""
 
     array: StoredArray
     index: int
     values: np.ndarray
+    steps: int
 
 
 class StoredReader:
@@ -84,11 +85,15 @@ class StoredReader:
     Args:
         arrays: The arrays by name.
         held: Where chunks are held, by name; their memory is used again, for other games as well.
+        whole: Whether to decompress whole chunks, since their other steps will be asked for next.
     """
 
-    def __init__(self, arrays: Mapping[str, StoredArray], held: dict[str, HeldChunk] | None = None) -> None:
+    def __init__(
+        self, arrays: Mapping[str, StoredArray], held: dict[str, HeldChunk] | None = None, *, whole: bool = True
+    ) -> None:
         self._arrays = arrays
         self._held = {} if held is None else held
+        self._whole = whole
 
     def copy(self, start: int, stop: int, out: Mapping[str, np.ndarray]) -> None:
         """Copies steps; see :class:`FrameReader`."""
@@ -98,18 +103,20 @@ class StoredReader:
             while at < stop:
                 index, row = divmod(at, steps)
                 count = min(steps - row, stop - at)
-                target[at - start : at - start + count] = self._chunk(name, index)[row : row + count]
+                chunk = self._chunk(name, index, steps if self._whole else row + count)
+                target[at - start : at - start + count] = chunk[row : row + count]
                 at += count
 
-    def _chunk(self, name: str, index: int) -> np.ndarray:
+    def _chunk(self, name: str, index: int, steps: int) -> np.ndarray:
+        """A chunk of which at least the first ``steps`` steps are there."""
         array = self._arrays[name]
         held = self._held.pop(name, None)  # not held while it is overwritten: that may fail half-way
-        if held is None or held.array is not array or held.index != index:
+        if held is None or held.array is not array or held.index != index or held.steps < steps:
             # Rows in one piece: numpy copies them several times faster than frames of two axes.
             shape = (array.chunk_steps, prod(array.shape[1:]))
             values = held.values if held is not None and held.values.shape == shape else np.empty(shape, array.dtype)
-            array.read_chunk(index, values)
-            held = HeldChunk(array, index, values)
+            array.read_chunk(index, values[:steps])
+            held = HeldChunk(array, index, values, steps)
         self._held[name] = held
         return held.values
 

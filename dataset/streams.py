@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -32,7 +32,7 @@ from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, STORED_COLUMNS
 Batch = dict[str, np.ndarray]
 """Array name → [T, B, …]."""
 
-SLAB_BYTES = 32 << 20
+SLAB_BYTES = 64 << 20
 """How much a slab may hold, unless one batch is larger; three slabs are in the making or in use."""
 
 SLABS_AHEAD = 2
@@ -100,25 +100,24 @@ class StreamConfig:
                 if name is not None and name not in names:
                     raise InputError(f"{option}: {name!r} is unknown; expected one of {', '.join(names)}")
 
-    def arrays(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Name → shape of one step and type, of every array of a batch."""
-        arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
-            key: (OBSERVATIONS[key].shape, OBSERVATIONS[key].dtype) for key in self.observations
-        }
-        arrays |= {name: ((), np.dtype(STORED_COLUMNS[name])) for name in self.columns}
-        arrays["previous_action"] = (), np.dtype(np.uint8)
+    def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and type of one frame of each observation."""
+        return {key: (OBSERVATIONS[key].shape, OBSERVATIONS[key].dtype) for key in self.observations}
+
+    def record(self) -> np.dtype[Any]:
+        """Everything about a step but its frames, as one structured type."""
+        names = [(name, STORED_COLUMNS[name]) for name in self.columns]
+        names.append(("previous_action", "u1"))
         if self.previous_strategy is not None:
-            arrays["previous_strategy"] = (), np.dtype(STORED_COLUMNS[self.previous_strategy])
-        arrays["first"] = arrays["mask"] = (), np.dtype(np.bool_)
-        if self.places:
-            arrays["game"] = arrays["step"] = (), np.dtype(np.int64)
-        return arrays
+            names.append(("previous_strategy", STORED_COLUMNS[self.previous_strategy]))
+        names += [("first", "?"), ("mask", "?")]
+        return np.dtype(names + ([("game", "<i8"), ("step", "<i8")] if self.places else []))
 
     @property
     def batch_bytes(self) -> int:
         """Bytes of a batch."""
-        a_step = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.arrays().values())
-        return self.lanes * self.steps * a_step
+        a_frame = sum(prod(shape) * dtype.itemsize for shape, dtype in self.frames().values())
+        return self.lanes * self.steps * (a_frame + self.record().itemsize)
 
     @property
     def slab_batches(self) -> int:
@@ -196,7 +195,8 @@ class _Slab:
     """Batches being filled or handed out.
 
     Attributes:
-        arrays: Name → [batches · T, B, elements of a step].
+        arrays: Observation key → [batches · T, B, elements of a frame], and ``RECORDS`` → [batches · T, B], what else
+            there is to a step, which a lane then copies in one go.
         tasks: What fills them, one a group of lanes.
         batches: How many of its batches are to be handed out.
         state: Where the stream stood at its first row.
@@ -245,12 +245,13 @@ class _Stream:
                 task.result()
         start = slab.handed_out * self.config.steps
         slab.handed_out += 1
-        shapes = self.config.arrays()
-        stop, lanes = start + self.config.steps, self.config.lanes
-        return {
-            name: array[start:stop].reshape(self.config.steps, lanes, *shapes[name][0])
-            for name, array in slab.arrays.items()
+        rows, lanes = slice(start, start + self.config.steps), self.config.lanes
+        batch = {
+            key: slab.arrays[key][rows].reshape(self.config.steps, lanes, *shape)
+            for key, (shape, _) in self.config.frames().items()
         }
+        records = slab.arrays[RECORDS][rows]
+        return batch | {name: np.ascontiguousarray(records[name]) for name in records.dtype.names or ()}
 
     def close(self) -> None:
         """Ends the threads and lets games go. The stream stands where it stood and may be iterated on."""
@@ -307,8 +308,6 @@ class _Stream:
         if not segments:
             return False
         arrays = self._spare.pop() if self._spare else self._new_arrays()
-        arrays["first"][...] = False
-        arrays["mask"][...] = False
         _clear_padding(arrays, segments, self.config.lanes)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.config.threads, thread_name_prefix="strathack-stream")
@@ -330,8 +329,9 @@ class _Stream:
 
     def _new_arrays(self) -> Batch:
         rows, lanes = self.config.slab_batches * self.config.steps, self.config.lanes
-        arrays = self.config.arrays()
-        return {name: np.empty((rows, lanes, prod(shape)), dtype) for name, (shape, dtype) in arrays.items()}
+        frames = self.config.frames()
+        arrays = {key: np.empty((rows, lanes, prod(shape)), dtype) for key, (shape, dtype) in frames.items()}
+        return arrays | {RECORDS: np.empty((rows, lanes), self.config.record())}
 
     def _is_usable(self, game: int) -> bool:
         """Whether a game has steps and, where corrupt ones are to be left out, is as it was written."""
@@ -377,13 +377,13 @@ class _Stream:
 
 def _clear_padding(arrays: Batch, segments: Sequence[Segment], lanes: int) -> None:
     """Zeroes the rows of each lane that no segment fills."""
-    rows = len(arrays["mask"])
+    rows = len(arrays[RECORDS])
     filled = np.zeros((rows, lanes), dtype=bool)
     for segment in segments:
         filled[segment.row : segment.row + segment.count, segment.lane] = True
     if not filled.all():
         for array in arrays.values():
-            array[~filled] = 0
+            array[~filled] = np.zeros((), array.dtype)
 
 
 class _Recoding:
@@ -406,53 +406,78 @@ class _Recoding:
         same = all(table[code] == code for code in game.arrays[name].codes.values())
         return None if same else table
 
+    def read(self, game: Game, name: str) -> np.ndarray:
+        """A whole column; zeros for rewards that are not stored, which come with the frames."""
+        if name == "rewards" and name not in game.arrays:
+            return np.zeros(len(game), dtype=STORED_COLUMNS[name])
+        values = stored_array(game, name)[:]
+        table = self.table(game, name)
+        return values if table is None else table[values]
+
 
 Column = Callable[[str, int, int], np.ndarray]
 """Column's name, first step, step after the last → its values."""
 
 
-def _copy_columns(config: StreamConfig, segment: Segment, column: Column, arrays: Batch) -> None:
-    """Fills a segment's rows of every array but the frames."""
-    rows, lane = slice(segment.row, segment.row + segment.count), segment.lane
-    start, stop = segment.step, segment.step + segment.count
+def _records(config: StreamConfig, place: int, start: int, stop: int, column: Column) -> np.ndarray:
+    """Everything about some steps of a game but their frames.
+
+    Args:
+        config: What to show.
+        place: The game's place in the dataset.
+        start: First step.
+        stop: Step after the last.
+        column: Reads the game's columns.
+
+    Returns:
+        [stop − start], of the type ``config.record()``.
+    """
+    records = np.zeros(stop - start, dtype=config.record())
     for name in config.columns:
-        if name != "rewards":
-            arrays[name][rows, lane, 0] = column(name, start, stop)
+        records[name] = column(name, start, stop)
     previous = {"previous_action": "actions"}
     if config.previous_strategy is not None:
         previous["previous_strategy"] = config.previous_strategy
     for name, of in previous.items():
-        target = arrays[name][rows, lane, 0]
         if start:
-            target[...] = column(of, start - 1, stop - 1)
+            records[name] = column(of, start - 1, stop - 1)
         else:
-            target[0] = -1 if of == "hihack_strategy" else NO_ACTION
-            target[1:] = column(of, 0, stop - 1)
-    arrays["mask"][rows, lane] = True
-    arrays["first"][segment.row, lane] = start == 0
+            records[name][:1] = -1 if of == "hihack_strategy" else NO_ACTION
+            records[name][1:] = column(of, 0, max(stop - 1, 0))
+    records["mask"] = True
+    records["first"][:1] = start == 0
     if config.places:
-        arrays["game"][rows, lane] = segment.game
-        arrays["step"][rows, lane, 0] = np.arange(start, stop)
+        records["game"] = place
+        records["step"] = np.arange(start, stop)
+    return records
 
 
-def _reader_names(config: StreamConfig) -> tuple[str, ...]:
-    """What a frame reader gives: observations, and rewards, which replaying brings back as well."""
-    return (*config.observations, *(["rewards"] if "rewards" in config.columns else []))
+RECORDS = "records"
+"""What a slab calls them."""
 
 
-def _copy_frames(config: StreamConfig, segment: Segment, reader: FrameReader, arrays: Batch) -> None:
-    rows = slice(segment.row, segment.row + segment.count)
-    out = {name: arrays[name][rows, segment.lane] for name in _reader_names(config)}
+def _frame_names(config: StreamConfig, game: Game) -> tuple[str, ...]:
+    """What a frame reader has to give: observations, and rewards where only the game's keys are kept."""
+    rewards = "rewards" in config.columns and "rewards" not in game.arrays
+    return (*config.observations, *(["rewards"] if rewards else []))
+
+
+def _copy_frames(names: Sequence[str], segment: Segment, reader: FrameReader, arrays: Batch) -> None:
+    rows, lane = slice(segment.row, segment.row + segment.count), segment.lane
+    out = {name: arrays[name][rows, lane] for name in names if name != "rewards"}
+    if "rewards" in names:
+        out["rewards"] = arrays[RECORDS]["rewards"][rows, lane, None]
     if out:
         reader.copy(segment.step, segment.step + segment.count, out)
 
 
 @dataclass(frozen=True)
 class _OpenGame:
-    """A game that a lane walks: its columns in memory, its frames as they come."""
+    """A game that a lane walks: its records in memory, its frames as they come."""
 
     place: int
-    columns: Mapping[str, np.ndarray]
+    records: np.ndarray
+    frame_names: tuple[str, ...]
     reader: FrameReader
 
 
@@ -497,21 +522,25 @@ class UnrollStream(_Stream):
         if game is None:
             game = self._open[segment.lane] = self._open_game(segment.game, segment.step)
         assert game.place == segment.game, "a lane walks a game to its end"
-        _copy_columns(self.config, segment, lambda name, start, stop: game.columns[name][start:stop], arrays)
-        _copy_frames(self.config, segment, game.reader, arrays)
+        start, stop = segment.step, segment.step + segment.count
+        arrays[RECORDS][segment.row : segment.row + segment.count, segment.lane] = game.records[start:stop]
+        _copy_frames(game.frame_names, segment, game.reader, arrays)
         if segment.step + segment.count == self.dataset.rows["steps"][segment.game]:
             game.reader.close()
             del self._open[segment.lane]
 
     def _open_game(self, place: int, start: int) -> _OpenGame:
-        game, config = self.dataset[place], self.config
-        names = {"actions", *config.columns, *filter(None, [config.previous_strategy])} - {"rewards"}
-        columns = {}
-        for name in names:
-            values = stored_array(game, name)[:]
-            table = self._recoding.table(game, name)
-            columns[name] = values if table is None else table[values]
-        return _OpenGame(place, columns, self._frames.open(game, _reader_names(config), start))
+        game = self.dataset[place]
+        columns: dict[str, np.ndarray] = {}
+
+        def column(name: str, first: int, last: int) -> np.ndarray:
+            if name not in columns:
+                columns[name] = self._recoding.read(game, name)
+            return columns[name][first:last]
+
+        names = _frame_names(self.config, game)
+        records = _records(self.config, place, 0, len(game), column)
+        return _OpenGame(place, records, names, self._frames.open(game, names, start))
 
     def _let_games_go(self) -> None:
         for game in self._open.values():
@@ -521,6 +550,11 @@ class UnrollStream(_Stream):
 
 MAX_INDEXED_GAMES = 4096
 """Games whose places in their files a window stream remembers, some 10 KB each."""
+
+
+def _shuffling_keys(seed: int, epoch: int) -> list[int]:
+    """The keys of an epoch's permutation."""
+    return np.random.SeedSequence([seed, epoch]).generate_state(4, np.uint64).tolist()
 
 
 class WindowStream(_Stream):
@@ -542,6 +576,7 @@ class WindowStream(_Stream):
         self._index = WindowIndex(self._lengths, config.steps)
         self._starts = np.cumsum(np.where(self._lengths > 0, np.maximum(self._lengths - config.steps + 1, 1), 0))
         self._game = lru_cache(MAX_INDEXED_GAMES)(dataset.__getitem__)
+        self._keys = lru_cache(maxsize=2)(partial(_shuffling_keys, config.seed))
         self._thread = threading.local()
         self._epoch = 0
         self._number = config.share.index
@@ -597,7 +632,7 @@ class WindowStream(_Stream):
         return game, start, min(self.config.steps, int(self._lengths[game]))
 
     def _dealt(self, number: int, size: int) -> tuple[int, int, int] | None:
-        keys = np.random.SeedSequence([self.config.seed or 0, self._epoch]).generate_state(4, np.uint64).tolist()
+        keys = self._keys(self._epoch)
 
         def cut(game: int) -> int:
             return 1 + shuffled(game, len(self._lengths), keys) % self.config.steps
@@ -608,8 +643,9 @@ class WindowStream(_Stream):
         game = self._game(segment.game)
         # The chunks that a thread decompresses into are used again and again.
         chunks = self._thread.__dict__.setdefault("chunks", {})
-        reader = StoredReader({name: stored_array(game, name) for name in _reader_names(self.config)}, chunks)
-        columns = StoredReader(game.arrays, chunks)
+        names = _frame_names(self.config, game)
+        frames = StoredReader({name: stored_array(game, name) for name in names}, chunks, whole=False)
+        columns = StoredReader(game.arrays, chunks, whole=False)
 
         def column(name: str, start: int, stop: int) -> np.ndarray:
             values = np.empty(stop - start, dtype=STORED_COLUMNS[name])
@@ -617,8 +653,10 @@ class WindowStream(_Stream):
             table = self._recoding.table(game, name)
             return values if table is None else table[values]
 
-        _copy_columns(self.config, segment, column, arrays)
-        _copy_frames(self.config, segment, reader, arrays)
+        stop = segment.step + segment.count
+        records = _records(self.config, segment.game, segment.step, stop, column)
+        arrays[RECORDS][segment.row : segment.row + segment.count, segment.lane] = records
+        _copy_frames(names, segment, frames, arrays)
 
     def _let_games_go(self) -> None:
         self._game.cache_clear()

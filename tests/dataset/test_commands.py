@@ -5,12 +5,12 @@ import json
 import h5py
 import numpy as np
 import pytest
-from made_up_games import made_up, provenance, write_games
+from made_up_games import made_up, provenance, write_games, write_tables_alone
 
 from strathack.cli import main
 from strathack.dataset import Dataset
 from strathack.dataset.schema import GAME_DTYPE
-from strathack.dataset.shard import encode_shard, new_shard, read_tables, write_tables
+from strathack.dataset.shard import encode_shard, read_tables
 
 LENGTHS = [30, 5, 1100, 0, 64]
 
@@ -264,30 +264,19 @@ def test_compact_keeps_keys_labels_and_digests(data, tmp_path, capfd):
 
 
 def test_a_hundred_thousand_games_open_from_their_tables_alone(tmp_path):
-    """In a process of its own: under 500 MB, and some seconds."""
-    import io
+    """In a process of its own, under 500 MB; the time is measured by `benchmarks/opening.py`."""
     import subprocess
     import sys
 
-    row = made_up(0, 30)[0].row
-    rows = np.repeat(row.reshape(1), 250)
-    for shard in range(400):
-        rows["core"] = np.arange(250) + 250 * shard
-        rows["game"] = [f"game_{core}".encode() for core in rows["core"]]
-        rows["keys_sha256"] = [f"{core:064x}".encode() for core in rows["core"]]
-        buffer = io.BytesIO()
-        with new_shard(buffer, provenance()) as file:
-            write_tables(file, rows, {"strategy": ["explore"], "substrategy": []})
-        (tmp_path / f"shard-{shard:05d}.h5").write_bytes(buffer.getvalue())
+    write_tables_alone(tmp_path, shards=400, games=250)
     code = (
-        "import resource, sys, time; from strathack.dataset import Dataset; started = time.process_time();"
+        "import resource, sys; from strathack.dataset import Dataset;"
         "dataset = Dataset(sys.argv[1]); found = dataset.select('core >= 99_990', split='train');"
-        "print(len(dataset), len(dataset.games), len(found) > 2, time.process_time() - started,"
+        "print(len(dataset), len(dataset.games), len(found) > 2,"
         " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)"
     )
     out = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True).stdout
-    games, rows_read, found, seconds, megabytes = out.split()
+    games, rows_read, found, megabytes = out.split()
     assert (games, rows_read, found) == ("100000", "100000", "True")
     assert float(megabytes) < 500
-    assert float(seconds) < 5, "of processor time"
     assert read_tables(tmp_path / "shard-00000.h5").rows[3]["core"] == 3

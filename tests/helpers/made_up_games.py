@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import STRATEGIES, Vocabulary
 from strathack.dataset.schema import OBSERVATIONS, game_name, make_row
-from strathack.dataset.shard import GameData, Provenance, encode_shard
+from strathack.dataset.shard import GameData, Provenance, encode_shard, new_shard, write_tables
 
 KEYS = ("tty_cursor", "blstats")
 
@@ -43,6 +44,19 @@ def write_games(folder: Path, lengths: Sequence[int], games_per_shard: int = 4) 
         there.add_game(game_name(seed), encode_shard(data, provenance()))
     list(there.merge(games_per_shard))
     return games
+
+
+def write_tables_alone(folder: Path, shards: int, games: int) -> None:
+    """Writes shards that hold the tables of many games, and none of their arrays."""
+    rows = np.repeat(made_up(0, 30)[0].row.reshape(1), games)
+    for shard in range(shards):
+        rows["core"] = np.arange(games) + games * shard
+        rows["game"] = [f"game_{core}".encode() for core in rows["core"]]
+        rows["keys_sha256"] = [f"{core:064x}".encode() for core in rows["core"]]
+        buffer = io.BytesIO()
+        with new_shard(buffer, provenance()) as file:
+            write_tables(file, rows, {"strategy": STRATEGIES, "substrategy": ()})
+        (folder / f"shard-{shard:05d}.h5").write_bytes(buffer.getvalue())
 
 
 def made_up(seed: int, steps: int) -> tuple[GameData, dict[str, np.ndarray]]:
