@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.arrays import StoredArray, index_game
@@ -22,6 +21,9 @@ from strathack.dataset.labels import Vocabularies, unite_vocabularies
 from strathack.dataset.schema import COMPLETENESS, GAME_DTYPE, OBSERVATIONS, row_values
 from strathack.dataset.shard import Provenance, ShardTables, open_shard, read_tables, read_text, readable
 from strathack.dataset.splits import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OnCorrupt = Literal["raise", "skip"]
 """What to do with a shard or a game that is not as it was written."""
@@ -230,6 +232,8 @@ class Dataset:
     @cached_property
     def games(self) -> pd.DataFrame:
         """One row a game: all columns of ``/games``, enumerations by name, and ``split`` and ``shard``."""
+        import pandas as pd  # streams do without, and its memory
+
         columns: dict[str, Any] = {}
         for name in GAME_DTYPE.names or ():
             values = self._rows[name]
@@ -301,6 +305,8 @@ def _check_name(what: str, name: str, known: Iterable[str]) -> None:
 
 
 def _categories(values: np.ndarray, codes: Mapping[str, int]) -> pd.Categorical:
+    import pandas as pd
+
     names = sorted(codes, key=codes.__getitem__)
     places = np.full(256, -1)
     places[[codes[name] for name in names]] = np.arange(len(names))

@@ -9,13 +9,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """Consecutive steps of one game in one lane.
 
     Attributes:
@@ -117,29 +116,35 @@ class LaneSchedule:
 
     def __init__(self, lanes: int, queue: GameQueue, lengths: np.ndarray) -> None:
         self._queue = queue
-        self._lengths = lengths
+        self._lengths: list[int] = lengths.tolist()
         self._at: list[tuple[int, int] | None] = [None] * lanes
 
     def advance(self, steps: int) -> list[Segment]:
         """Plans the next ``steps`` rows of every lane and moves on; rows without a segment are padding."""
-        segments = []
-        free = [(0, lane) for lane in range(len(self._at))]
-        while free:
-            row, lane = heapq.heappop(free)
-            at = self._at[lane]
-            if at is None:
-                taken = self._queue.take()
-                if taken is None:
-                    continue
-                at = taken, 0
-            game, step = at
-            count = min(int(self._lengths[game]) - step, steps - row)
-            segments.append(Segment(lane, row, game, step, count))
-            over = step + count == self._lengths[game]
-            self._at[lane] = None if over else (game, step + count)
-            if row + count < steps:
-                heapq.heappush(free, (row + count, lane))
+        segments: list[Segment] = []
+        later: list[tuple[int, int]] = []
+        for lane in range(len(self._at)):
+            self._walk(lane, 0, steps, segments, later)
+        while later:
+            row, lane = heapq.heappop(later)
+            self._walk(lane, row, steps, segments, later)
         return segments
+
+    def _walk(self, lane: int, row: int, steps: int, segments: list[Segment], later: list[tuple[int, int]]) -> None:
+        """Plans a lane's game from a row on; where it ends in between, the lane is free again later."""
+        at = self._at[lane]
+        if at is None:
+            taken = self._queue.take()
+            if taken is None:
+                return
+            at = taken, 0
+        game, step = at
+        left = self._lengths[game] - step
+        count = min(left, steps - row)
+        segments.append(Segment(lane, row, game, step, count))
+        self._at[lane] = None if count == left else (game, step + count)
+        if row + count < steps:
+            heapq.heappush(later, (row + count, lane))
 
     def state(self) -> dict[str, Any]:
         """Where it stands, as plain values."""

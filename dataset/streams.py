@@ -32,10 +32,10 @@ from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, STORED_COLUMNS
 Batch = dict[str, np.ndarray]
 """Array name → [T, B, …]."""
 
-SLAB_BYTES = 64 << 20
-"""How much a slab may hold, unless one batch is larger; three slabs are in the making or in use."""
+SLAB_BYTES = 50 << 20
+"""How much a slab may hold, unless one batch is larger; four slabs are in the making or in use."""
 
-SLABS_AHEAD = 2
+SLABS_AHEAD = 3
 MAX_SLAB_BATCHES = 32
 LANE_GROUPS = 8
 """Tasks a slab for each thread, so that threads end at about the same time."""
@@ -222,8 +222,7 @@ class _Stream:
         self._spare: list[Batch] = []
         self._threads: ThreadPoolExecutor | None = None
         self._usable: dict[int, bool] = {}
-        groups = min(config.lanes, config.threads * LANE_GROUPS)
-        self._groups = [frozenset(range(first, config.lanes, groups)) for first in range(groups)]
+        self._groups = min(config.lanes, config.threads * LANE_GROUPS)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -311,11 +310,14 @@ class _Stream:
         _clear_padding(arrays, segments, self.config.lanes)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.config.threads, thread_name_prefix="strathack-stream")
-        before = self._slabs[-1].tasks if self._slabs else [None] * len(self._groups)
-        tasks = []
-        for lanes, task in zip(self._groups, before, strict=True):
-            group = [segment for segment in segments if segment.lane in lanes]
-            tasks.append(self._threads.submit(self._fill_group, group, arrays, task))
+        groups: list[list[Segment]] = [[] for _ in range(self._groups)]
+        for segment in segments:
+            groups[segment.lane % self._groups].append(segment)
+        before = self._slabs[-1].tasks if self._slabs else [None] * self._groups
+        tasks = [
+            self._threads.submit(self._fill_group, group, arrays, task)
+            for group, task in zip(groups, before, strict=True)
+        ]
         rows = max(segment.row + segment.count for segment in segments)
         self._slabs.append(_Slab(arrays, tasks, -(-rows // self.config.steps), state))
         return True
@@ -378,12 +380,13 @@ class _Stream:
 def _clear_padding(arrays: Batch, segments: Sequence[Segment], lanes: int) -> None:
     """Zeroes the rows of each lane that no segment fills."""
     rows = len(arrays[RECORDS])
+    if sum(segment.count for segment in segments) == rows * lanes:
+        return
     filled = np.zeros((rows, lanes), dtype=bool)
     for segment in segments:
         filled[segment.row : segment.row + segment.count, segment.lane] = True
-    if not filled.all():
-        for array in arrays.values():
-            array[~filled] = np.zeros((), array.dtype)
+    for array in arrays.values():
+        array[~filled] = np.zeros((), array.dtype)
 
 
 class _Recoding:
