@@ -17,7 +17,7 @@ from strathack.dataset.copying import collisions, copy_games, sound_games
 from strathack.dataset.errors import InputError
 from strathack.dataset.exporting import export_minari, export_parquet
 from strathack.dataset.folder import DatasetFolder
-from strathack.dataset.keys import compact
+from strathack.dataset.keys import check_replayable, compact
 from strathack.dataset.labels import count_by_name
 from strathack.dataset.options import (
     CompactConfig,
@@ -179,6 +179,7 @@ def export(config: ExportConfig) -> int:
 def compact_command(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
     dataset = Dataset(config.data).select(config.select)
+    check_replayable(dataset)
     settings = {"compacted_from": str(config.data), "observations": []}
     out = _new_folder(config.out, settings)
     with progress("compacting", dataset.steps, quiet=config.quiet) as advance:

@@ -44,19 +44,14 @@ def compact(dataset: Dataset, out: DatasetFolder, settings: Mapping[str, Any], g
     """Writes the keys-only dataset of some games; what is there already is kept.
 
     Args:
-        dataset: The games. Imported ones without keys are refused.
+        dataset: The games; see :func:`check_replayable`.
         out: Where to.
         settings: Its settings.
         games_per_shard: Games in a merged shard.
 
     Yields:
         The steps of each game after it was written.
-
-    Raises:
-        InputError: If a game has no keys, seed or clock, so that it could not be replayed.
     """
-    for row in dataset.rows:
-        _check_can_be_replayed(row)
     out.path.mkdir(parents=True, exist_ok=True)
     out.write_settings(settings)
     with out.locked():
@@ -72,9 +67,19 @@ def compact(dataset: Dataset, out: DatasetFolder, settings: Mapping[str, Any], g
             pass
 
 
-def _check_can_be_replayed(row: np.void) -> None:
-    name = row["game"].decode()
-    if not row["keys_sha256"]:
-        raise InputError(f"compact: {name} has no keys, it was imported from screens alone; leave it out by --select")
-    if row["core"] < 0 or row["start_time"] < 0:
-        raise InputError(f"compact: {name} has no known seed and clock to be replayed from; leave it out by --select")
+def check_replayable(dataset: Dataset) -> None:
+    """Checks that every game could be played again from its keys.
+
+    Raises:
+        InputError: If one has no keys, or its seed or clock is not known.
+    """
+    for row in dataset.rows:
+        name = row["game"].decode()
+        if not row["keys_sha256"]:
+            raise InputError(
+                f"compact: {name} has no keys, it was imported from screens alone; leave it out by --select"
+            )
+        if row["core"] < 0 or row["start_time"] < 0:
+            raise InputError(
+                f"compact: {name} has no known seed and clock to be replayed from; leave it out by --select"
+            )
