@@ -22,14 +22,14 @@ class Segment(NamedTuple):
         row: Its first row, counted from where the plan was asked for.
         game: The game's place in the dataset.
         step: First step.
-        count: Steps.
+        length: How many of them.
     """
 
     lane: int
     row: int
     game: int
     step: int
-    count: int
+    length: int
 
 
 @dataclass(frozen=True)

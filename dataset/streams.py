@@ -318,7 +318,7 @@ class _Stream:
             self._threads.submit(self._fill_group, group, arrays, task)
             for group, task in zip(groups, before, strict=True)
         ]
-        rows = max(segment.row + segment.count for segment in segments)
+        rows = max(segment.row + segment.length for segment in segments)
         self._slabs.append(_Slab(arrays, tasks, -(-rows // self.config.steps), state))
         return True
 
@@ -380,11 +380,11 @@ class _Stream:
 def _clear_padding(arrays: Batch, segments: Sequence[Segment], lanes: int) -> None:
     """Zeroes the rows of each lane that no segment fills."""
     rows = len(arrays[RECORDS])
-    if sum(segment.count for segment in segments) == rows * lanes:
+    if sum(segment.length for segment in segments) == rows * lanes:
         return
     filled = np.zeros((rows, lanes), dtype=bool)
     for segment in segments:
-        filled[segment.row : segment.row + segment.count, segment.lane] = True
+        filled[segment.row : segment.row + segment.length, segment.lane] = True
     for array in arrays.values():
         array[~filled] = np.zeros((), array.dtype)
 
@@ -466,12 +466,12 @@ def _frame_names(config: StreamConfig, game: Game) -> tuple[str, ...]:
 
 
 def _copy_frames(names: Sequence[str], segment: Segment, reader: FrameReader, arrays: Batch) -> None:
-    rows, lane = slice(segment.row, segment.row + segment.count), segment.lane
+    rows, lane = slice(segment.row, segment.row + segment.length), segment.lane
     out = {name: arrays[name][rows, lane] for name in names if name != "rewards"}
     if "rewards" in names:
         out["rewards"] = arrays[RECORDS]["rewards"][rows, lane, None]
     if out:
-        reader.copy(segment.step, segment.step + segment.count, out)
+        reader.copy(segment.step, segment.step + segment.length, out)
 
 
 @dataclass(frozen=True)
@@ -525,10 +525,10 @@ class UnrollStream(_Stream):
         if game is None:
             game = self._open[segment.lane] = self._open_game(segment.game, segment.step)
         assert game.place == segment.game, "a lane walks a game to its end"
-        start, stop = segment.step, segment.step + segment.count
-        arrays[RECORDS][segment.row : segment.row + segment.count, segment.lane] = game.records[start:stop]
+        start, stop = segment.step, segment.step + segment.length
+        arrays[RECORDS][segment.row : segment.row + segment.length, segment.lane] = game.records[start:stop]
         _copy_frames(game.frame_names, segment, game.reader, arrays)
-        if segment.step + segment.count == self.dataset.rows["steps"][segment.game]:
+        if segment.step + segment.length == self.dataset.rows["steps"][segment.game]:
             game.reader.close()
             del self._open[segment.lane]
 
@@ -656,9 +656,9 @@ class WindowStream(_Stream):
             table = self._recoding.table(game, name)
             return values if table is None else table[values]
 
-        stop = segment.step + segment.count
+        stop = segment.step + segment.length
         records = _records(self.config, segment.game, segment.step, stop, column)
-        arrays[RECORDS][segment.row : segment.row + segment.count, segment.lane] = records
+        arrays[RECORDS][segment.row : segment.row + segment.length, segment.lane] = records
         _copy_frames(names, segment, frames, arrays)
 
     def _let_games_go(self) -> None:

@@ -17,7 +17,7 @@ def walk(lengths, lanes, at_once, **options):
     while segments := schedule.advance(at_once):
         block = [[None] * at_once for _ in range(lanes)]
         for s in segments:
-            block[s.lane][s.row : s.row + s.count] = [(s.game, s.step + i) for i in range(s.count)]
+            block[s.lane][s.row : s.row + s.length] = [(s.game, s.step + i) for i in range(s.length)]
         for lane in range(lanes):
             table[lane] += block[lane]
     rows = max((row + 1 for lane in table for row, at in enumerate(lane) if at is not None), default=0)
