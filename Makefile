@@ -7,9 +7,11 @@ TREE := build/tree/strathack
 
 .PHONY: demo test slow lint bench clean
 
-demo: $(VENV)/.run ## collect eight games on all cores and draw what the bot pursued
+demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursued, replay them from their keys
 	$(BIN)/strathack collect demo/data --seeds 1,2,4,5,22,24,28,30
 	$(BIN)/strathack analysis strategies demo/data --out demo/strategies.png
+	$(BIN)/strathack dataset compact demo/data demo/keys
+	$(BIN)/strathack dataset verify demo/keys --replay
 
 test: $(VENV)/.test
 	$(BIN)/pytest -m "not slow"
@@ -20,7 +22,13 @@ slow: $(VENV)/.test ## the tests that take minutes; some use faketime, from Debi
 bench: $(VENV)/.test ## the figures of benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/collect_overhead.py
 	$(BIN)/python benchmarks/collect_scaling.py
-	$(BIN)/python benchmarks/file_size.py
+	$(BIN)/strathack collect bench/data --seeds 0:32
+	$(BIN)/python benchmarks/file_size.py bench/data
+	$(BIN)/python benchmarks/opening.py
+	$(BIN)/python benchmarks/stream.py bench/data
+	$(BIN)/python benchmarks/stream_memory.py bench/data
+	$(BIN)/python benchmarks/stream_learner.py bench/data
+	$(BIN)/python benchmarks/replay_speed.py bench/data
 
 lint: $(VENV)/.lint $(TREE)
 	$(BIN)/ruff check .
@@ -45,4 +53,4 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.lint: setup.cfg pyproject.toml constraints.t
 	touch $@
 
 clean:
-	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist demo bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

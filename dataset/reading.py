@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import h5py
 import numpy as np
 
-from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.actions import ACTION_NAMES, NO_ACTION
 from strathack.dataset.arrays import StoredArray, index_game
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.folder import DatasetFolder
-from strathack.dataset.labels import Vocabularies, unite_vocabularies
-from strathack.dataset.schema import COMPLETENESS, GAME_DTYPE, OBSERVATIONS, row_values
+from strathack.dataset.labels import PUBLISHED_STRATEGIES, Vocabularies, unite_vocabularies
+from strathack.dataset.schema import COMPLETENESS, GAME_DTYPE, LABEL_COLUMNS, OBSERVATIONS, ORIGINS, row_values
 from strathack.dataset.shard import Provenance, ShardTables, open_shard, read_tables, read_text, readable
 from strathack.dataset.splits import SPLITS
 
@@ -99,6 +99,30 @@ class Game:
         """Actions by name, text [n]; empty where no key was recorded."""
         names = np.array([*ACTION_NAMES, *[""] * (256 - len(ACTION_NAMES))])
         return names[self.actions[index]]
+
+    def first_out_of_range(self, name: str, values: np.ndarray) -> int | None:
+        """Where a column holds what it may not: a label that has no name, an index that is no action.
+
+        Args:
+            name: The column's name.
+            values: Some of its values, [n].
+
+        Returns:
+            The place of the first such value, or None.
+        """
+        allowed = np.zeros(256, dtype=bool)
+        if name in LABEL_COLUMNS:
+            allowed[list(self.arrays[name].codes.values())] = True
+        elif name == "actions":
+            allowed[: len(ACTION_NAMES)] = True
+            allowed[NO_ACTION] = self.row["origin"] == ORIGINS["screens"]
+        elif name == "hihack_strategy":
+            allowed[: len(PUBLISHED_STRATEGIES)] = True
+            allowed[255] = True  # −1 as a byte
+        else:
+            return None
+        fine = allowed[values.view(np.uint8)]
+        return None if fine.all() else int(np.argmin(fine))
 
     @property
     def rewards(self) -> StoredArray:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from strathack.dataset.actions import NO_ACTION
-from strathack.dataset.errors import FormatError, InputError
+from strathack.dataset.errors import CorruptionError, FormatError, InputError
 from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames, StoredReader, stored_array
 from strathack.dataset.labels import UNLABELLED
 from strathack.dataset.reading import Dataset, Game, OnCorrupt
@@ -397,25 +397,37 @@ class _Recoding:
             label: {name: code for code, name in enumerate(names)} for label, names in dataset.vocabularies.items()
         }
 
-    def table(self, game: Game, name: str) -> np.ndarray | None:
-        """u8 [256] from the game's code to the stream's, or None where they are the same."""
+    def recoded(self, game: Game, name: str, values: np.ndarray, start: int) -> np.ndarray:
+        """Values of a column as the stream shows them.
+
+        Args:
+            game: The game.
+            name: The column's name.
+            values: Its values from step ``start`` on.
+            start: For the error.
+
+        Raises:
+            CorruptionError: If one is out of range, or has a name that the shard does not know.
+        """
+        wrong = game.first_out_of_range(name, values)
+        if wrong is not None:
+            place = f"{game.path}: {game.name}/{name}, step {start + wrong}"
+            raise CorruptionError(f"{place}: {values[wrong]} is out of range")
         if name not in LABEL_COLUMNS:
-            return None
-        places = self._places[name]
+            return values
         table = np.full(256, UNLABELLED, dtype=np.uint8)
         for text, code in game.arrays[name].codes.items():
             if code != UNLABELLED:
-                table[code] = places[text]
-        same = all(table[code] == code for code in game.arrays[name].codes.values())
-        return None if same else table
+                if text not in self._places[name]:
+                    raise CorruptionError(f"{game.path}: {game.name}/{name}: the shard does not know the name {text!r}")
+                table[code] = self._places[name][text]
+        return table[values]
 
     def read(self, game: Game, name: str) -> np.ndarray:
         """A whole column; zeros for rewards that are not stored, which come with the frames."""
         if name == "rewards" and name not in game.arrays:
             return np.zeros(len(game), dtype=STORED_COLUMNS[name])
-        values = stored_array(game, name)[:]
-        table = self.table(game, name)
-        return values if table is None else table[values]
+        return self.recoded(game, name, stored_array(game, name)[:], 0)
 
 
 Column = Callable[[str, int, int], np.ndarray]
@@ -653,8 +665,7 @@ class WindowStream(_Stream):
         def column(name: str, start: int, stop: int) -> np.ndarray:
             values = np.empty(stop - start, dtype=STORED_COLUMNS[name])
             columns.copy(start, stop, {name: values[:, None]})
-            table = self._recoding.table(game, name)
-            return values if table is None else table[values]
+            return self._recoding.recoded(game, name, values, start)
 
         stop = segment.step + segment.length
         records = _records(self.config, segment.game, segment.step, stop, column)

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from strathack.dataset.actions import KEY_CODES, NO_ACTION
+from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.arrays import StoredArray
 from strathack.dataset.errors import CorruptionError, FormatError
-from strathack.dataset.labels import PUBLISHED_STRATEGIES
 from strathack.dataset.reading import Dataset, Game
-from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS, LABEL_COLUMNS
+from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS
 from strathack.dataset.shard import ShardTables, open_shard, read_tables, readable
 
 
@@ -103,9 +102,8 @@ def verify_game(game: Game) -> Iterator[Problem]:
 
 
 def _check_range(game: Game, name: str, values: np.ndarray) -> Iterator[str]:
-    allowed = _allowed(game, name)
-    if allowed is not None and not allowed[values.view(np.uint8)].all():
-        step = int(np.argmin(allowed[values.view(np.uint8)]))
+    step = game.first_out_of_range(name, values)
+    if step is not None:
         yield f"{name}, step {step}: {values[step]} is out of range"
 
 
@@ -114,22 +112,6 @@ def _check_dones(columns: Mapping[str, np.ndarray]) -> Iterator[str]:
     if dones is not None and len(dones) and (dones[:-1].any() or dones[-1] != 1):
         step = int(np.argmax(dones[:-1])) if dones[:-1].any() else len(dones) - 1
         yield f"dones, step {step}: {dones[step]}; expected 0 up to the last step and 1 there"
-
-
-def _allowed(game: Game, name: str) -> np.ndarray | None:
-    """Which bytes an array may hold, bool [256]; None where any."""
-    allowed = np.zeros(256, dtype=bool)
-    if name in LABEL_COLUMNS:
-        allowed[list(game.arrays[name].codes.values())] = True
-    elif name == "actions":
-        allowed[: len(KEY_CODES)] = True
-        allowed[NO_ACTION] = game.info["origin"] == "screens"
-    elif name == "hihack_strategy":
-        allowed[: len(PUBLISHED_STRATEGIES)] = True
-        allowed[255] = True  # −1 as a byte
-    else:
-        return None
-    return allowed
 
 
 def _check_keys(game: Game, columns: Mapping[str, np.ndarray]) -> Iterator[str]:

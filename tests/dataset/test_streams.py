@@ -4,6 +4,7 @@ import math
 import pickle
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -193,8 +194,6 @@ def test_labels_get_the_dataset_s_codes(tmp_path):
 
 def flip(path, dataset_name):
     """Flips a bit in the middle of an array's first chunk."""
-    import h5py
-
     with h5py.File(path) as file:
         info = file[dataset_name].id.get_chunk_info(0)
     data = bytearray(path.read_bytes())
@@ -217,6 +216,17 @@ def test_a_corrupt_game_stops_the_stream_or_is_left_out_and_said_once(tmp_path, 
         shown = check_against_plain_reads(kept(stream), dataset, arrays)
     assert [int(count.sum()) for count in shown.values()] == [60, 0, 100]
     assert ["game_1/obs/blstats" in str(warning.message) for warning in said] == [True]
+
+
+@pytest.mark.parametrize("kind", ["unrolls", "windows"])
+@pytest.mark.parametrize(("column", "value"), [("strategy", 77), ("actions", 121), ("hihack_strategy", 12)])
+def test_a_label_out_of_range_is_refused_with_its_step(tmp_path, kind, column, value):
+    write_games(tmp_path, [30], games_per_shard=1)
+    with h5py.File(tmp_path / "game_0.h5", "a") as file:
+        file[f"data/game_0/{column}"][7] = value
+    stream = getattr(streams, kind)(Dataset(tmp_path), lanes=1, steps=T, columns=COLUMNS)
+    with pytest.raises(CorruptionError, match=rf"game_0\.h5: game_0/{column}, step 7: {value} is out of range"):
+        list(stream)
 
 
 @pytest.mark.parametrize(
