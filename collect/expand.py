@@ -12,14 +12,13 @@ import numpy as np
 from strathack.collect.clock import DEFAULT_CLOCK, Clock, restart_under
 from strathack.collect.display import Report
 from strathack.collect.environment import nle_version
-from strathack.collect.jobs import Interruption, Refused, Work, agreed_settings, exit_status, make_dataset
+from strathack.collect.jobs import Refused, Work, agreed_settings, make_dataset
 from strathack.collect.options import ExpandConfig
 from strathack.collect.pools import Failed, OnStep, Outcome, Placement
 from strathack.collect.provenance import made_now
 from strathack.collect.replay import DepartedError, Recording, Replayed, check_replayed, replay
 from strathack.collect.workplace import Workplace
 from strathack.dataset.errors import InputError
-from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schema import ORIGINS
@@ -143,21 +142,10 @@ def main(config: ExpandConfig) -> int:
     settings: dict[str, Any] = {"expanded_from": str(config.data), "observations": list(config.keys)}
     agreed_settings(config.out, settings)
     work = replaying_work(dataset, config.keys, retries=config.retries, quiet=config.quiet, placement=config.placement)
-    with Interruption() as interruption:
-        finished = make_dataset(
-            config.out,
-            settings,
-            work,
-            config.placement,
-            games_per_shard=config.games_per_shard,
-            quiet=config.quiet,
-            interruption=interruption,
-        )
-    folder = DatasetFolder(config.out)
-    failures = folder.read_failures()
-    made = folder.games()
-    steps = sum(int(game.row["steps"]) for game in made)
-    print(f"{len(made):,} of {len(dataset):,} games came back, {steps:,} steps, in {config.out}")
-    for name, reason in failures.items():
+    made = make_dataset(config, settings, work)
+    games = made.folder.games()
+    steps = sum(int(game.row["steps"]) for game in games)
+    print(f"{len(games):,} of {len(dataset):,} games came back, {steps:,} steps, in {config.out}")
+    for name, reason in made.failures.items():
         print(f"did not come back: {name}: {reason}")
-    return exit_status(finished, interruption, failures)
+    return made.exit_status()

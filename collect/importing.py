@@ -18,7 +18,7 @@ from strathack.collect.clock import DEFAULT_CLOCK, Clock, restart_under
 from strathack.collect.display import Report
 from strathack.collect.environment import LogEntry, nle_version
 from strathack.collect.expand import expanded
-from strathack.collect.jobs import Interruption, Refused, Work, agreed_settings, exit_status, make_dataset
+from strathack.collect.jobs import Refused, Work, agreed_settings, make_dataset
 from strathack.collect.options import ImportConfig
 from strathack.collect.pools import Failed, OnStep, Outcome
 from strathack.collect.provenance import made_now
@@ -29,7 +29,6 @@ from strathack.collect.workplace import Workplace
 from strathack.dataset.actions import ACTION_INDEX, KEY_CODES, NO_ACTION
 from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.errors import InputError
-from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
 from strathack.dataset.schema import DUNGEONS, FRAME_CHUNK_STEPS, OBSERVATIONS, TERMINATED_ENDS, game_name, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
@@ -395,23 +394,12 @@ def main(config: ImportConfig) -> int:
         environment=clock.environment() if config.replay else {},
         retries=config.retries,
     )
-    with Interruption() as interruption:
-        finished = make_dataset(
-            config.out,
-            settings,
-            work,
-            config.placement,
-            games_per_shard=config.games_per_shard,
-            quiet=config.quiet,
-            interruption=interruption,
-        )
-    folder = DatasetFolder(config.out)
-    failures, notes = folder.read_failures(), folder.read_notes()
-    made = folder.games()
-    steps = sum(int(game.row["steps"]) for game in made)
-    print(f"{len(made):,} of {len(files):,} games imported, {steps:,} steps, in {config.out}")
-    for note in notes.values():
+    made = make_dataset(config, settings, work)
+    games = made.folder.games()
+    steps = sum(int(game.row["steps"]) for game in games)
+    print(f"{len(games):,} of {len(files):,} games imported, {steps:,} steps, in {config.out}")
+    for note in made.notes.values():
         print(f"imported, but: {note}")
-    for reason in failures.values():
+    for reason in made.failures.values():
         print(f"not imported: {reason}")
-    return exit_status(finished, interruption, {**failures, **(notes if config.strict else {})})
+    return made.exit_status(strict=config.strict)

@@ -66,34 +66,72 @@ class Work:
     retries: int = 2
 
 
-def make_dataset(
-    out: Path,
-    settings: Mapping[str, Any],
-    work: Work,
-    placement: Placement,
-    *,
-    games_per_shard: int,
-    quiet: bool,
-    interruption: Interruption,
-) -> bool:
+class Making(Protocol):
+    """The options that all commands share which make a dataset."""
+
+    @property
+    def out(self) -> Path:
+        """The dataset folder; it is made where it does not exist."""
+
+    @property
+    def placement(self) -> Placement:
+        """Where jobs are done."""
+
+    @property
+    def games_per_shard(self) -> int:
+        """Games in a merged shard."""
+
+    @property
+    def quiet(self) -> bool:
+        """Plain lines instead of a live display."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A dataset after a run.
+
+    Attributes:
+        folder: Its files.
+        failures: Game name → why there is no such game.
+        notes: Game name → what a user has to know about it.
+        signal: The signal that interrupted the run, 0 if none did.
+    """
+
+    folder: DatasetFolder
+    failures: Mapping[str, str]
+    notes: Mapping[str, str]
+    signal: int
+
+    def exit_status(self, *, strict: bool = False) -> int:
+        """0; 1 if a game could not be made or, when strict, has a note; over 128 after an interruption, told of."""
+        if self.signal:
+            print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
+            return 128 + self.signal
+        return 1 if self.failures or (strict and self.notes) else 0
+
+
+def make_dataset(config: Making, settings: Mapping[str, Any], work: Work) -> Made:
     """Makes the games that are missing, each into the folder as soon as it is there, and merges the shards.
 
+    Ctrl-C and SIGTERM end it early, with what is there valid.
+
     Args:
-        out: The dataset folder; it is made where it does not exist.
+        config: Where to, and how.
         settings: The dataset's settings, agreed with those that are there.
         work: The jobs.
-        placement: Where they are done.
-        games_per_shard: Games in a merged shard.
-        quiet: Plain lines instead of a live display.
-        interruption: Asked all the time whether to stop.
-
-    Returns:
-        False if it was interrupted.
 
     Raises:
         InputError: If another process writes to the folder.
         RunError: If a file cannot be written.
     """
+    with Interruption() as interruption:
+        _make(config, settings, work, interruption)
+    folder = DatasetFolder(config.out)
+    return Made(folder, folder.read_failures(), folder.read_notes(), interruption.number)
+
+
+def _make(config: Making, settings: Mapping[str, Any], work: Work, interruption: Interruption) -> None:
+    out, quiet, placement = config.out, config.quiet, config.placement
     folder = DatasetFolder(out)
     there = folder.read_settings()
     _check_writable(out)
@@ -125,10 +163,9 @@ def make_dataset(
 
                 do_jobs(pool, list(names), work, keep, display, interruption)
         if not interruption:
-            for _ in folder.merge(games_per_shard):
+            for _ in folder.merge(config.games_per_shard):
                 if interruption:
                     break
-    return not interruption
 
 
 def do_jobs(
@@ -164,7 +201,7 @@ def do_all(
     quiet: bool,
     interruption: Interruption,
 ) -> bool:
-    """Does jobs that make nothing to be written; see :func:`make_dataset`. Returns False if it was interrupted."""
+    """Does jobs that make nothing to be written. Returns False if it was interrupted."""
     if work.jobs:
         display = interruption.display = Display(len(work.jobs), quiet=quiet)
         with display.starting():
@@ -276,14 +313,6 @@ def agreed_settings(out: Path, asked: Mapping[str, Any], *, except_for: Sequence
         if differing:
             raise InputError(f"{out}: holds games of other settings: {'; '.join(differing)}")
     return there
-
-
-def exit_status(finished: bool, interruption: Interruption, failures: Mapping[str, str]) -> int:
-    """The exit status of a command that makes a dataset; says what to do after an interruption."""
-    if not finished:
-        print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
-        return 128 + interruption.number
-    return 1 if failures else 0
 
 
 @dataclass

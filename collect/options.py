@@ -45,15 +45,15 @@ class VerifyConfig:
 
 
 @dataclass(frozen=True)
-class ExpandConfig:
-    """Replays games from their keys into a full dataset.
+class AgainConfig:
+    """What playing stored games again takes.
 
     Attributes:
         data: A dataset folder or a shard; its games' observations, if there are any, are not used.
         out: The new dataset's folder.
         observations: Observation keys to keep, or all.
         select: A condition on the games.
-        workers: Processes that replay, by Ray; by default one a core. 0 replays in this process.
+        workers: Processes that play, by Ray; by default one a core. 0 plays in this process.
         address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
         games_per_shard: Games in a shard after the final merge.
         retries: How often a game is tried again whose worker died.
@@ -77,13 +77,23 @@ class ExpandConfig:
 
     @property
     def placement(self) -> Placement:
-        """Where games are replayed."""
+        """Where games are played."""
         return Placement(self.workers, self.address)
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Observation keys to keep."""
         return parse_observations(split_list(self.observations))
+
+
+@dataclass(frozen=True)
+class ExpandConfig(AgainConfig):
+    """Replays games from their keys into a full dataset."""
+
+
+@dataclass(frozen=True)
+class RelabelConfig(AgainConfig):
+    """Plays imported AutoAscend games again, for their true strategies beside the published labels."""
 
 
 @dataclass(frozen=True)
@@ -138,46 +148,4 @@ class ImportConfig:
     @property
     def keys(self) -> tuple[str, ...]:
         """Observation keys to keep with ``replay``."""
-        return parse_observations(split_list(self.observations))
-
-
-@dataclass(frozen=True)
-class RelabelConfig:
-    """Plays imported AutoAscend games again, for their true strategies beside the published labels.
-
-    Attributes:
-        data: A dataset of imported games with known seeds.
-        out: The new dataset's folder.
-        observations: Observation keys to keep, or all.
-        select: A condition on the games.
-        workers: Processes that play, by Ray; by default one a core. 0 plays in this process.
-        address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
-        games_per_shard: Games in a shard after the final merge.
-        retries: How often a game is tried again whose worker died.
-        quiet: Plain lines instead of a live display.
-    """
-
-    data: Path
-    out: Path
-    observations: str = DEFAULTS
-    select: str | None = None
-    workers: int | None = None
-    address: str | None = None
-    games_per_shard: int = 64
-    retries: int = 2
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        """Checks every option."""
-        check_games_per_shard(self.games_per_shard)
-        _ = self.placement, self.keys
-
-    @property
-    def placement(self) -> Placement:
-        """Where games are played."""
-        return Placement(self.workers, self.address)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Observation keys to keep."""
         return parse_observations(split_list(self.observations))

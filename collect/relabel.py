@@ -19,7 +19,7 @@ from strathack.collect.display import Report
 from strathack.collect.environment import challenge, nle_version, read_log
 from strathack.collect.expand import StoredKeys, expanded
 from strathack.collect.game import let_play
-from strathack.collect.jobs import Interruption, Work, agreed_settings, exit_status, make_dataset
+from strathack.collect.jobs import Work, agreed_settings, make_dataset
 from strathack.collect.options import RelabelConfig
 from strathack.collect.pools import Failed, OnStep, Outcome
 from strathack.collect.provenance import made_now
@@ -30,7 +30,6 @@ from strathack.collect.tracker import LabelTracker
 from strathack.collect.workplace import Workplace
 from strathack.dataset.copying import one_game_shard
 from strathack.dataset.errors import InputError
-from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schema import ORIGINS
@@ -227,22 +226,11 @@ def main(config: RelabelConfig) -> int:
         environment=clock.environment(),
         retries=config.retries,
     )
-    with Interruption() as interruption:
-        finished = make_dataset(
-            config.out,
-            settings,
-            work,
-            config.placement,
-            games_per_shard=config.games_per_shard,
-            quiet=config.quiet,
-            interruption=interruption,
-        )
-    folder = DatasetFolder(config.out)
-    failures, notes = folder.read_failures(), folder.read_notes()
-    made = folder.games()
-    print(f"{len(made) - len(notes):,} of {len(dataset):,} games relabelled, in {config.out}")
-    for name, note in notes.items():
+    made = make_dataset(config, settings, work)
+    games = made.folder.games()
+    print(f"{len(games) - len(made.notes):,} of {len(dataset):,} games relabelled, in {config.out}")
+    for name, note in made.notes.items():
         print(f"published labels only: {name}: {note}")
-    for name, reason in failures.items():
+    for name, reason in made.failures.items():
         print(f"not relabelled: {name}: {reason}")
-    return exit_status(finished, interruption, {**failures, **notes})
+    return made.exit_status(strict=True)

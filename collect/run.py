@@ -12,12 +12,11 @@ from strathack.collect.demonstrators import Demonstrator, make_demonstrator
 from strathack.collect.display import Report, print_summary
 from strathack.collect.environment import NO_PROGRESS_TIMEOUT, OPTIONS, nle_version
 from strathack.collect.game import SkippedSeed
-from strathack.collect.jobs import Interruption, Work, agreed_settings, exit_status, make_dataset
+from strathack.collect.jobs import Work, agreed_settings, make_dataset
 from strathack.collect.player import Player
 from strathack.collect.pools import Failed, Outcome
 from strathack.collect.provenance import made_now
 from strathack.dataset.errors import InputError
-from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.schema import game_name
 from strathack.dataset.shard import Provenance
 
@@ -44,20 +43,9 @@ def main(config: CollectConfig) -> int:
         max_seconds=game.max_seconds,
         retries=config.retries,
     )
-    with Interruption() as interruption:
-        finished = make_dataset(
-            config.out,
-            settings,
-            work,
-            config.placement,
-            games_per_shard=config.games_per_shard,
-            quiet=config.quiet,
-            interruption=interruption,
-        )
-    folder = DatasetFolder(config.out)
-    failures = folder.read_failures()
-    print_summary(folder, failures)
-    return exit_status(finished, interruption, failures)
+    made = make_dataset(config, settings, work)
+    print_summary(made.folder, made.failures)
+    return made.exit_status()
 
 
 def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:

@@ -168,7 +168,8 @@ def _add_options(parser: _Parser, options: type) -> None:
     flags = {field.name: field for field in fields(options) if field.type in (bool, "bool")}
     several = [field.name for field in fields(options) if field.type == "list[Path]"]
     parser.add_class_arguments(options, as_group=False, as_positional=True, skip={*flags, *several})
-    described = {entry.arg_name: entry.description for entry in docstring_parser.parse(options.__doc__ or "").params}
+    documents = [docstring_parser.parse(base.__doc__ or "") for base in options.__mro__]
+    described = {entry.arg_name: entry.description for document in documents for entry in document.params}
     for name in several:
         parser.add_argument(name, nargs="+", type=Path, help=described.get(name))
     for name, flag in flags.items():
