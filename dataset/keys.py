@@ -76,9 +76,7 @@ def check_replayable(dataset: Dataset) -> None:
     for row in dataset.rows:
         name = row["game"].decode()
         if not row["keys_sha256"]:
-            raise InputError(
-                f"compact: {name} has no keys, it was imported from screens alone; leave it out by --select"
-            )
+            raise InputError(f"compact: {name} has no keys, only screens were imported; leave it out by --select")
         if row["core"] < 0 or row["start_time"] < 0:
             raise InputError(
                 f"compact: {name} has no known seed and clock to be replayed from; leave it out by --select"

@@ -49,7 +49,7 @@ def read_everything(path, row, arrays):
 slow_checks = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=slow_checks)
+@settings(max_examples=150, deadline=None, suppress_health_check=slow_checks)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), count=st.integers(1, 3))
 def test_flipped_bits(shard, tmp_path, place, bit, count):
     data, row, arrays = shard.bytes, shard.row, shard.arrays
@@ -63,7 +63,7 @@ def test_flipped_bits(shard, tmp_path, place, bit, count):
     assert read or problems
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=slow_checks)
+@settings(max_examples=40, deadline=None, suppress_health_check=slow_checks)
 @given(place=st.floats(0, 1, exclude_max=True), zeros=st.booleans())
 def test_a_shard_cut_short_or_filled_up_with_zeros(shard, tmp_path, place, zeros):
     data, row, arrays = shard.bytes, shard.row, shard.arrays

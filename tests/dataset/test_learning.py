@@ -43,7 +43,7 @@ def fingerprint(batch):
     return tuple(sorted((name, np.asarray(value).tobytes()) for name, value in batch.items()))
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_workers_and_ranks_show_every_step_once(games, workers):
     seen = []
     for rank in range(2):
@@ -53,11 +53,10 @@ def test_workers_and_ranks_show_every_step_once(games, workers):
     assert sorted(seen) == [(game, step) for game, length in enumerate(LENGTHS) for step in range(length)]
 
 
-@pytest.mark.parametrize("kind", ["unrolls", "windows"])
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize(("kind", "workers"), [("unrolls", 0), ("unrolls", 1), ("unrolls", 2), ("windows", 2)])
 def test_an_interrupted_stream_goes_on_with_the_same_batches(games, workers, kind):
     whole = [fingerprint(batch) for batch in loader(games, workers, kind=kind, epochs=2)]
-    for before in (1, 2, 5, 12):
+    for before in (1, 6):
         position = Position([0] * max(workers, 1))
         for batch in itertools.islice(loader(games, workers, kind=kind, epochs=2), before):
             position.take(batch)
@@ -110,7 +109,7 @@ def train(games, folder, steps, *, workers, every, resume=None):
 def test_lightning_resumes_at_the_same_batch(games, tmp_path, workers):
     whole = train(games, tmp_path / "whole", 20, workers=workers, every=5)
     assert len(set(whole)) == 20
-    for step in (5, 10) if workers else (5, 10, 15):
+    for step in (10,) if workers else (5, 15):
         resume = tmp_path / "whole" / f"step={step}.ckpt"
         rest = train(games, tmp_path / f"rest{step}", 20, workers=workers, every=100, resume=resume)
         assert rest == whole[step:]

@@ -52,7 +52,7 @@ def check_against_plain_reads(batches, dataset, games):
     return shown
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     lanes=st.integers(1, 5), steps=st.sampled_from([1, T, 33]), seed=st.integers(0, 3), reuse=st.booleans(),
     threads=st.integers(1, 3), slab=st.sampled_from([1, 20_000, 1 << 20]),
@@ -77,7 +77,7 @@ def test_unrolls_show_every_step_once_with_its_own_labels(games, lanes, steps, s
         assert ((np.diff(walked) == 1) | starts[1:]).all(), "a lane walks a game from start to end"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(lanes=st.integers(1, 5), seed=st.integers(0, 3), threads=st.integers(1, 3))
 def test_windows_without_replacement_show_every_step_once(games, lanes, seed, threads):
     folder, arrays = games
