@@ -56,7 +56,7 @@ def streamed(dataset: Dataset) -> float:
                          epochs=None)  # fmt: skip
         next(stream)
         started, steps = time.perf_counter(), 0
-        while steps < dataset.steps:
+        while steps < 200_000:
             steps += int(next(stream)["mask"].sum())
         rate = steps / (time.perf_counter() - started)
         stream.close()
@@ -82,7 +82,7 @@ def main() -> None:
         print(f"replaying {len(dataset)} games, {dataset.steps:,} steps")
         ratios, rates, streams = [], [], []
         for number in range(arguments.rounds):
-            alone, full, stream = bare(dataset), recorded(dataset), streamed(dataset)
+            alone, full, stream = bare(dataset), recorded(dataset), streamed(Dataset(out.path))
             ratios.append(full / alone)
             rates.append(full)
             streams.append(stream)

@@ -52,8 +52,11 @@ class _FrameArray:
     def __init__(self, key: str, source: np.ndarray, encoder: ChunkEncoder | None, digest: bool) -> None:
         spec = OBSERVATIONS[key]
         # NLE's colours are int8 and never negative; the view makes the copy a plain one.
-        self.source = source.view(np.uint8) if source.dtype == np.int8 else source
-        self.frames = np.zeros((spec.chunk_steps, *spec.shape), dtype=spec.dtype)
+        source = source.view(np.uint8) if source.dtype == np.int8 else source
+        # In one piece a frame is copied several times faster than as 24 rows.
+        self.source = source.reshape(-1)
+        assert np.shares_memory(self.source, source), "the environment's array, not a copy of it, is read"
+        self.frames = np.zeros((spec.chunk_steps, source.size), dtype=spec.dtype)
         self.chunks: list[bytes] = []
         self._encoder = encoder
         self._sha256 = hashlib.sha256() if digest else None

@@ -89,6 +89,7 @@ class Replay:
         self.observation = observation
         self.step = 0
         self._env = env
+        self._game = env.nethack._pynethack  # without the tuple of arrays that NLE's own step makes
         self._keys: list[int] = KEY_CODES[actions].tolist()
         self._actions = actions
         self._blstats = observation["blstats"]
@@ -108,10 +109,10 @@ class Replay:
         if step == len(self._keys) - 1:
             # What NLE does after a game's end decides the last reward; the keys before go straight to the game.
             return float(self._env.step(int(self._actions[step]))[1])
-        _, done = self._env.nethack.step(self._keys[step])
-        if done:
+        self._game.step(self._keys[step])
+        if self._game.done():
             raise DepartedError(step + 1, f"the replay is over after {step + 1} of {len(self)} keys")
-        if not self._env.nethack.in_normal_game():
+        if not self._game.in_normal_game():
             return 0.0
         score = int(self._blstats[nethack.NLE_BL_SCORE])
         reward, self._score = score - self._score, score

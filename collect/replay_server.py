@@ -97,9 +97,10 @@ class _Running:
         # Blocks end where checkpoints do.
         count = min(steps, len(replay) - start, FRAME_CHUNK_STEPS - start % FRAME_CHUNK_STEPS)
         wanted = dict.fromkeys([*self._keys, *DIGESTED_OBSERVATIONS])
-        arrays = {key: np.empty((count, *OBSERVATIONS[key].shape), OBSERVATIONS[key].dtype) for key in wanted}
+        sources = {key: replay.observation[key].reshape(-1) for key in wanted}
+        arrays = {key: np.empty((count, source.size), OBSERVATIONS[key].dtype) for key, source in sources.items()}
         rewards = np.empty(count, dtype="<f4")
-        pairs = [(values, replay.observation[key]) for key, values in arrays.items()]
+        pairs = [(arrays[key], source) for key, source in sources.items()]
         for row in range(count):
             for values, source in pairs:
                 values[row] = source

@@ -32,10 +32,10 @@ from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, STORED_COLUMNS
 Batch = dict[str, np.ndarray]
 """Array name → [T, B, …]."""
 
-SLAB_BYTES = 50 << 20
-"""How much a slab may hold, unless one batch is larger; four slabs are in the making or in use."""
+SLAB_BYTES = 64 << 20
+"""How much a slab may hold, unless one batch is larger; three slabs are in the making or in use."""
 
-SLABS_AHEAD = 3
+SLABS_AHEAD = 2
 MAX_SLAB_BATCHES = 32
 LANE_GROUPS = 8
 """Tasks a slab for each thread, so that threads end at about the same time."""

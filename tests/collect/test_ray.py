@@ -58,6 +58,7 @@ def test_a_killed_worker_costs_one_try(start, tmp_path):
     assert not (tmp_path / "data" / "failures.json").exists()
 
 
+@pytest.mark.slow
 def test_a_seed_whose_worker_hangs_is_given_up_and_listed_and_may_be_tried_later(run, tmp_path):
     folder = tmp_path / "bot"
     folder.mkdir()
@@ -81,7 +82,7 @@ def test_a_seed_whose_worker_hangs_is_given_up_and_listed_and_may_be_tried_later
     assert not (tmp_path / "data" / "failures.json").exists()
 
 
-@pytest.mark.parametrize("workers_too", [False, True])
+@pytest.mark.parametrize("workers_too", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_killed_driver_loses_the_running_games_only(start, run, tmp_path, workers_too):
     words = ("collect", tmp_path / "data", "--seeds", "0:4", *SLEEPER, "--workers", 2)
     process = start(*words)
@@ -128,6 +129,7 @@ def test_a_bot_that_cannot_be_imported_stops_the_run_before_anything_is_written(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_node_that_leaves_in_mid_run(start, tmp_path):
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     with Path(os.devnull).open("w"):
