@@ -27,7 +27,7 @@ bench: $(VENV)/.test ## the figures of benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/opening.py
 	$(BIN)/python benchmarks/stream.py bench/data
 	$(BIN)/python benchmarks/stream_memory.py bench/data
-	$(BIN)/python benchmarks/stream_learner.py bench/data
+	$(BIN)/python benchmarks/stream_learner.py bench/data --lanes 64
 	$(BIN)/python benchmarks/replay_speed.py bench/data
 
 lint: $(VENV)/.lint $(TREE)
