@@ -93,6 +93,17 @@ def _folder_seed(path: Path, seeds: str) -> int:
     return int(path.parent.name)
 
 
+def find_missing(folder: Path) -> list[str]:
+    """What the xlogfiles below a folder name and is not there, a line each."""
+    missing = []
+    for xlogfile in sorted(folder.rglob("*.xlogfile")):
+        for line in xlogfile.read_text(errors="replace").splitlines():
+            name = LogEntry(line).fields.get("ttyrecname")
+            if name and not xlogfile.with_name(name).exists():
+                missing.append(f"{xlogfile.relative_to(folder)}: the ttyrec {name} is not there")
+    return missing
+
+
 @dataclass(frozen=True)
 class RawGame:
     """What a worker gets: a ttyrec's bytes and the line about its game, so that it needs no disk of ours."""
@@ -374,7 +385,7 @@ def main(config: ImportConfig) -> int:
         InputError: If the request is bad; nothing on disk has changed then.
         RunError: If the run had to stop; what is on disk is valid.
     """
-    files = find_ttyrecs(config.data, config.seeds)
+    files, missing = find_ttyrecs(config.data, config.seeds), find_missing(config.data)
     clock = Clock.parse(DEFAULT_CLOCK)
     if config.replay and config.workers == 0 and not clock.is_running():
         restart_under(clock)
@@ -400,6 +411,6 @@ def main(config: ImportConfig) -> int:
     print(f"{len(games):,} of {len(files):,} games imported, {steps:,} steps, in {config.out}")
     for note in made.notes.values():
         print(f"imported, but: {note}")
-    for reason in made.failures.values():
+    for reason in [*made.failures.values(), *missing]:
         print(f"not imported: {reason}")
-    return made.exit_status(strict=config.strict)
+    return max(made.exit_status(strict=config.strict), int(bool(missing)))

@@ -14,8 +14,9 @@ from nle import _pyconverter
 
 from strathack.dataset.schema import FRAME_CHUNK_STEPS
 
-FILE_NAME = re.compile(r".*\.ttyrec(\d*)(\.bz2)?")
-"""A ttyrec's version stands in its name alone; without a number it is the first."""
+FILE_NAME = re.compile(r".*\.ttyrec(\d*)(\..*)?")
+"""A ttyrec's version stands in its name alone; without a number it is the first. Whatever it is compressed by, it is
+looked at, so that none is passed over silently."""
 
 _OUTPUT, _KEY, _SCORE, _LABEL = 0, 1, 2, 3
 """Channels: terminal output, the key pressed (1 byte), the score (int32), HiHack's strategy (int32)."""

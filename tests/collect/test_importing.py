@@ -122,6 +122,7 @@ def test_a_game_that_departs_is_listed_with_the_step(run, shared, tmp_path):
     [
         ("nle.1.0.ttyrec3.bz2", b"", "the file is empty"),
         ("nle.1.0.ttyrec3.bz2", b"hello", "not compressed by bzip2"),
+        ("nle.1.0.ttyrec3.gz", b"hello", "not compressed by bzip2"),
         ("nle.1.0.ttyrec3.bz2", bz2.compress(b""), "it has no whole record"),
         ("nle.1.0.ttyrec7.bz2", b"BZh9", "ttyrec version 7 is unknown; expected 1 to 4"),
         ("nle.1.0.ttyrec3.bz2", bz2.compress(record(9, b"x")), "its record 0 is no record of version 3 (at byte 0)"),
@@ -136,6 +137,21 @@ def test_what_cannot_be_imported_is_listed_each_with_its_reason(run, tmp_path, n
     ended = run("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
     assert ended.status == 1
     assert f"not imported: a/{name}: {reason}" in ended.out
+
+
+def test_a_file_that_an_xlogfile_names_and_is_not_there_is_listed(run, tmp_path):
+    (tmp_path / "src" / "a").mkdir(parents=True)
+    (tmp_path / "src" / "a" / "nle.1.0.ttyrec2.bz2").write_bytes(bz2.compress(record(0, b"x") + record(1, b"k")))
+    lines = [f"points=5\tdeath=quit\tttyrecname=nle.1.{number}.ttyrec2.bz2\n" for number in (0, 1)]
+    (tmp_path / "src" / "a" / "nle.1.xlogfile").write_text("".join(lines))
+    ended = run("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
+    assert ended.status == 1
+    assert "1 of 1 games imported, 1 steps" in ended.out
+    assert "not imported: a/nle.1.xlogfile: the ttyrec nle.1.1.ttyrec2.bz2 is not there" in ended.out
+    game = Dataset(tmp_path / "data")[0]
+    assert (game.info["score"], game.info["end"], game.info["origin"]) == (5, "quit", "ttyrec")
+    assert bytes(game.obs["tty_chars"][0, 0, :2]) == b"x "
+    assert game.action_names().tolist() == ["north"]
 
 
 def ttyrec1(texts):
