@@ -146,6 +146,18 @@ def restart_under(clock: Clock) -> None:
     os.execve(sys.executable, sys.orig_argv, environment)
 
 
+def default_clock(*, here: bool) -> Clock:
+    """The default clock, for games that are played again.
+
+    Args:
+        here: Whether they are played in this process, which is started again under the clock if it is not yet.
+    """
+    clock = Clock.parse(DEFAULT_CLOCK)
+    if here and not clock.is_running():
+        restart_under(clock)
+    return clock
+
+
 def real_time() -> datetime:
     """The real UTC time, also in a process that was restarted under a held clock."""
     difference = os.environ.get(_REAL_TIME)

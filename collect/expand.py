@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from strathack.collect.clock import DEFAULT_CLOCK, Clock, restart_under
+from strathack.collect.clock import default_clock
 from strathack.collect.display import Report
 from strathack.collect.environment import nle_version
-from strathack.collect.jobs import Refused, Work, agreed_settings, make_dataset
+from strathack.collect.jobs import Refused, RemadeGame, Work, agreed_settings, make_dataset
 from strathack.collect.options import ExpandConfig
 from strathack.collect.pools import Failed, OnStep, Outcome, Placement
 from strathack.collect.provenance import made_now
@@ -33,23 +33,6 @@ class StoredKeys:
     provenance: Provenance
 
 
-@dataclass(frozen=True)
-class ExpandedGame:
-    """A game that came back from its keys.
-
-    Attributes:
-        name: Its name.
-        steps: Its steps.
-        shard: A one-game shard, empty where only the digest was asked for.
-        note: Nothing.
-    """
-
-    name: str
-    steps: int
-    shard: bytes
-    note: str = ""
-
-
 class Expander:
     """Replays game after game; a :class:`strathack.collect.pools.Worker`.
 
@@ -62,7 +45,7 @@ class Expander:
         self._keys, self._run = keys, run
         self._workplace = Workplace()
 
-    def work(self, payload: StoredKeys, on_step: OnStep) -> ExpandedGame | Refused:
+    def work(self, payload: StoredKeys, on_step: OnStep) -> RemadeGame | Refused:
         """Replays one game; refuses one that does not come back."""
         game = payload.game
         name = game.row["game"].item().decode()
@@ -72,9 +55,9 @@ class Expander:
         except (DepartedError, InputError) as error:
             return Refused(str(error))
         if self._keys is None:
-            return ExpandedGame(name, len(game.actions), b"")
+            return RemadeGame(name, len(game.actions), b"")
         provenance = replace(payload.provenance, observations=self._keys, nle_version=nle_version(), **self._run)
-        return ExpandedGame(name, len(game.actions), encode_shard(expanded(game, replayed), provenance))
+        return RemadeGame(name, len(game.actions), encode_shard(expanded(game, replayed), provenance))
 
     def warm_up(self) -> None:
         """Nothing takes long the first time."""
@@ -102,9 +85,7 @@ def replaying_work(
     dataset: Dataset, keys: tuple[str, ...] | None, *, retries: int, quiet: bool, placement: Placement
 ) -> Work:
     """The jobs that replay every game of a dataset, by name. A local one restarts the process under a held clock."""
-    clock = Clock.parse(DEFAULT_CLOCK)
-    if placement.workers == 0 and not clock.is_running():
-        restart_under(clock)
+    clock = default_clock(here=placement.workers == 0)
 
     def load(name: str) -> StoredKeys:
         game = dataset[name]

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from strathack.collect.clock import DEFAULT_CLOCK, Clock, restart_under
+from strathack.collect.clock import default_clock
 from strathack.collect.display import Report
 from strathack.collect.environment import LogEntry, nle_version
 from strathack.collect.expand import expanded
-from strathack.collect.jobs import Refused, Work, agreed_settings, make_dataset
+from strathack.collect.jobs import Refused, RemadeGame, Work, agreed_settings, make_dataset
 from strathack.collect.options import ImportConfig
 from strathack.collect.pools import Failed, OnStep, Outcome
 from strathack.collect.provenance import made_now
@@ -132,23 +132,6 @@ def _log_line(path: Path) -> str:
     return nameless[int(match[2])] if int(match[2]) < len(nameless) else ""
 
 
-@dataclass(frozen=True)
-class ImportedGame:
-    """A game that was imported.
-
-    Attributes:
-        name: Its name.
-        steps: Its steps.
-        shard: A one-game shard.
-        note: What is to be said of it: that its file is truncated, or has no line in the xlogfile.
-    """
-
-    name: str
-    steps: int
-    shard: bytes
-    note: str
-
-
 class Importer:
     """Imports ttyrec after ttyrec; a :class:`strathack.collect.pools.Worker`.
 
@@ -161,7 +144,7 @@ class Importer:
         self._keys, self._run = keys, run
         self._workplace = Workplace()
 
-    def work(self, payload: RawGame, on_step: OnStep) -> ImportedGame | Refused:
+    def work(self, payload: RawGame, on_step: OnStep) -> RemadeGame | Refused:
         """Imports one game, or says why it cannot be."""
         try:
             ttyrec = read_ttyrec(payload.file.path.name, payload.data)
@@ -185,7 +168,7 @@ class Importer:
         notes = [ttyrec.truncated and f"truncated, {ttyrec.truncated}", "" if payload.line else "no xlogfile line"]
         note = "; ".join(filter(None, notes))
         note = f"{payload.file.shown}: {note}" if note else ""
-        return ImportedGame(payload.file.name, len(game.actions), encode_shard(game, provenance), note)
+        return RemadeGame(payload.file.name, len(game.actions), encode_shard(game, provenance), note)
 
     def warm_up(self) -> None:
         """Nothing takes long the first time."""
@@ -386,9 +369,7 @@ def main(config: ImportConfig) -> int:
         RunError: If the run had to stop; what is on disk is valid.
     """
     files, missing = find_ttyrecs(config.data, config.seeds), find_missing(config.data)
-    clock = Clock.parse(DEFAULT_CLOCK)
-    if config.replay and config.workers == 0 and not clock.is_running():
-        restart_under(clock)
+    clock = default_clock(here=config.replay and config.workers == 0)
     keys = config.keys if config.replay else None
     settings: dict[str, Any] = {
         "imported_from": str(config.data),

@@ -37,6 +37,23 @@ class MadeGame(Protocol):
 
 
 @dataclass(frozen=True)
+class RemadeGame:
+    """A game that was imported, replayed or played again.
+
+    Attributes:
+        name: Its name.
+        steps: Its steps.
+        shard: A one-game shard, empty where only a digest was asked for.
+        note: What a user has to know about it, empty for nothing.
+    """
+
+    name: str
+    steps: int
+    shard: bytes
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Refused:
     """A job's result where there is no game to keep, whoever tries it: it is listed with its reason."""
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from strathack.collect.clock import DEFAULT_CLOCK, Clock, restart_under
+from strathack.collect.clock import default_clock
 from strathack.collect.demonstrators import Demonstrator, make_demonstrator
 from strathack.collect.display import Report
 from strathack.collect.environment import challenge, nle_version, read_log
 from strathack.collect.expand import StoredKeys, expanded
 from strathack.collect.game import let_play
-from strathack.collect.jobs import Work, agreed_settings, make_dataset
+from strathack.collect.jobs import RemadeGame, Work, agreed_settings, make_dataset
 from strathack.collect.options import RelabelConfig
 from strathack.collect.pools import Failed, OnStep, Outcome
 from strathack.collect.provenance import made_now
@@ -72,23 +72,6 @@ class RelabelJob:
     shard: bytes
 
 
-@dataclass(frozen=True)
-class RelabelledGame:
-    """A game with true labels, or with the published ones alone where it did not reproduce.
-
-    Attributes:
-        name: Its name.
-        steps: Its steps.
-        shard: A one-game shard.
-        note: Where the bot left the recording; empty where it did not.
-    """
-
-    name: str
-    steps: int
-    shard: bytes
-    note: str
-
-
 class Relabeller:
     """Plays recorded games; a :class:`strathack.collect.pools.Worker`.
 
@@ -102,14 +85,14 @@ class Relabeller:
         self._demonstrator = make_demonstrator("autoascend")
         self._workplace = Workplace()
 
-    def work(self, payload: RelabelJob, on_step: OnStep) -> RelabelledGame:
+    def work(self, payload: RelabelJob, on_step: OnStep) -> RemadeGame:
         """Plays one game again."""
         game = payload.keys.game
         name, steps = game.row["game"].item().decode(), len(game.actions)
         try:
             labelled = relabelled(game, self._demonstrator, self._keys, on_step)
         except (DepartedError, InputError) as error:
-            return RelabelledGame(name, steps, payload.shard, str(error))
+            return RemadeGame(name, steps, payload.shard, str(error))
         provenance = Provenance(
             observations=self._keys,
             demonstrator=self._demonstrator.name,
@@ -118,7 +101,7 @@ class Relabeller:
             options=payload.keys.provenance.options,
             **self._run,
         )
-        return RelabelledGame(name, steps, encode_shard(labelled, provenance), "")
+        return RemadeGame(name, steps, encode_shard(labelled, provenance), "")
 
     def warm_up(self) -> None:
         """Compiles and caches what a first game would compile."""
@@ -153,7 +136,7 @@ def relabelled(game: GameData, demonstrator: Demonstrator, keys: tuple[str, ...]
         let_play(demonstrator, session)
         recorder.finish()
         _check_followed(session, recorder, game)
-        played = Replayed(recorder, recorder.rewards, read_log(env), session.observation["blstats"].copy())
+        played = Replayed(recorder, recorder.rewards, read_log(env))
     check_replayed(game, played)
     return _with_labels(expanded(game, played), recorder, labels)
 
@@ -203,13 +186,10 @@ def main(config: RelabelConfig) -> int:
         RunError: If the run had to stop; what is on disk is valid.
     """
     make_demonstrator("autoascend")  # refused before anything starts where it is not installed
-    clock = Clock.parse(DEFAULT_CLOCK)
-    clock.environment()
     dataset = Dataset(config.data).select(config.select)
     if not len(dataset):
         raise InputError(f"{config.data}: no game meets the condition; nothing to relabel")
-    if config.workers == 0 and not clock.is_running():
-        restart_under(clock)
+    clock = default_clock(here=config.workers == 0)
     settings: dict[str, Any] = {"relabelled_from": str(config.data), "observations": list(config.keys)}
     agreed_settings(config.out, settings)
 

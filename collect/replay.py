@@ -146,13 +146,11 @@ class Replayed:
         frames: Its frames.
         rewards: f32 [T].
         log: NetHack's line about it, where it is over.
-        last_blstats: The bottom line's numbers after the last key, i64 [27].
     """
 
     frames: FrameRecorder
     rewards: np.ndarray
     log: LogEntry | None
-    last_blstats: np.ndarray
 
 
 Check = Callable[[int, Mapping[str, np.ndarray]], None]
@@ -183,7 +181,7 @@ def replay(recording: Recording, keys: Sequence[str], on_step: OnStep, check: Ch
                 on_step(step)
         frames.finish()
         on_step(len(game))
-        return Replayed(frames, rewards, game.log(), game.observation["blstats"].copy())
+        return Replayed(frames, rewards, game.log())
 
 
 def check_replayed(game: GameData, replayed: Replayed) -> None:

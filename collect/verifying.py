@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from strathack.collect.clock import default_clock
 from strathack.collect.jobs import Interruption, Refused, do_all
 from strathack.collect.options import VerifyConfig
 from strathack.collect.pools import Failed, Outcome
@@ -26,7 +27,7 @@ def main(config: VerifyConfig) -> int:
     if not shards or not all(shard.exists() for shard in shards):
         raise InputError(f"{config.data}: expected a dataset folder or a shard")
     if config.replay and config.placement.workers == 0:
-        _under_held_clock()
+        default_clock(here=True)  # now, rather than after the files were read
     problems = _verify(shards, quiet=config.quiet)
     for problem in problems:
         print(problem)
@@ -43,15 +44,6 @@ def main(config: VerifyConfig) -> int:
         return status
     print(f"{len(sound) - len(departed):,} of {len(dataset):,} games came back from their keys")
     return max(_conclude(len(shards), problems), int(bool(departed)))
-
-
-def _under_held_clock() -> None:
-    """Restarts this process now, rather than after the files were read."""
-    from strathack.collect.clock import DEFAULT_CLOCK, Clock, restart_under
-
-    clock = Clock.parse(DEFAULT_CLOCK)
-    if not clock.is_running():
-        restart_under(clock)
 
 
 def _conclude(shards: int, problems: list[Problem]) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
+from strathack.dataset.labels import names_by_code
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import COMPLETENESS, OBSERVATIONS, STORED_COLUMNS
 
@@ -68,7 +69,7 @@ def _step_columns(arrow: Any, game: Game) -> dict[str, Any]:
     }
     for name, dtype in STORED_COLUMNS.items():
         if name in ("strategy", "substrategy"):
-            by_code = {code: text for text, code in game.arrays[name].codes.items()}
+            by_code = names_by_code(game.arrays[name].codes)
             columns[name] = named(game.arrays[name][:], [by_code.get(code, "") for code in range(256)])
         elif name not in columns:
             stored = game.arrays.get(name)

@@ -188,15 +188,15 @@ class DatasetFolder:
         """
         merged = [p for p in self.shards() if _SHARD_NAME.fullmatch(p.name)]
         present = {row["game"] for path in merged for row in read_games(path)}
-        single = {path: read_games(path)[0] for path in self.shards() if path not in merged}
-        self._remove(path for path, row in single.items() if row["game"] in present)
+        single = {path: read_tables(path) for path in self.shards() if path not in merged}
+        self._remove(path for path, tables in single.items() if tables.rows[0]["game"] in present)
         if games_per_shard == 1:
             return
-        waiting = [(path, row) for path, row in single.items() if row["game"] not in present]
-        waiting.sort(key=lambda item: (int(item[1]["core"]), item[1]["game"]))
+        waiting = [path for path, tables in single.items() if tables.rows[0]["game"] not in present]
+        waiting.sort(key=lambda path: (int(single[path].rows[0]["core"]), single[path].rows[0]["game"]))
         alike: dict[Provenance, list[Path]] = {}
-        for path, _ in waiting:
-            alike.setdefault(read_tables(path).provenance.shared, []).append(path)
+        for path in waiting:
+            alike.setdefault(single[path].provenance.shared, []).append(path)
         parts = [
             paths[i : i + games_per_shard] for paths in alike.values() for i in range(0, len(paths), games_per_shard)
         ]
