@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, near_match
 
 _RACE_ALIGNMENTS: Mapping[str, frozenset[str]] = {
     "hum": frozenset({"law", "neu", "cha"}),
@@ -71,9 +70,7 @@ def parse_roles(roles: Sequence[str]) -> tuple[str, ...]:
     wanted = [role.strip().lower() for role in roles]
     for role in wanted:
         if role not in _ROLES:
-            near = get_close_matches(role, ROLES, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"roles are {', '.join(ROLES)}"
-            raise InputError(f"roles: unknown role {role!r}; {hint}")
+            raise InputError(f"roles: unknown role {role!r}{near_match(role, ROLES)}")
     return tuple(role for role in ROLES if role in wanted)
 
 

@@ -1,5 +1,10 @@
 """The two ways in which a command ends badly with one line instead of a traceback."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class InputError(ValueError):
     """The request is bad: an option, a path or a file is not what it has to be. Exit status 2.
@@ -21,3 +26,10 @@ class FormatError(InputError):
 
 class CorruptionError(FormatError):
     """Something in a file is not as it was written; the message names the file, the array and the steps."""
+
+
+def near_match(name: str, known: Iterable[str]) -> str:
+    """What to say after "'x' is unknown": the known name that is near it, or else all of them."""
+    known = list(known)
+    near = get_close_matches(name, known, 1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; expected one of {', '.join(known)}"

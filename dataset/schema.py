@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import h5py
 import numpy as np
 
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, near_match
 
 FORMAT_NAME = "strathack"
 FORMAT_VERSION = 1
@@ -118,9 +117,7 @@ def parse_observations(names: Sequence[str]) -> tuple[str, ...]:
         raise InputError("observations: none given; expected at least one key, or 'all'")
     for name in names:
         if name not in OBSERVATIONS:
-            near = get_close_matches(name, OBSERVATIONS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(OBSERVATIONS)}"
-            raise InputError(f"observations: unknown key {name!r}{hint}")
+            raise InputError(f"observations: unknown key {name!r}{near_match(name, OBSERVATIONS)}")
     return tuple(key for key in OBSERVATIONS if key in names)
 
 

@@ -1,0 +1,448 @@
+"""What a policy is made of: one frozen dataclass a part, checked when made, turned into plain values and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, ClassVar, Literal, TypeVar, get_args
+
+from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.errors import InputError, near_match
+from strathack.dataset.labels import PUBLISHED_STRATEGIES, STRATEGIES
+from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS
+
+Combine = Literal["mixture", "sampled", "label"]
+"""How action heads become one distribution; see :class:`HierarchicalConfig`."""
+
+LABEL_NAMES: Mapping[str, tuple[str, ...]] = {"strategy": STRATEGIES, "hihack_strategy": PUBLISHED_STRATEGIES}
+"""The names of a label where they are always the same; those of ``substrategy`` are a dataset's own."""
+
+SCREEN_ROWS, SCREEN_COLUMNS = OBSERVATIONS["tty_chars"].shape
+BLSTATS = OBSERVATIONS["blstats"].shape[0]
+
+PATCH_ROWS, PATCH_COLUMNS = 3, 8
+"""Cells of a patch of the whole screen, in the encoder ``symbols``; both divide the screen evenly."""
+
+
+def check_at_least(least: float, owner: object, *names: str) -> None:
+    """Checks that fields are not below a bound.
+
+    Raises:
+        InputError: By name of the field.
+    """
+    for name in names:
+        value = getattr(owner, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if one < least:
+                raise InputError(f"{name}: {one} is below {least}")
+
+
+def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InputError(f"{name}: {value!r} is unknown{near_match(value, known)}")
+
+
+def _check_share(owner: object, name: str) -> None:
+    if not 0 <= getattr(owner, name) < 1:
+        raise InputError(f"{name}: {getattr(owner, name)} is no share; expected 0 to below 1")
+
+
+@dataclass(frozen=True)
+class PixelsConfig:
+    """The paper's encoder: a crop of the screen as coloured tiles, message and bottom lines as characters.
+
+    Attributes:
+        crop: Cells on a side of the square around the cursor.
+        message: Units of the message line's two layers.
+        bottom_lines: Units of the bottom lines' two layers.
+        screen: Units of the screen's last layer.
+        channels: Channels of the screen's four convolutions.
+        previous_action: Width of the previous action's one-hot vector; 0 leaves it out.
+    """
+
+    kind: ClassVar[str] = "pixels"
+    observations: ClassVar[tuple[str, ...]] = ("tty_chars", "tty_colors", "tty_cursor")
+
+    crop: int = 18
+    message: int = 128
+    bottom_lines: int = 128
+    screen: int = 512
+    channels: tuple[int, int, int, int] = (32, 64, 128, 128)
+    previous_action: int = 128
+
+    def __post_init__(self) -> None:
+        """Checks every field.
+
+        Raises:
+            InputError: By name of the field.
+        """
+        # Below 15 cells nothing is left for the third convolution.
+        check_at_least(15, self, "crop")
+        check_at_least(1, self, "message", "bottom_lines", "screen", "channels")
+        check_at_least(0, self, "previous_action")
+        if len(self.channels) != 4:
+            raise InputError(f"channels: {len(self.channels)} numbers; expected 4")
+
+    @property
+    def size(self) -> int:
+        """Elements of an encoded frame."""
+        return self.message + self.bottom_lines + self.screen + self.previous_action
+
+
+@dataclass(frozen=True)
+class SymbolsConfig:
+    """Our encoder: learned embeddings of characters and colours, over a crop and over the whole screen.
+
+    Attributes:
+        crop: Cells on a side of the square around the cursor.
+        embedding: Elements of a cell's embedding, the sum of its character's and its colour's.
+        crop_channels: Channels of the convolutions (3×3) over the crop.
+        crop_units: Units of the crop's last layer.
+        screen_channels: Channels of the whole screen's layers: the first sees patches of 3×8 cells, each further one
+            3×3 patches.
+        screen_units: Units of the whole screen's last layer; 0 looks at the crop alone.
+        message: Units of the message line's two layers.
+        blstats: Units of the layer over the bottom-line numbers; 0 leaves them out.
+        previous_action: Elements of the previous action's embedding; 0 leaves it out.
+        size: Elements of an encoded frame.
+    """
+
+    kind: ClassVar[str] = "symbols"
+
+    crop: int = 9
+    embedding: int = 16
+    crop_channels: tuple[int, ...] = (32,)
+    crop_units: int = 192
+    screen_channels: tuple[int, ...] = (24, 24)
+    screen_units: int = 96
+    message: int = 128
+    blstats: int = 64
+    previous_action: int = 32
+    size: int = 256
+
+    def __post_init__(self) -> None:
+        """Checks every field.
+
+        Raises:
+            InputError: By name of the field.
+        """
+        if self.crop % 2 == 0:
+            raise InputError(f"crop: {self.crop} is even; expected an odd number of cells, the cursor in their middle")
+        check_at_least(
+            1, self, "crop", "embedding", "crop_channels", "crop_units", "screen_channels", "message", "size"
+        )
+        check_at_least(0, self, "screen_units", "blstats", "previous_action")
+        if not self.crop_channels or self.crop_side < 1:
+            raise InputError(f"crop_channels: {len(self.crop_channels)} convolutions for a crop of {self.crop} cells")
+        if not self.screen_channels or min(self.screen_sides) < 1:
+            raise InputError(f"screen_channels: {len(self.screen_channels)} layers; expected 1 to 4")
+
+    @property
+    def crop_side(self) -> int:
+        """Cells on a side of what the convolutions leave of the crop."""
+        return self.crop - 2 * len(self.crop_channels)
+
+    @property
+    def screen_sides(self) -> tuple[int, int]:
+        """Rows and columns of what the convolutions leave of the patches."""
+        lost = 2 * (len(self.screen_channels) - 1)
+        return SCREEN_ROWS // PATCH_ROWS - lost, SCREEN_COLUMNS // PATCH_COLUMNS - lost
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        """Observation keys it needs."""
+        return ("tty_chars", "tty_colors", "tty_cursor", *(("blstats",) if self.blstats else ()))
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """A long short-term memory.
+
+    Attributes:
+        hidden: Units.
+        layers: Layers.
+    """
+
+    kind: ClassVar[str] = "lstm"
+
+    hidden: int = 512
+    layers: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        check_at_least(1, self, "hidden", "layers")
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """A causal transformer whose attention reaches so many steps back, never into another game.
+
+    Attributes:
+        layers: Layers.
+        heads: Attention heads.
+        feedforward: Units of the feed-forward blocks.
+        width: Elements of its tokens; None for those of the encoding, which then is not projected.
+        context: Steps that one attends to, itself included.
+        norm_first: Whether layers normalise their input (pre-norm) instead of their output.
+        activation: Of the feed-forward blocks.
+        dropout: Share of activations dropped in training.
+        positions: ``rotary`` (Su et al., "RoFormer", 2021): relative, with a sliding window. ``sinusoidal`` (Vaswani et
+            al., "Attention Is All You Need", 2017), for the paper's weights: steps are cut into blocks of ``context``
+            from the start of a game, since those weights know positions 0 to ``context`` − 1 alone.
+        legacy: Reproduce the published code: in an unroll, attend to all earlier steps of it whatever game they are
+            of; in a step, to that step alone.
+    """
+
+    kind: ClassVar[str] = "transformer"
+
+    layers: int = 3
+    heads: int = 16
+    feedforward: int = 2048
+    width: int | None = None
+    context: int = 32
+    norm_first: bool = True
+    activation: Literal["relu", "gelu"] = "gelu"
+    dropout: float = 0.1
+    positions: Literal["rotary", "sinusoidal"] = "rotary"
+    legacy: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks every field.
+
+        Raises:
+            InputError: By name of the field.
+        """
+        check_at_least(1, self, "layers", "heads", "feedforward", "context", *(("width",) if self.width else ()))
+        _check_share(self, "dropout")
+        _check_choice("activation", self.activation, ("relu", "gelu"))
+        _check_choice("positions", self.positions, ("rotary", "sinusoidal"))
+        if self.legacy and self.positions != "sinusoidal":
+            raise InputError("legacy: the published code has sinusoidal positions; set positions=sinusoidal")
+
+
+@dataclass(frozen=True)
+class LSTMTransformerConfig:
+    """The paper's best: an LSTM over one encoding, and a transformer over a second encoding joined with its output.
+
+    Attributes:
+        lstm: The LSTM.
+        transformer: The transformer.
+    """
+
+    kind: ClassVar[str] = "lstm-transformer"
+
+    lstm: LSTMConfig = LSTMConfig()
+    transformer: TransformerConfig = TransformerConfig()
+
+
+@dataclass(frozen=True)
+class FlatConfig:
+    """One action head.
+
+    Attributes:
+        hidden: Units of its hidden layers.
+    """
+
+    kind: ClassVar[str] = "flat"
+
+    hidden: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        check_at_least(1, self, "hidden")
+
+
+@dataclass(frozen=True)
+class HierarchicalConfig:
+    """A strategy head, and an action head for each strategy.
+
+    Attributes:
+        label: The label that says which strategy it was.
+        strategies: Its names, one an action head; none stand for those of the label (of the dataset, for
+            ``substrategy``).
+        hidden: Units of each action head's hidden layer.
+        combine: ``mixture``: the exact marginal, Σ p(strategy) · p(action | strategy). ``sampled``: the head of one
+            sampled strategy, with the straight-through gradient of a hard Gumbel-softmax, as in the paper. ``label``:
+            in training the head of the strategy it was, otherwise that of the most likely one.
+    """
+
+    kind: ClassVar[str] = "hierarchical"
+
+    label: str = "strategy"
+    strategies: tuple[str, ...] = ()
+    hidden: int = 256
+    combine: Combine = "mixture"
+
+    def __post_init__(self) -> None:
+        """Checks every field.
+
+        Raises:
+            InputError: By name of the field.
+        """
+        _check_choice("label", self.label, (*LABEL_COLUMNS, "hihack_strategy"))
+        _check_choice("combine", self.combine, get_args(Combine))
+        check_at_least(1, self, "hidden")
+        if not self.strategies:
+            object.__setattr__(self, "strategies", LABEL_NAMES.get(self.label, ()))
+        if len(set(self.strategies)) < len(self.strategies):
+            raise InputError("strategies: a name occurs twice")
+
+
+EncoderConfig = PixelsConfig | SymbolsConfig
+CoreConfig = LSTMConfig | TransformerConfig | LSTMTransformerConfig
+HeadsConfig = FlatConfig | HierarchicalConfig
+
+KINDS: Mapping[str, Mapping[str, type]] = {
+    "encoder": {config.kind: config for config in (PixelsConfig, SymbolsConfig)},
+    "core": {config.kind: config for config in (LSTMConfig, TransformerConfig, LSTMTransformerConfig)},
+    "heads": {config.kind: config for config in (FlatConfig, HierarchicalConfig)},
+}
+"""For each part of a policy, the classes that may describe it, by kind."""
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """A policy.
+
+    Attributes:
+        encoder: From a frame to a vector.
+        core: What remembers.
+        heads: From the core's output to a distribution over actions.
+        actions: The names of the actions, in order of their indices.
+    """
+
+    encoder: EncoderConfig = field(default_factory=SymbolsConfig)
+    core: CoreConfig = field(default_factory=LSTMConfig)
+    heads: HeadsConfig = field(default_factory=HierarchicalConfig)
+    actions: tuple[str, ...] = ACTION_NAMES
+
+    def __post_init__(self) -> None:
+        """Checks what the parts ask of each other.
+
+        Raises:
+            InputError: If the actions have no names, or do not fit.
+        """
+        if not self.actions or len(set(self.actions)) < len(self.actions):
+            raise InputError("actions: no names, or one that occurs twice")
+        if isinstance(self.encoder, PixelsConfig) and 0 < self.encoder.previous_action < len(self.actions):
+            raise InputError(f"previous_action: {self.encoder.previous_action} is below {len(self.actions)} actions")
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        """Observation keys it needs."""
+        return tuple(self.encoder.observations)
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Names of the strategies; none for a flat policy."""
+        return self.heads.strategies if isinstance(self.heads, HierarchicalConfig) else ()
+
+    @property
+    def label(self) -> str | None:
+        """The label that says which strategy it was; None for a flat policy."""
+        return self.heads.label if isinstance(self.heads, HierarchicalConfig) else None
+
+    def to_values(self) -> dict[str, Any]:
+        """As plain values, each part with its ``kind``."""
+        values = {part: {"kind": getattr(self, part).kind, **asdict(getattr(self, part))} for part in KINDS}
+        return json.loads(json.dumps(values | {"actions": self.actions}))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> PolicyConfig:
+        """The inverse of :meth:`to_values`; fields that are not there have their defaults.
+
+        Raises:
+            InputError: If a kind, a field or a value is not known, with the near match.
+        """
+        known = [one.name for one in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise InputError(f"policy: {name!r} is unknown{near_match(name, known)}")
+        parts = {part: _part(part, values[part]) for part in KINDS if part in values}
+        actions = {"actions": tuple(values["actions"])} if "actions" in values else {}
+        return cls(**parts, **actions)
+
+    def changed(self, changes: Sequence[str]) -> PolicyConfig:
+        """With some fields set anew.
+
+        Args:
+            changes: Each ``part.field=value``: ``core.hidden=256``, ``heads.combine=label``,
+                ``encoder.crop_channels=[32,64]``; ``core.kind=transformer`` makes a part anew.
+
+        Raises:
+            InputError: If one is not of that form, or names what is not known, with the near match.
+        """
+        values = self.to_values()
+        for change in changes:
+            path, equals, text = change.partition("=")
+            *parents, last = path.strip().split(".")
+            if not equals or not parents:
+                raise InputError(f"set: {change!r} is no part.field=value")
+            place: Any = values
+            for name in parents:
+                if not isinstance(place.get(name), dict):
+                    here = [known for known, value in place.items() if isinstance(value, dict)]
+                    raise InputError(f"set: {change!r}: {name!r} is unknown{near_match(name, here)}")
+                place = place[name]
+            if last == "kind":
+                place.clear()
+            elif last == "label" and last in place:
+                place.pop("strategies")
+            elif last not in place:
+                raise InputError(f"set: {change!r}: {last!r} is unknown{near_match(last, place)}")
+            place[last] = _value(text)
+        return self.from_values(values)
+
+    def with_strategies(self, names: Sequence[str]) -> PolicyConfig:
+        """With other strategies.
+
+        Raises:
+            InputError: If this is a flat policy.
+        """
+        if not isinstance(self.heads, HierarchicalConfig):
+            raise InputError("strategies: a flat policy has none")
+        return replace(self, heads=replace(self.heads, strategies=tuple(names)))
+
+
+Config = TypeVar("Config")
+
+
+def _part(part: str, values: Mapping[str, Any]) -> Any:
+    values = dict(values)
+    kinds = KINDS[part]
+    kind = values.pop("kind", None)
+    if kind not in kinds:
+        raise InputError(f"{part}.kind: {kind!r} is unknown{near_match(str(kind), kinds)}")
+    return _made(kinds[kind], part, values)
+
+
+def _made(config: type[Config], path: str, values: Mapping[str, Any]) -> Config:
+    """A dataclass from plain values; lists become tuples, dictionaries dataclasses."""
+    known = {one.name: one for one in fields(config)}  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(f"{path}.{name} is unknown{near_match(name, known)}")
+        default = known[name].default
+        if is_dataclass(default):
+            value = _made(type(default), f"{path}.{name}", value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        # A width may be None or a number; every other field keeps the type of its default.
+        if default is not None and type(value) is not type(default):
+            raise InputError(f"{path}.{name}: {value!r} is of type {type(value).__name__}; expected {default!r}'s")
+        arguments[name] = value
+    try:
+        return config(**arguments)
+    except InputError as error:
+        raise InputError(f"{path}.{error}") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

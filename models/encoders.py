@@ -1,0 +1,302 @@
+"""From frames to vectors. Encoders know nothing of time: they take [N, …] and give [N, size].
+
+Much on a screen is the same from frame to frame and from lane to lane. What depends on a few cells alone is
+therefore computed once for each distinct group of cells in a batch, and its result is handed out by index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  (as everywhere)
+
+from strathack.models.config import (
+    BLSTATS,
+    PATCH_COLUMNS,
+    PATCH_ROWS,
+    SCREEN_COLUMNS,
+    SCREEN_ROWS,
+    EncoderConfig,
+    PixelsConfig,
+    SymbolsConfig,
+)
+from strathack.models.tiles import BLANK, COLORS, TILE, tile_table
+
+Inputs = Mapping[str, Tensor]
+"""Observation key → [N, …]; and ``previous_action``, u8 [N], 255 where there was none."""
+
+CHARACTERS = 256
+BOTTOM_LINES = 2
+
+
+def build_encoder(config: EncoderConfig, actions: int) -> nn.Module:
+    """The encoder of a configuration.
+
+    Args:
+        config: The configuration.
+        actions: How many actions there are.
+    """
+    return PixelsEncoder(config) if isinstance(config, PixelsConfig) else SymbolsEncoder(config, actions)
+
+
+def cells_around(inputs: Inputs, side: int) -> Tensor:
+    """A square of the screen, cell (side // 2, side // 2) at the cursor; blank outside the screen.
+
+    Args:
+        inputs: ``tty_chars`` and ``tty_colors`` u8 [N, 24, 80], ``tty_cursor`` u8 [N, 2] (row, column).
+        side: Cells on a side.
+
+    Returns:
+        Character · 16 + colour, i64 [N, side, side].
+    """
+    cursor = inputs["tty_cursor"].long()
+    offsets = torch.arange(side, device=cursor.device) - side // 2
+    rows, columns = cursor[:, :1] + offsets, cursor[:, 1:] + offsets
+    inside = ((rows >= 0) & (rows < SCREEN_ROWS))[:, :, None] & ((columns >= 0) & (columns < SCREEN_COLUMNS))[:, None]
+    places = rows.clamp(0, SCREEN_ROWS - 1)[:, :, None] * SCREEN_COLUMNS + columns.clamp(0, SCREEN_COLUMNS - 1)[:, None]
+    cells = screen_cells(inputs).flatten(1).gather(1, places.flatten(1)).view_as(places)
+    return torch.where(inside, cells.long(), BLANK)
+
+
+def screen_cells(inputs: Inputs) -> Tensor:
+    """Character · 16 + colour of every cell, i16 [N, 24, 80]."""
+    return inputs["tty_chars"].short() * COLORS + (inputs["tty_colors"].short() & (COLORS - 1))
+
+
+def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows of a table, so that what depends on a row alone is computed once for each.
+
+    Rows are told apart by a 64-bit hash: two of a million different ones meet with a chance of about 10⁻⁸.
+
+    Args:
+        rows: Whole numbers, [P, n].
+
+    Returns:
+        Places of distinct rows, i64 [U], and for each row which of them it is, i64 [P].
+    """
+    # Odd multipliers from a fixed sequence (Knuth's MMIX generator), so that every machine hashes alike.
+    multipliers, value = [], 1
+    for _ in range(rows.shape[1]):
+        value = (value * 6364136223846793005 + 1442695040888963407) % 2**64
+        multipliers.append((value | 1) - 2**63)
+    hashes = (rows * torch.tensor(multipliers, device=rows.device)).sum(1)
+    values, which = torch.unique(hashes, return_inverse=True)
+    places = torch.arange(len(rows), device=rows.device)
+    return which.new_zeros(len(values)).scatter_(0, which, places), which
+
+
+class MessageEncoder(nn.Module):
+    """The message line: a one-hot product over its 80 characters, computed as a sum of gathered rows, and a layer.
+
+    Args:
+        units: Units of both layers.
+    """
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        inputs = SCREEN_COLUMNS * CHARACTERS
+        self.weight = nn.Parameter(torch.empty(inputs, units).uniform_(-(inputs**-0.5), inputs**-0.5))
+        self.bias = nn.Parameter(torch.empty(units).uniform_(-(inputs**-0.5), inputs**-0.5))
+        self.out = nn.Linear(units, units)
+
+    def forward(self, tty_chars: Tensor) -> Tensor:
+        """From u8 [N, 24, 80] to [N, units]."""
+        line = tty_chars[:, 0].long()
+        places, which = distinct(line)
+        rows = line[places] + torch.arange(SCREEN_COLUMNS, device=line.device) * CHARACTERS
+        hidden = F.elu(F.embedding_bag(rows, self.weight, mode="sum") + self.bias)
+        return F.elu(self.out(hidden)).index_select(0, which)
+
+
+class BottomLinesEncoder(nn.Module):
+    """The two bottom lines as two channels of 160 characters: each character's code, and each digit's value.
+
+    Args:
+        units: Units of the last two layers.
+    """
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv1d(2, 32, kernel_size=8, stride=4), nn.ELU(), nn.Conv1d(32, 64, kernel_size=4), nn.ELU()
+        )
+        length = (BOTTOM_LINES * SCREEN_COLUMNS - 8) // 4 + 1 - 3
+        self.layers = nn.Sequential(nn.Linear(64 * length, units), nn.ELU(), nn.Linear(units, units), nn.ELU())
+
+    def forward(self, tty_chars: Tensor) -> Tensor:
+        """From u8 [N, 24, 80] to [N, units]."""
+        codes = tty_chars[:, -BOTTOM_LINES:].flatten(1).float()
+        digits = torch.where((codes > 44) & (codes < 58), (codes - 47) / 10, 0.0)
+        return self.layers(self.convolutions(torch.stack([(codes - 32) / 96, digits], 1)).flatten(1))
+
+
+class TilesEncoder(nn.Module):
+    """The crop as 6×6 tiles: four convolutions and a layer.
+
+    The first convolution moves by one tile and reaches two pixels into the next, so its output depends on a square
+    of four cells alone. It is computed for each distinct such square; the pixels of a whole frame never exist.
+
+    Args:
+        crop: Cells on a side.
+        channels: Channels of the convolutions.
+        units: Units of the last layer.
+    """
+
+    def __init__(self, crop: int, channels: tuple[int, int, int, int], units: int) -> None:
+        super().__init__()
+        self.crop = crop
+        self.first = nn.Conv2d(3, channels[0], kernel_size=8, stride=TILE)
+        self.rest = nn.Sequential(
+            nn.Conv2d(channels[0], channels[1], kernel_size=4, stride=2), nn.ELU(),
+            nn.Conv2d(channels[1], channels[2], kernel_size=3, stride=2), nn.ELU(),
+            nn.Conv2d(channels[2], channels[3], kernel_size=3), nn.ELU(),
+        )  # fmt: skip
+        side = (((crop - 1) - 4) // 2 + 1 - 3) // 2 + 1 - 2
+        self.out = nn.Linear(channels[3] * side * side, units)
+        tiles = torch.from_numpy(tile_table().copy()).reshape(CHARACTERS * COLORS, TILE, TILE, 3)
+        self.register_buffer("tiles", tiles.permute(0, 3, 1, 2).contiguous(), persistent=False)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """From the screen, or from ``screen_image`` u8 [N, 3, 6 · crop, 6 · crop] where given, to [N, units]."""
+        if "screen_image" in inputs:
+            hidden = F.elu(self.first(inputs["screen_image"].float() / 255))
+        else:
+            hidden = self._first_of_cells(cells_around(inputs, self.crop))
+        return F.elu(self.out(self.rest(hidden).flatten(1)))
+
+    def _first_of_cells(self, cells: Tensor) -> Tensor:
+        count = CHARACTERS * COLORS
+        left = cells[:, :-1] * count + cells[:, 1:]
+        squares, which = torch.unique(left[:, :, :-1] * count**2 + left[:, :, 1:], return_inverse=True)
+        # In ``squares``, four numbers below 2¹²: upper left, lower left, upper right, lower right.
+        corners = torch.stack([squares // count**power % count for power in (3, 1, 2, 0)], 1)
+        pixels = self.tiles[corners].view(-1, 2, 2, 3, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
+        pixels = pixels.reshape(-1, 3, 2 * TILE, 2 * TILE)[:, :, :8, :8].flatten(1).to(self.first.weight.dtype) / 255
+        responses = F.elu(F.linear(pixels, self.first.weight.flatten(1), self.first.bias))
+        return responses.index_select(0, which.flatten()).view(*which.shape, -1).permute(0, 3, 1, 2)
+
+
+class PixelsEncoder(nn.Module):
+    """The paper's encoder; see :class:`strathack.models.config.PixelsConfig`.
+
+    Args:
+        config: Its configuration.
+    """
+
+    def __init__(self, config: PixelsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.message = MessageEncoder(config.message)
+        self.bottom_lines = BottomLinesEncoder(config.bottom_lines)
+        self.screen = TilesEncoder(config.crop, config.channels, config.screen)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """From [N, …] to [N, size]: message, bottom lines, screen, previous action."""
+        chars = inputs["tty_chars"]
+        parts = [self.message(chars), self.bottom_lines(chars), self.screen(inputs)]
+        if self.config.previous_action:
+            indices = torch.arange(self.config.previous_action, device=chars.device)
+            # No action is no one-hot vector: all zeros.
+            parts.append((inputs["previous_action"].long()[:, None] == indices).to(parts[0].dtype))
+        return torch.cat(parts, 1)
+
+
+class SymbolsEncoder(nn.Module):
+    """Our encoder; see :class:`strathack.models.config.SymbolsConfig`.
+
+    Args:
+        config: Its configuration.
+        actions: How many actions there are.
+    """
+
+    def __init__(self, config: SymbolsConfig, actions: int) -> None:
+        super().__init__()
+        self.config, self.actions = config, actions
+        self.characters = nn.Embedding(CHARACTERS, config.embedding)
+        self.colors = nn.Embedding(COLORS, config.embedding)
+        self.crop = _convolutions(config.embedding, config.crop_channels)
+        self.crop_out = nn.Linear(config.crop_channels[-1] * config.crop_side**2, config.crop_units)
+        sizes = [config.crop_units, config.message]
+        self.message = MessageEncoder(config.message)
+        if config.screen_units:
+            cells = PATCH_ROWS * PATCH_COLUMNS
+            self.patch = nn.Linear(config.embedding * cells, config.screen_channels[0])
+            self.screen = _convolutions(config.screen_channels[0], config.screen_channels[1:])
+            rows, columns = config.screen_sides
+            self.screen_out = nn.Linear(config.screen_channels[-1] * rows * columns, config.screen_units)
+            sizes.append(config.screen_units)
+        if config.blstats:
+            self.blstats = nn.Linear(BLSTAT_FEATURES, config.blstats)
+            sizes.append(config.blstats)
+        if config.previous_action:
+            self.previous_action = nn.Embedding(actions + 1, config.previous_action)
+            sizes.append(config.previous_action)
+        self.out = nn.Linear(sum(sizes), config.size)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """From [N, …] to [N, size]."""
+        table = (self.characters.weight[:, None] + self.colors.weight).flatten(0, 1)
+        parts = [self._around(inputs, table), self.message(inputs["tty_chars"])]
+        if self.config.screen_units:
+            parts.append(self._whole(inputs, table))
+        if self.config.blstats:
+            parts.append(F.elu(self.blstats(blstat_features(inputs["blstats"]))))
+        if self.config.previous_action:
+            parts.append(self.previous_action(inputs["previous_action"].long().clamp(max=self.actions)))
+        return F.elu(self.out(torch.cat(parts, 1)))
+
+    def _around(self, inputs: Inputs, table: Tensor) -> Tensor:
+        """The crop: [N, crop units]."""
+        cells = cells_around(inputs, self.config.crop)
+        embedded = table.index_select(0, cells.flatten()).view(*cells.shape, -1)
+        return F.elu(self.crop_out(self.crop(embedded.permute(0, 3, 1, 2)).flatten(1)))
+
+    def _whole(self, inputs: Inputs, table: Tensor) -> Tensor:
+        """The whole screen: [N, screen units]."""
+        cells = screen_cells(inputs).long()
+        grid = SCREEN_ROWS // PATCH_ROWS, SCREEN_COLUMNS // PATCH_COLUMNS
+        patches = cells.view(-1, grid[0], PATCH_ROWS, grid[1], PATCH_COLUMNS).transpose(2, 3).flatten(3).flatten(0, 2)
+        places, which = distinct(patches)
+        features = F.elu(self.patch(table[patches[places]].flatten(1))).index_select(0, which)
+        features = features.view(-1, *grid, features.shape[1]).permute(0, 3, 1, 2)
+        return F.elu(self.screen_out(self.screen(features).flatten(1)))
+
+
+def _convolutions(inputs: int, channels: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for outputs in channels:
+        layers += [nn.Conv2d(inputs, outputs, kernel_size=3), nn.ELU()]
+        inputs = outputs
+    return nn.Sequential(*layers)
+
+
+HUNGER, CONDITION, DUNGEON = 21, 25, 23
+"""Places in ``blstats`` (nle.nethack.NLE_BL_*) of what is not a quantity."""
+
+HUNGER_STATES, CONDITIONS, DUNGEONS = 7, 13, 8
+BLSTAT_FEATURES = BLSTATS + 2 + HUNGER_STATES + CONDITIONS + DUNGEONS
+
+
+def blstat_features(blstats: Tensor) -> Tensor:
+    """Bottom-line numbers as features of about unit size.
+
+    Every number x as sign(x) · log(1 + |x|) / 4, shares of full hit points and energy, hunger and dungeon as one-hot
+    vectors, conditions as bits.
+
+    Args:
+        blstats: i32 [N, 27].
+
+    Returns:
+        f32 [N, 57].
+    """
+    numbers = blstats.float()
+    logs = numbers.sign() * numbers.abs().log1p() / 4
+    health = numbers[:, 10:11] / numbers[:, 11:12].clamp(min=1)
+    energy = numbers[:, 14:15] / numbers[:, 15:16].clamp(min=1)
+    indices = torch.arange(max(HUNGER_STATES, CONDITIONS, DUNGEONS), device=blstats.device)
+    hunger = blstats[:, HUNGER, None] == indices[:HUNGER_STATES]
+    dungeon = blstats[:, DUNGEON, None] == indices[:DUNGEONS]
+    conditions = (blstats[:, CONDITION, None] >> indices[:CONDITIONS]) & 1
+    return torch.cat([logs, health, energy, hunger.float(), conditions.float(), dungeon.float()], 1)

@@ -1,0 +1,166 @@
+"""From the core's output to a distribution over actions: one action head, or a strategy head and one a strategy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  (as everywhere)
+
+from strathack.models.config import Combine, FlatConfig, HeadsConfig, HierarchicalConfig
+
+
+@dataclass(frozen=True)
+class PolicyOutput:
+    """What a policy says of each frame; [...] is [T, B] of an unroll and [B] of a step.
+
+    Attributes:
+        action_logits: Unnormalised log-probabilities of the actions, [..., actions].
+        value: Estimated return, [...].
+        strategy_logits: Likewise of the strategies, [..., strategies]; None for a flat policy.
+        strategywise_logits: Likewise of the actions given each strategy, [..., strategies, actions]; None for a flat
+            policy.
+        strategy: Which strategy's actions ``action_logits`` are, i64 [...]; None for a flat policy or a mixture.
+    """
+
+    action_logits: Tensor
+    value: Tensor
+    strategy_logits: Tensor | None = None
+    strategywise_logits: Tensor | None = None
+    strategy: Tensor | None = None
+
+    def at(self, step: int) -> PolicyOutput:
+        """One step of an unroll."""
+        parts = {name: value[step] for name, value in vars(self).items() if value is not None}
+        return replace(self, **parts)
+
+
+def build_heads(config: HeadsConfig, inputs: int, actions: int) -> nn.Module:
+    """The heads of a configuration: a module from [..., inputs] (and labels) to a :class:`PolicyOutput`.
+
+    Args:
+        config: The configuration.
+        inputs: Elements of the core's output.
+        actions: How many actions there are.
+    """
+    if isinstance(config, FlatConfig):
+        return FlatHeads(config, inputs, actions)
+    return HierarchicalHeads(config, inputs, actions)
+
+
+class FlatHeads(nn.Module):
+    """An action head and a value head.
+
+    Args:
+        config: Its configuration.
+        inputs: Elements of the core's output.
+        actions: How many actions there are.
+    """
+
+    def __init__(self, config: FlatConfig, inputs: int, actions: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        size = inputs
+        for units in config.hidden:
+            layers += [nn.Linear(size, units), nn.ELU()]
+            size = units
+        self.actions = nn.Sequential(*layers, nn.Linear(size, actions))
+        self.value = nn.Linear(inputs, 1)
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> PolicyOutput:
+        """From [..., inputs]; labels are of no use here."""
+        return PolicyOutput(self.actions(features), self.value(features).squeeze(-1))
+
+
+class HierarchicalHeads(nn.Module):
+    """A strategy head, an action head of two layers for each strategy, and a value head.
+
+    The action heads' weights are kept together, so that all are computed in two products.
+
+    Args:
+        config: Its configuration.
+        inputs: Elements of the core's output.
+        actions: How many actions there are.
+
+    Attributes:
+        strategy: The strategy head.
+        hidden: The action heads' first layers: strategies · hidden units.
+        weight: Their second layers' weights, [strategies, hidden, actions].
+        bias: Likewise, [strategies, 1, actions].
+        value: The value head.
+    """
+
+    def __init__(self, config: HierarchicalConfig, inputs: int, actions: int) -> None:
+        super().__init__()
+        self.config = config
+        strategies = len(config.strategies)
+        bound = config.hidden**-0.5
+        self.strategy = nn.Linear(inputs, strategies)
+        self.hidden = nn.Linear(inputs, strategies * config.hidden)
+        self.weight = nn.Parameter(torch.empty(strategies, config.hidden, actions).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(strategies, 1, actions).uniform_(-bound, bound))
+        self.value = nn.Linear(inputs, 1)
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> PolicyOutput:
+        """From [..., inputs].
+
+        Args:
+            features: The core's output.
+            labels: Indices of the strategies that were pursued, i64 [...]; below 0 where none is known. They matter
+                in training and with ``combine="label"`` alone.
+        """
+        strategies = len(self.config.strategies)
+        hidden = F.elu(self.hidden(features)).flatten(0, -2).view(-1, strategies, self.config.hidden)
+        by_strategy = torch.baddbmm(self.bias.to(hidden.dtype), hidden.transpose(0, 1), self.weight.to(hidden.dtype))
+        by_strategy = by_strategy.transpose(0, 1).view(*features.shape[:-1], strategies, -1)
+        value = self.value(features).squeeze(-1)
+        return combined(
+            self.strategy(features), by_strategy, value, self.config.combine, labels if self.training else None
+        )
+
+
+def combined(
+    strategy_logits: Tensor, strategywise_logits: Tensor, value: Tensor, combine: Combine, labels: Tensor | None
+) -> PolicyOutput:
+    """One distribution over actions from those given each strategy.
+
+    Args:
+        strategy_logits: [..., strategies].
+        strategywise_logits: [..., strategies, actions].
+        value: [...].
+        combine: How; see :class:`strathack.models.config.HierarchicalConfig`.
+        labels: For ``label``, i64 [...]; below 0, or None, for the most likely strategy.
+    """
+    output = PolicyOutput(strategywise_logits[..., 0, :], value, strategy_logits, strategywise_logits)
+    if combine == "mixture":
+        return replace(output, action_logits=mixture_log_probs(strategy_logits, strategywise_logits))
+    if combine == "sampled":
+        choice = F.gumbel_softmax(strategy_logits.float(), hard=True)
+        logits = torch.einsum("...k,...ka->...a", choice.to(strategywise_logits.dtype), strategywise_logits)
+        return replace(output, action_logits=logits, strategy=choice.argmax(-1))
+    strategy = strategy_logits.argmax(-1)
+    if labels is not None:
+        strategy = torch.where(labels >= 0, labels, strategy)
+    return replace(output, action_logits=chosen(strategywise_logits, strategy), strategy=strategy)
+
+
+def mixture_log_probs(strategy_logits: Tensor, strategywise_logits: Tensor) -> Tensor:
+    """The exact marginal: log Σₖ p(k) p(a | k).
+
+    Args:
+        strategy_logits: [..., strategies].
+        strategywise_logits: [..., strategies, actions].
+
+    Returns:
+        Log-probabilities, f32 [..., actions].
+    """
+    log_strategy = strategy_logits.float().log_softmax(-1)
+    normaliser = strategywise_logits.float().logsumexp(-1)
+    return torch.logsumexp(strategywise_logits.float() + (log_strategy - normaliser)[..., None], -2)
+
+
+def chosen(strategywise: Tensor, strategy: Tensor) -> Tensor:
+    """What belongs to one strategy: from [..., strategies, actions] and i64 [...] to [..., actions]."""
+    places = strategy[..., None, None].expand(*strategy.shape, 1, strategywise.shape[-1])
+    return strategywise.gather(-2, places).squeeze(-2)

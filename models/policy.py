@@ -1,0 +1,83 @@
+"""A policy: encoder, core and heads, with one function for a whole unroll and one for a single step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from strathack.models.config import PolicyConfig
+from strathack.models.cores import State, build_core
+from strathack.models.encoders import build_encoder
+from strathack.models.heads import PolicyOutput, build_heads
+
+
+class Policy(nn.Module):
+    """An encoder (or one for each of the core's views), a core and heads.
+
+    Args:
+        config: What it is made of.
+    """
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        actions = len(config.actions)
+        self.core = build_core(config.core, config.encoder.size)
+        self.encoders = nn.ModuleList(build_encoder(config.encoder, actions) for _ in range(self.core.views))
+        self.heads = build_heads(config.heads, self.core.size, actions)
+
+    def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
+        """The state before a game: name → [B, …].
+
+        Args:
+            lanes: B.
+            device: Where; by default where the weights are.
+        """
+        return self.core.initial_state(lanes, device or next(self.parameters()).device)
+
+    def unroll(
+        self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], labels: Tensor | None = None
+    ) -> tuple[PolicyOutput, State]:
+        """Goes through an unroll.
+
+        Args:
+            inputs: The observations that ``config.observations`` names, [T, B, …] as stored; ``previous_action``, u8
+                [T, B], 255 where there was none; ``first``, bool [T, B]: a game starts at this frame. Others are
+                ignored.
+            state: The state before the first frame.
+            labels: Indices of the strategies that were pursued, i64 [T, B], below 0 where none is known; of use in
+                training with ``combine="label"`` alone.
+
+        Returns:
+            Outputs [T, B, …] and the state after the last frame.
+        """
+        first = inputs["first"].bool()
+        frames = {name: value.flatten(0, 1) for name, value in inputs.items() if name in self._frame_inputs()}
+        views = tuple(encoder(frames).unflatten(0, first.shape) for encoder in self.encoders)
+        features, after = self.core(views, first, state)
+        return self.heads(features, labels), after
+
+    def step(self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[PolicyOutput, State]:
+        """Goes one step on; the same as an unroll of one step.
+
+        Args:
+            inputs: As for :meth:`unroll`, but [B, …].
+            state: The state before it.
+
+        Returns:
+            Outputs [B, …] and the state after it.
+        """
+        unrolled = {name: inputs[name][None] for name in (*self._frame_inputs(), "first") if name in inputs}
+        output, after = self.unroll(unrolled, state)
+        return output.at(0), after
+
+    def forward(
+        self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], labels: Tensor | None = None
+    ) -> tuple[PolicyOutput, State]:
+        """The same as :meth:`unroll`."""
+        return self.unroll(inputs, state, labels)
+
+    def _frame_inputs(self) -> tuple[str, ...]:
+        return (*self.config.observations, "previous_action", "screen_image")

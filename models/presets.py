@@ -1,0 +1,71 @@
+"""Policies by name: those of the paper ("NetHack is Hard to Hack", Piterbarg et al., 2023), and our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from strathack.dataset.errors import InputError, near_match
+from strathack.models.config import (
+    FlatConfig,
+    HierarchicalConfig,
+    LSTMConfig,
+    LSTMTransformerConfig,
+    PixelsConfig,
+    PolicyConfig,
+    SymbolsConfig,
+    TransformerConfig,
+)
+
+_XXL_DECODER = FlatConfig(hidden=(1024, 1024))
+_POST_NORM = TransformerConfig(norm_first=False, activation="relu")
+
+PRESETS: Mapping[str, PolicyConfig] = {
+    "lstm": PolicyConfig(PixelsConfig(), LSTMConfig(), FlatConfig()),
+    "lstm-xxl-decoder": PolicyConfig(PixelsConfig(), LSTMConfig(), _XXL_DECODER),
+    "lstm-xxl": PolicyConfig(PixelsConfig(), LSTMConfig(1024), _XXL_DECODER),
+    "hier-lstm": PolicyConfig(PixelsConfig(previous_action=121), LSTMConfig(), HierarchicalConfig()),
+    "transformer": PolicyConfig(PixelsConfig(), _POST_NORM, _XXL_DECODER),
+    "transformer-lstm": PolicyConfig(PixelsConfig(), LSTMTransformerConfig(), FlatConfig()),
+    "hier-transformer-lstm": PolicyConfig(PixelsConfig(), LSTMTransformerConfig(), HierarchicalConfig()),
+    "symbols-small": PolicyConfig(SymbolsConfig(), LSTMConfig(256), HierarchicalConfig(hidden=64)),
+    "symbols-base": PolicyConfig(
+        SymbolsConfig(
+            crop=15,
+            embedding=32,
+            crop_channels=(64, 64, 64),
+            crop_units=512,
+            screen_channels=(64, 64, 64),
+            screen_units=256,
+            message=256,
+            blstats=128,
+            previous_action=64,
+            size=768,
+        ),
+        LSTMTransformerConfig(LSTMConfig(768), TransformerConfig(width=512, heads=8, layers=3, context=64)),
+        HierarchicalConfig(),
+    ),
+}
+"""Name → configuration. ``symbols-small`` trains on a laptop."""
+
+SUMMARIES: Mapping[str, str] = {
+    "lstm": "the paper's LSTM over pixels",
+    "lstm-xxl-decoder": "the same with the large decoder",
+    "lstm-xxl": "the same with the large decoder and the large core",
+    "hier-lstm": "the paper's LSTM with a head for each strategy",
+    "transformer": "the paper's transformer over pixels",
+    "transformer-lstm": "the paper's LSTM followed by a transformer",
+    "hier-transformer-lstm": "the paper's best: the same with a head for each strategy",
+    "symbols-small": "characters and colours embedded, an LSTM, a head for each strategy: trains on a laptop",
+    "symbols-base": "the same larger, with a transformer after the LSTM: for one GPU",
+}
+
+
+def preset(name: str) -> PolicyConfig:
+    """The policy of that name.
+
+    Raises:
+        InputError: If there is none, with the near match.
+    """
+    if name not in PRESETS:
+        raise InputError(f"policy: {name!r} is unknown{near_match(name, PRESETS)}")
+    return PRESETS[name]

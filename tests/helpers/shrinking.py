@@ -1,0 +1,64 @@
+"""Small policies of the same make as the presets, and made-up frames for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from strathack.models.config import (
+    CoreConfig,
+    EncoderConfig,
+    HeadsConfig,
+    HierarchicalConfig,
+    LSTMConfig,
+    LSTMTransformerConfig,
+    PixelsConfig,
+    PolicyConfig,
+)
+from strathack.models.presets import PRESETS
+
+
+def _encoder(config: EncoderConfig) -> EncoderConfig:
+    if isinstance(config, PixelsConfig):
+        return replace(config, message=16, bottom_lines=16, screen=36, channels=(8, 8, 8, 8), previous_action=124)
+    return replace(
+        config, embedding=4, crop_channels=(8,) * len(config.crop_channels), crop_units=16,
+        screen_channels=(8,) * len(config.screen_channels), screen_units=16, message=16, blstats=8,
+        previous_action=8, size=32,
+    )  # fmt: skip
+
+
+def _core(config: CoreConfig) -> CoreConfig:
+    if isinstance(config, LSTMConfig):
+        return replace(config, hidden=32)
+    small = {"heads": 2, "feedforward": 32, "layers": 2, "context": 5, "width": 32, "dropout": 0.0}
+    if isinstance(config, LSTMTransformerConfig):
+        return replace(config, lstm=LSTMConfig(32), transformer=replace(config.transformer, **small))
+    return replace(config, **small)
+
+
+def _heads(config: HeadsConfig) -> HeadsConfig:
+    hierarchical = isinstance(config, HierarchicalConfig)
+    return replace(config, hidden=16) if hierarchical else replace(config, hidden=(16,) * len(config.hidden))
+
+
+SHRUNK = {
+    name: PolicyConfig(_encoder(config.encoder), _core(config.core), _heads(config.heads), config.actions)
+    for name, config in PRESETS.items()
+}
+
+
+def made_up_inputs(rng: np.random.Generator, steps: int, lanes: int, first: np.ndarray) -> dict[str, torch.Tensor]:
+    """Random frames [T, B, …] of every observation that a policy may need."""
+    shape = steps, lanes
+    arrays = {
+        "tty_chars": rng.integers(32, 127, (*shape, 24, 80), dtype=np.uint8),
+        "tty_colors": rng.integers(0, 16, (*shape, 24, 80), dtype=np.uint8),
+        "tty_cursor": np.stack([rng.integers(0, 24, shape), rng.integers(0, 80, shape)], -1).astype(np.uint8),
+        "blstats": rng.integers(0, 100, (*shape, 27)).astype(np.int32),
+        "previous_action": np.where(first, 255, rng.integers(0, 121, shape)).astype(np.uint8),
+        "first": first,
+    }
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
