@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -165,6 +165,8 @@ class EpochLoader:
             batch_size=None,
             num_workers=self._workers,
             pin_memory=torch.cuda.is_available(),
+            # A loader draws a seed for its workers; the learner's random numbers are not to depend on that.
+            generator=torch.Generator(),
         )
         left = self._batches - sum(self._position.taken) % self._batches
         for batch in loader:
@@ -191,6 +193,11 @@ class DemonstrationModule(pl.LightningDataModule):
             say.
         batches_per_epoch: What Lightning calls an epoch; by default as many as show each step about once.
         options: Further keyword arguments of the stream.
+
+    Attributes:
+        dataset: The games, of all splits.
+        lanes: As given.
+        position: Where training is.
     """
 
     def __init__(
@@ -211,7 +218,8 @@ class DemonstrationModule(pl.LightningDataModule):
             raise InputError(f"workers: {workers} is below 0")
         if options and options.get("reuse"):
             raise InputError("reuse: tensors of one batch may still be in use when the next is made; leave it off")
-        self._dataset = Dataset(path).select(select)
+        self.dataset = Dataset(path).select(select)
+        self.lanes = lanes
         self._options = {"lanes": lanes, "steps": steps, **(options or {})}
         self._kind, self._workers, self._frames = kind, workers, frames
         self._batches_per_epoch = batches_per_epoch
@@ -227,15 +235,19 @@ class DemonstrationModule(pl.LightningDataModule):
     def val_dataloader(self) -> Sequence[Any] | DataLoader[TensorBatch]:
         """The validation split once, always in the same order; nothing where it has no games."""
         spec = self._spec("validation", {"epochs": 1, "seed": 0})
-        if not spec.dataset.steps:
+        games = (spec.dataset.rows["steps"] > 0).sum()
+        if not games:
             return []
+        # More lanes than games would be padding from end to end.
+        lanes = min(self.lanes, -(-int(games) // spec.share.of))
+        spec = replace(spec, options={**spec.options, "lanes": lanes})
         batches = DemonstrationBatches(spec, Position([0]))
-        return DataLoader(batches, batch_size=None, pin_memory=torch.cuda.is_available())
+        return DataLoader(batches, batch_size=None, pin_memory=torch.cuda.is_available(), generator=torch.Generator())
 
     def _spec(self, split: str, options: Mapping[str, Any]) -> StreamSpec:
         trainer = self.trainer
         share = Share() if trainer is None else Share(trainer.global_rank, trainer.world_size)
-        dataset = self._dataset.select(split=split)
+        dataset = self.dataset.select(split=split)
         return StreamSpec(dataset, self._kind, {**self._options, **options}, self._frames, share)
 
     def on_after_batch_transfer(self, batch: TensorBatch, dataloader_idx: int) -> TensorBatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar, get_args
@@ -113,13 +114,13 @@ class SymbolsConfig:
     crop: int = 9
     embedding: int = 16
     crop_channels: tuple[int, ...] = (32,)
-    crop_units: int = 192
+    crop_units: int = 160
     screen_channels: tuple[int, ...] = (24, 24)
-    screen_units: int = 96
-    message: int = 128
-    blstats: int = 64
+    screen_units: int = 64
+    message: int = 96
+    blstats: int = 48
     previous_action: int = 32
-    size: int = 256
+    size: int = 192
 
     def __post_init__(self) -> None:
         """Checks every field.
@@ -403,6 +404,41 @@ class PolicyConfig:
         if not isinstance(self.heads, HierarchicalConfig):
             raise InputError("strategies: a flat policy has none")
         return replace(self, heads=replace(self.heads, strategies=tuple(names)))
+
+
+@dataclass(frozen=True)
+class CloningConfig:
+    """The loss and how it is made small.
+
+    Attributes:
+        strategy_weight: λ in the loss: action NLL + λ · strategy NLL.
+        balance: Weight strategies by the inverse of their frequency, to the power 0.5, in the strategy NLL.
+        learning_rate: AdamW's, after the warm-up.
+        weight_decay: AdamW's.
+        warmup: Optimiser steps over which the learning rate rises from 0.
+        final_rate: Share of the learning rate at which its cosine ends.
+        clip: Largest norm of the gradient.
+    """
+
+    strategy_weight: float = 1.0
+    balance: bool = False
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: int = 200
+    final_rate: float = 0.02
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks every field.
+
+        Raises:
+            InputError: By name of the field.
+        """
+        check_at_least(0, self, "strategy_weight", "weight_decay", "warmup", "final_rate")
+        for name in ("learning_rate", "clip"):
+            value = getattr(self, name)
+            if not (0 < value < math.inf):
+                raise InputError(f"{name}: {value} is not above 0 and finite")
 
 
 Config = TypeVar("Config")

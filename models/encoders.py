@@ -7,6 +7,7 @@ therefore computed once for each distinct group of cells in a batch, and its res
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ Inputs = Mapping[str, Tensor]
 
 CHARACTERS = 256
 BOTTOM_LINES = 2
+SQUARE = 3
 
 
 def build_encoder(config: EncoderConfig, actions: int) -> nn.Module:
@@ -68,23 +70,32 @@ def screen_cells(inputs: Inputs) -> Tensor:
 def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
     """The distinct rows of a table, so that what depends on a row alone is computed once for each.
 
-    Rows are told apart by a 64-bit hash: two of a million different ones meet with a chance of about 10⁻⁸.
+    Rows are told apart by a 64-bit hash; that two of the thousands of a batch meet has a chance of about 10⁻⁸.
 
     Args:
-        rows: Whole numbers, [P, n].
+        rows: Whole numbers, [P, n]; a row of other than 64-bit ones fills a multiple of 8 bytes.
 
     Returns:
         Places of distinct rows, i64 [U], and for each row which of them it is, i64 [P].
     """
-    # Odd multipliers from a fixed sequence (Knuth's MMIX generator), so that every machine hashes alike.
-    multipliers, value = [], 1
-    for _ in range(rows.shape[1]):
-        value = (value * 6364136223846793005 + 1442695040888963407) % 2**64
-        multipliers.append((value | 1) - 2**63)
-    hashes = (rows * torch.tensor(multipliers, device=rows.device)).sum(1)
-    values, which = torch.unique(hashes, return_inverse=True)
+    words = rows.contiguous().view(torch.int64)
+    multipliers = torch.tensor(_odd_numbers(2 * words.shape[1]), device=rows.device).view(2, -1)
+    mixed = words * multipliers[0]
+    # Without this, what differs only in a word's high bits would reach only the hash's high bits.
+    mixed = (mixed ^ (mixed >> 32)) * multipliers[1]
+    values, which = torch.unique(mixed.sum(1), return_inverse=True)
     places = torch.arange(len(rows), device=rows.device)
     return which.new_zeros(len(values)).scatter_(0, which, places), which
+
+
+@cache
+def _odd_numbers(count: int) -> list[int]:
+    """Odd 64-bit numbers of Knuth's generator MMIX, the same on every machine."""
+    numbers, value = [], 1
+    for _ in range(count):
+        value = (value * 6364136223846793005 + 1442695040888963407) % 2**64
+        numbers.append((value | 1) - 2**63)
+    return numbers
 
 
 class MessageEncoder(nn.Module):
@@ -103,9 +114,8 @@ class MessageEncoder(nn.Module):
 
     def forward(self, tty_chars: Tensor) -> Tensor:
         """From u8 [N, 24, 80] to [N, units]."""
-        line = tty_chars[:, 0].long()
-        places, which = distinct(line)
-        rows = line[places] + torch.arange(SCREEN_COLUMNS, device=line.device) * CHARACTERS
+        places, which = distinct(tty_chars[:, 0])
+        rows = tty_chars[places, 0].long() + torch.arange(SCREEN_COLUMNS, device=tty_chars.device) * CHARACTERS
         hidden = F.elu(F.embedding_bag(rows, self.weight, mode="sum") + self.bias)
         return F.elu(self.out(hidden)).index_select(0, which)
 
@@ -216,14 +226,12 @@ class SymbolsEncoder(nn.Module):
         self.config, self.actions = config, actions
         self.characters = nn.Embedding(CHARACTERS, config.embedding)
         self.colors = nn.Embedding(COLORS, config.embedding)
-        self.crop = _convolutions(config.embedding, config.crop_channels)
+        self.crop = _layers(config.embedding, SQUARE**2, config.crop_channels)
         self.crop_out = nn.Linear(config.crop_channels[-1] * config.crop_side**2, config.crop_units)
         sizes = [config.crop_units, config.message]
         self.message = MessageEncoder(config.message)
         if config.screen_units:
-            cells = PATCH_ROWS * PATCH_COLUMNS
-            self.patch = nn.Linear(config.embedding * cells, config.screen_channels[0])
-            self.screen = _convolutions(config.screen_channels[0], config.screen_channels[1:])
+            self.screen = _layers(config.embedding, PATCH_ROWS * PATCH_COLUMNS, config.screen_channels)
             rows, columns = config.screen_sides
             self.screen_out = nn.Linear(config.screen_channels[-1] * rows * columns, config.screen_units)
             sizes.append(config.screen_units)
@@ -238,38 +246,51 @@ class SymbolsEncoder(nn.Module):
     def forward(self, inputs: Inputs) -> Tensor:
         """From [N, …] to [N, size]."""
         table = (self.characters.weight[:, None] + self.colors.weight).flatten(0, 1)
-        parts = [self._around(inputs, table), self.message(inputs["tty_chars"])]
+        around = squares(cells_around(inputs, self.config.crop))
+        parts = [F.elu(self.crop_out(convolved(self.crop, table, around))), self.message(inputs["tty_chars"])]
         if self.config.screen_units:
-            parts.append(self._whole(inputs, table))
+            parts.append(F.elu(self.screen_out(convolved(self.screen, table, patches(screen_cells(inputs))))))
         if self.config.blstats:
             parts.append(F.elu(self.blstats(blstat_features(inputs["blstats"]))))
         if self.config.previous_action:
             parts.append(self.previous_action(inputs["previous_action"].long().clamp(max=self.actions)))
         return F.elu(self.out(torch.cat(parts, 1)))
 
-    def _around(self, inputs: Inputs, table: Tensor) -> Tensor:
-        """The crop: [N, crop units]."""
-        cells = cells_around(inputs, self.config.crop)
-        embedded = table.index_select(0, cells.flatten()).view(*cells.shape, -1)
-        return F.elu(self.crop_out(self.crop(embedded.permute(0, 3, 1, 2)).flatten(1)))
 
-    def _whole(self, inputs: Inputs, table: Tensor) -> Tensor:
-        """The whole screen: [N, screen units]."""
-        cells = screen_cells(inputs).long()
-        grid = SCREEN_ROWS // PATCH_ROWS, SCREEN_COLUMNS // PATCH_COLUMNS
-        patches = cells.view(-1, grid[0], PATCH_ROWS, grid[1], PATCH_COLUMNS).transpose(2, 3).flatten(3).flatten(0, 2)
-        places, which = distinct(patches)
-        features = F.elu(self.patch(table[patches[places]].flatten(1))).index_select(0, which)
-        features = features.view(-1, *grid, features.shape[1]).permute(0, 3, 1, 2)
-        return F.elu(self.screen_out(self.screen(features).flatten(1)))
+def _layers(inputs: int, cells: int, channels: tuple[int, ...]) -> nn.ModuleList:
+    """A layer over groups of so many cells, and further ones over squares of what it gives."""
+    sizes = [inputs * cells, *(SQUARE**2 * channel for channel in channels[:-1])]
+    return nn.ModuleList(nn.Linear(size, channel) for size, channel in zip(sizes, channels, strict=True))
 
 
-def _convolutions(inputs: int, channels: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for outputs in channels:
-        layers += [nn.Conv2d(inputs, outputs, kernel_size=3), nn.ELU()]
-        inputs = outputs
-    return nn.Sequential(*layers)
+def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor) -> Tensor:
+    """Convolutions with ELUs, each computed once for every distinct group of cells that it sees.
+
+    Args:
+        layers: The first sees groups, the others squares of 3×3 of what the one before gives.
+        table: Features of every cell that there may be, [cells, C].
+        groups: Cells, whole numbers [N, rows, columns, cells of a group].
+
+    Returns:
+        What the last layer gives, [N, rows · columns · C].
+    """
+    for number, layer in enumerate(layers):
+        groups = squares(groups) if number else groups
+        rows = groups.flatten(0, 2)
+        places, which = distinct(rows)
+        table = F.elu(layer(table.index_select(0, rows[places].long().flatten()).view(len(places), -1)))
+        groups = which.view(groups.shape[:3])
+    return table.index_select(0, groups.flatten()).view(len(groups), -1)
+
+
+def squares(cells: Tensor) -> Tensor:
+    """Every square of 3×3 cells: from [N, rows, columns] to [N, rows − 2, columns − 2, 9]."""
+    return cells.unfold(1, SQUARE, 1).unfold(2, SQUARE, 1).flatten(3)
+
+
+def patches(cells: Tensor) -> Tensor:
+    """The screen in patches side by side: from [N, 24, 80] to [N, 8, 10, 24]."""
+    return cells.unflatten(1, (-1, PATCH_ROWS)).unflatten(3, (-1, PATCH_COLUMNS)).transpose(2, 3).flatten(3)
 
 
 HUNGER, CONDITION, DUNGEON = 21, 25, 23

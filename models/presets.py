@@ -27,7 +27,7 @@ PRESETS: Mapping[str, PolicyConfig] = {
     "transformer": PolicyConfig(PixelsConfig(), _POST_NORM, _XXL_DECODER),
     "transformer-lstm": PolicyConfig(PixelsConfig(), LSTMTransformerConfig(), FlatConfig()),
     "hier-transformer-lstm": PolicyConfig(PixelsConfig(), LSTMTransformerConfig(), HierarchicalConfig()),
-    "symbols-small": PolicyConfig(SymbolsConfig(), LSTMConfig(256), HierarchicalConfig(hidden=64)),
+    "symbols-small": PolicyConfig(SymbolsConfig(), LSTMConfig(256), HierarchicalConfig(hidden=48)),
     "symbols-base": PolicyConfig(
         SymbolsConfig(
             crop=15,

@@ -7,7 +7,7 @@ import re
 import sys
 from argparse import HelpFormatter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -89,6 +89,23 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
             "replay a keys-only dataset into a full one",
         ),
     },
+    "models": {
+        "list": Command(
+            "strathack.models.options:ModelsConfig",
+            "strathack.models.commands:models",
+            "list the policies known by name, with their parameter counts",
+        ),
+        "import-hihack": Command(
+            "strathack.models.options:ImportHihackConfig",
+            "strathack.models.commands:import_checkpoint",
+            "turn one of the paper's checkpoints into one of ours",
+        ),
+    },
+    "train": Command(
+        "strathack.models.options:TrainConfig",
+        "strathack.models.training:main",
+        "clone the demonstrator's actions and strategies",
+    ),
     "analysis": {
         "strategies": Command(
             "strathack.analysis.options:StrategiesConfig",
@@ -101,8 +118,16 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
 
 GROUP_HELP: Mapping[str, str] = {
     "dataset": "look into, check, import, replay and convert datasets",
+    "models": "list the policies known by name; import the paper's checkpoints",
     "analysis": "statistics and pictures of a dataset",
 }
+
+
+GROUP_DEFAULT: Mapping[str, str] = {"models": "list"}
+"""What a group does when no command of it is named."""
+
+EXTRAS: Mapping[str, str] = {"torch": "train", "pytorch_lightning": "train", "safetensors": "train", "PIL": "train"}
+"""Package that a command may need → the extra that installs it."""
 
 
 class _Parser(ArgumentParser):
@@ -136,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_commands(parser, COMMANDS)
     command, options = _chosen(parser.parse_args(words), COMMANDS)
     try:
-        return int(_import(command.run)(_import(command.options)(**options)))
+        return int(_import_run(command.run)(_import(command.options)(**options)))
     except InputError as error:
         fail(str(error))
     except RunError as error:
@@ -149,8 +174,10 @@ def _with_underscores(word: str) -> str:
     return name[:2] + name[2:].replace("-", "_") + separator + value if name.startswith("--") else word
 
 
-def _add_commands(parser: _Parser, commands: Mapping[str, Command | Mapping[str, Command]]) -> None:
-    subcommands = parser.add_subcommands(metavar="COMMAND")
+def _add_commands(
+    parser: _Parser, commands: Mapping[str, Command | Mapping[str, Command]], default: str | None = None
+) -> None:
+    subcommands = parser.add_subcommands(metavar="COMMAND", required=default is None)
     for name, command in commands.items():
         if isinstance(command, Command):
             child = _Parser(description=command.help)
@@ -160,34 +187,53 @@ def _add_commands(parser: _Parser, commands: Mapping[str, Command | Mapping[str,
         else:
             group = _Parser(description=GROUP_HELP[name])
             subcommands.add_subcommand(name, group, help=GROUP_HELP[name])
-            _add_commands(group, command)
+            _add_commands(group, command, GROUP_DEFAULT.get(name))
 
 
 def _add_options(parser: _Parser, options: type) -> None:
     """Adds a dataclass's fields: those without a default by position, truth values as flags, paths one by one."""
     flags = {field.name: field for field in fields(options) if field.type in (bool, "bool")}
-    several = [field.name for field in fields(options) if field.type == "list[Path]"]
+    several = {field.name: field.default_factory for field in fields(options) if field.type == "list[Path]"}
     parser.add_class_arguments(options, as_group=False, as_positional=True, skip={*flags, *several})
     documents = [docstring_parser.parse(base.__doc__ or "") for base in options.__mro__]
     described = {entry.arg_name: entry.description for document in documents for entry in document.params}
     for name in several:
-        parser.add_argument(name, nargs="+", type=Path, help=described.get(name))
+        nargs = "+" if several[name] is MISSING else "*"
+        parser.add_argument(name, nargs=nargs, type=Path, help=described.get(name))
     for name, flag in flags.items():
         action = ActionYesNo(no_prefix="no_")
         parser.add_argument(f"--{name}", action=action, default=flag.default, help=described.get(name))
 
 
 def _chosen(
-    parsed: Namespace, commands: Mapping[str, Command | Mapping[str, Command]]
+    parsed: Namespace, commands: Mapping[str, Command | Mapping[str, Command]], default: str | None = None
 ) -> tuple[Command, dict[str, Any]]:
     """The command that was chosen, and its options by name."""
-    name = parsed["subcommand"]
+    name = parsed["subcommand"] or default
     command = commands[name]
     if not isinstance(command, Command):
-        return _chosen(parsed[name], command)
-    options = parsed[name].as_dict()
+        return _chosen(parsed[name], command, GROUP_DEFAULT.get(name))
+    if name not in parsed:
+        return command, {}
+    # What was left out and has no default of the parser's has one of the dataclass.
+    options = {option: value for option, value in parsed[name].as_dict().items() if value is not None}
     options.pop("config", None)
     return command, options
+
+
+def _import_run(reference: str) -> Any:
+    """A command's function.
+
+    Raises:
+        InputError: If a package that it needs is not installed.
+    """
+    try:
+        return _import(reference)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise InputError(f"{package} is not installed; pip install 'strathack[{EXTRAS[package]}]'") from None
 
 
 def _import(reference: str) -> Any:

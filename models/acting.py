@@ -1,0 +1,142 @@
+"""Choosing actions: from a policy's outputs to one action a lane, holding a strategy for some steps if asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from strathack.dataset.errors import InputError
+from strathack.models.cleaved import AnyPolicy
+from strathack.models.cores import State
+from strathack.models.heads import PolicyOutput, chosen
+
+
+@dataclass(frozen=True)
+class ActingConfig:
+    """How a policy acts.
+
+    Attributes:
+        greedy: Take what is most likely instead of drawing.
+        hold: Choose a strategy, and keep it for at least so many steps of a game. 0 chooses none: actions come from
+            the policy's one distribution over them.
+    """
+
+    greedy: bool = False
+    hold: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks every field.
+
+        Raises:
+            InputError: By name of the field.
+        """
+        if self.hold < 0:
+            raise InputError(f"hold: {self.hold} is below 0")
+
+
+@dataclass(frozen=True)
+class Act:
+    """What was chosen for each lane.
+
+    Attributes:
+        action: Indices of the actions, i64 [B].
+        strategy: Index of the strategy that is pursued: the one held; without holding, the one that most likely led
+            to the action. i64 [B]; None for a flat policy.
+        log_prob: Log-probability of the action; with holding, of the strategy (where it was chosen anew) and the
+            action. f32 [B].
+        chose: Whether the strategy was chosen anew, bool [B]; None without holding.
+        output: The policy's outputs.
+    """
+
+    action: Tensor
+    strategy: Tensor | None
+    log_prob: Tensor
+    chose: Tensor | None
+    output: PolicyOutput
+
+
+class Actor:
+    """Acts with a policy. Its state is the policy's and, with holding, the strategy held and for how long.
+
+    Args:
+        policy: The policy; it should be in evaluation mode.
+        config: How.
+        generator: Draws; the default generator without one.
+
+    Raises:
+        InputError: If a flat policy is to hold strategies.
+    """
+
+    def __init__(
+        self, policy: AnyPolicy, config: ActingConfig | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        self.policy, self.config, self.generator = policy, config or ActingConfig(), generator
+        if self.config.hold and not policy.config.strategies:
+            raise InputError("hold: a flat policy has no strategies to hold")
+
+    def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
+        """The state before a game: name → [B, …]."""
+        state = self.policy.initial_state(lanes, device)
+        if self.config.hold:
+            device = next(self.policy.parameters()).device if device is None else device
+            held = torch.zeros(lanes, dtype=torch.long, device=device)
+            state |= {"held_strategy": held, "held_steps": held.clone()}
+        return state
+
+    @torch.no_grad()
+    def act(self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[Act, State]:
+        """Chooses an action for each lane.
+
+        Args:
+            inputs: See :meth:`strathack.models.policy.Policy.step`.
+            state: The state before it.
+
+        Returns:
+            What was chosen, and the state after it.
+        """
+        output, after = self.policy.step(inputs, {name: part for name, part in state.items() if "held_" not in name})
+        if not self.config.hold:
+            action = self._chosen(output.action_logits)
+            return Act(
+                action, likely_strategy(output, action), _log_prob(output.action_logits, action), None, output
+            ), after
+        assert output.strategy_logits is not None
+        assert output.strategywise_logits is not None
+        # A strategy may go on for longer than it has to: then it was chosen again.
+        anew = inputs["first"].bool() | (state["held_steps"] >= self.config.hold) | (state["held_steps"] == 0)
+        strategy = torch.where(anew, self._chosen(output.strategy_logits), state["held_strategy"])
+        logits = chosen(output.strategywise_logits, strategy)
+        action = self._chosen(logits)
+        log_prob = _log_prob(logits, action) + torch.where(anew, _log_prob(output.strategy_logits, strategy), 0.0)
+        after |= {"held_strategy": strategy, "held_steps": torch.where(anew, 0, state["held_steps"]) + 1}
+        return Act(action, strategy, log_prob, anew, output), after
+
+    def _chosen(self, logits: Tensor) -> Tensor:
+        if self.config.greedy:
+            return logits.argmax(-1)
+        return torch.multinomial(logits.float().softmax(-1), 1, generator=self.generator).squeeze(-1)
+
+
+def likely_strategy(output: PolicyOutput, action: Tensor) -> Tensor | None:
+    """The strategy that most likely led to an action: the largest p(strategy) · p(action | strategy).
+
+    Args:
+        output: A policy's outputs, [...].
+        action: i64 [...].
+
+    Returns:
+        i64 [...]; None for a flat policy.
+    """
+    if output.strategy is not None or output.strategy_logits is None:
+        return output.strategy
+    assert output.strategywise_logits is not None
+    by_strategy = output.strategywise_logits.float().log_softmax(-1)
+    given = by_strategy.gather(-1, action[..., None, None].expand(*by_strategy.shape[:-1], 1)).squeeze(-1)
+    return (output.strategy_logits.float().log_softmax(-1) + given).argmax(-1)
+
+
+def _log_prob(logits: Tensor, choice: Tensor) -> Tensor:
+    return logits.float().log_softmax(-1).gather(-1, choice[..., None]).squeeze(-1)

@@ -1,0 +1,213 @@
+"""What happens beside training: checkpoints, the end of the budget, a progress line, a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from strathack.dataset.files import atomic_write
+from strathack.models.saving import BEST, LAST
+
+
+class Budget(pl.Callback):
+    """Ends training after so many steps or so much time, validation included.
+
+    Args:
+        steps: Optimiser steps, or None.
+        minutes: Minutes, those before an interruption included; or None.
+    """
+
+    def __init__(self, steps: int | None, minutes: float | None) -> None:
+        self.steps, self.minutes = steps, minutes
+        self._trainer: pl.Trainer | None = None
+        self._before = 0.0
+        self._since = time.monotonic()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Notes whose steps count."""
+        self._trainer = trainer
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Notes the time."""
+        self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent."""
+        return self._before + time.monotonic() - self._since
+
+    def share_done(self) -> float:
+        """Of the budget, 0 to 1."""
+        step = self._trainer.global_step if self._trainer is not None else 0
+        by_steps = step / self.steps if self.steps else 0.0
+        return min(max(by_steps, self.seconds / 60 / self.minutes if self.minutes else 0.0), 1.0)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Ends training where the budget is spent; Lightning validates before it stops."""
+        if self.share_done() >= 1:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The time spent."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on counting."""
+        self._before = state_dict["seconds"]
+
+
+class Checkpoints(pl.Callback):
+    """Keeps the best checkpoint by validation action NLL, and the last.
+
+    Args:
+        folder: Where.
+        every: Optimiser steps between those of the last.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+        self.best = math.inf
+        self._saved_at = -1
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Saves from time to time."""
+        step = trainer.global_step
+        if step % self.every == 0 and step != self._saved_at:
+            self._save_last(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves the best."""
+        value = float(trainer.callback_metrics.get("validation/action_nll", math.nan))
+        if value < self.best:
+            self.best = value
+            trainer.save_checkpoint(self.folder / BEST)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves the last after each validation."""
+        self._save_last(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Saves before the process obeys a SIGTERM; Lightning raises this between batches."""
+        if isinstance(exception, SIGTERMException):
+            self._save_last(trainer)
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        self._saved_at = trainer.global_step
+        trainer.save_checkpoint(self.folder / LAST)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from there."""
+        self.best = state_dict["best"]
+
+
+class TrainingProgress(pl.Callback):
+    """A progress line on standard error: done, rate, what was measured, time left.
+
+    Args:
+        budget: Tells how much is done.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=10), TextColumn("{task.fields[told]}"))
+        self._budget = budget
+        self._progress = Progress(*columns, console=Console(stderr=True), refresh_per_second=2)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Shows it."""
+        self._task = self._progress.add_task("training", total=1.0, told="")
+        self._progress.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
+        """Moves it on."""
+        done = self._budget.share_done()
+        left = self._budget.seconds * (1 - done) / done if done else math.inf
+        values = pl_module.shown
+        told = [f"{_clock(left)} left"] if left < math.inf else []
+        if values:
+            told.append(f"action NLL {values['train/action_nll']:.3f}")
+            told.append(f"{values['frames_per_second']:,.0f} frames/s, waiting {values['waiting']:.0%}")
+        if pl_module.validated is not None:
+            told.append(f"validation {pl_module.validated.action_nll:.3f}")
+        description = f"training {trainer.global_step:,} steps"
+        self._progress.update(self._task, completed=done, description=description, told=" · ".join(told))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ends it."""
+        self._progress.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Ends it, so that the terminal is as it was."""
+        self._progress.stop()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+class MetricsCSV(Logger):
+    """Rows of a CSV file that a resumed run goes on with; rows of steps that are taken again are dropped.
+
+    Args:
+        path: The file.
+        step: The step from which on this run adds rows.
+    """
+
+    def __init__(self, path: Path, step: int = 0) -> None:
+        super().__init__()
+        self._path = path
+        self._rows: list[dict[str, str]] = []
+        self._names: list[str] = []
+        if path.exists() and not pl.utilities.rank_zero_only.rank:
+            with path.open(newline="") as file:
+                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            self._write()
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for one."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """Likewise."""
+        return ""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing; the run's options are in a file of their own."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Adds a row, and writes the file."""
+        if pl.utilities.rank_zero_only.rank:
+            return
+        row = {"step": str(step)} | {name: f"{value:.6g}" for name, value in metrics.items()}
+        self._rows.append(row)
+        if set(row) <= set(self._names):
+            with self._path.open("a", newline="") as file:
+                csv.DictWriter(file, self._names, restval="").writerow(row)
+        else:
+            self._write()
+
+    def _write(self) -> None:
+        """Writes the whole file, for rows with new columns."""
+        self._names = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._names, restval="")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        atomic_write(self._path, text.getvalue().encode())

@@ -1,0 +1,315 @@
+"""Behavioural cloning as a LightningModule: memory carried from batch to batch, exact checkpoints, NaNs caught."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.learning import TensorBatch
+from strathack.models.cleaved import AnyPolicy
+from strathack.models.config import CloningConfig
+from strathack.models.cores import State
+from strathack.models.heads import PolicyOutput
+from strathack.models.losses import CloningLoss, Targets, cloning_loss, targets_of
+from strathack.models.metrics import Result, Tally, result_of, tally
+
+VALIDATION_SEED = 0
+"""Of a policy that draws, so that validations are comparable."""
+
+GAMES_NAMED = 8
+
+
+@dataclass(frozen=True)
+class LabelTables:
+    """From a dataset's codes to a policy's indices; see :mod:`strathack.models.losses`.
+
+    Attributes:
+        actions: i64 [256].
+        strategies: i64 [256]; None for a flat policy.
+        label: The label's name; None for a flat policy.
+        class_weights: A weight for each strategy, f32; None for equal ones.
+    """
+
+    actions: np.ndarray
+    strategies: np.ndarray | None = None
+    label: str | None = None
+    class_weights: np.ndarray | None = None
+
+
+def rate_at(step: int, done: float, warmup: int, final: float) -> float:
+    """The learning rate's share at a step: a linear rise, then a cosine.
+
+    Args:
+        step: Optimiser steps taken.
+        done: Share of the whole training that is done, 0 to 1.
+        warmup: Steps of the rise.
+        final: The share at the end.
+    """
+    rise = min((step + 1) / (warmup + 1), 1.0)
+    return rise * (final + (1 - final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2)
+
+
+class CloningModule(pl.LightningModule):
+    """Trains a policy on unrolls; see :class:`strathack.dataset.learning.DemonstrationModule`.
+
+    Args:
+        policy: The policy.
+        config: The loss and how it is made small.
+        tables: From the dataset's codes to the policy's indices.
+        share_done: Tells how much of the training is done, 0 to 1.
+        about: Plain values to keep in checkpoints: what they were trained on.
+        log_every: Optimiser steps between logged rows.
+    """
+
+    def __init__(
+        self,
+        policy: AnyPolicy,
+        config: CloningConfig,
+        tables: LabelTables,
+        share_done: Callable[[], float],
+        about: Mapping[str, Any] | None = None,
+        log_every: int = 50,
+    ) -> None:
+        super().__init__()
+        self.policy, self.config = policy, config
+        self.label = tables.label
+        self.about = dict(about or {})
+        self.log_every = log_every
+        self.frames = 0
+        self.shown: dict[str, float] = {}
+        self.validated: Result | None = None
+        self._share_done = share_done
+        for name in ("actions", "strategies", "class_weights"):
+            value = getattr(tables, name)
+            self.register_buffer(name, None if value is None else torch.from_numpy(value), persistent=False)
+        self._memories: dict[int, State] = {}
+        self._validation_memories: dict[int, State] = {}
+        self._rng: list[Tensor] | None = None
+        self._tally = self._empty()
+        self._validation_tally = self._empty()
+        self._clock = _Clock()
+        self._gradient_norm = torch.zeros(())
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW, its rate rising and then falling as a cosine."""
+        trained = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+        config = self.config
+        optimizer = torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+        def rate(step: int) -> float:
+            return rate_at(step, self._share_done(), config.warmup, config.final_rate)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Notes the time."""
+        self._clock.start()
+
+    def on_train_batch_start(self, batch: TensorBatch, batch_idx: int) -> None:
+        """Notes how long the batch was waited for, and takes up the random numbers of a run that goes on."""
+        self._clock.batch_came()
+        if self._rng is not None:
+            _set_rng_states(self._rng)
+            self._rng = None
+
+    def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        output, targets, loss = self._run(batch, self._memories)
+        self._check_finite(loss.total, batch, output)
+        self._tally = self._tally.to(self.device) + tally(output, targets)
+        self.frames += int(batch["mask"].sum()) * self.trainer.world_size
+        return loss.total
+
+    def on_train_batch_end(self, outputs: Any, batch: TensorBatch, batch_idx: int) -> None:
+        """Logs a row from time to time."""
+        self._clock.batch_done(batch["mask"].numel() * self.trainer.world_size)
+        step = self.trainer.global_step
+        if step % self.log_every or not self._stepped(batch_idx):
+            return
+        result = result_of(self._summed(self._tally), self.policy.config.strategies)
+        self._tally = self._empty()
+        speed, waiting = self._clock.lap()
+        self.shown = {
+            **{f"train/{name}": value for name, value in result.scalars().items()},
+            "frames": self.frames,
+            "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+            "gradient_norm": float(self._gradient_norm),
+            "frames_per_second": speed,
+            "waiting": waiting,
+            "memory_mb": memory_mb(),
+        }
+        self._log(self.shown, step)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clips, and stops where the gradient is no number, before it reaches the weights."""
+        trained = [parameter for parameter in self.policy.parameters() if parameter.grad is not None]
+        self._gradient_norm = torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
+        if not torch.isfinite(self._gradient_norm):
+            raise RunError(f"gradient: {float(self._gradient_norm)} at step {self.trainer.global_step}{_SAFE}")
+
+    def on_validation_epoch_start(self) -> None:
+        """Begins with no memory."""
+        self._validation_memories.clear()
+        self._validation_tally = self._empty()
+
+    def validation_step(self, batch: TensorBatch, batch_idx: int) -> None:
+        """Adds up one batch."""
+        with _seeded(VALIDATION_SEED + batch_idx, self.device):
+            output, targets, _ = self._run(batch, self._validation_memories)
+        self._validation_tally = self._validation_tally.to(self.device) + tally(output, targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs what was measured."""
+        self._validation_memories.clear()
+        result = result_of(self._summed(self._validation_tally), self.policy.config.strategies)
+        self.validated = result
+        values = {f"validation/{name}": value for name, value in result.scalars().items()}
+        self.log("validation/action_nll", result.action_nll, logger=False, rank_zero_only=False)
+        self._log(values | {"frames": self.frames}, self.trainer.global_step)
+        self._clock.start()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what the policy is, what it remembers, the random numbers and the counts; of every process."""
+        mine = {
+            "memories": {stream: dict(state) for stream, state in self._memories.items()},
+            "rng": _rng_states(self.device),
+            "tally": self._tally.sums(),
+        }
+        checkpoint["policy"] = self.policy.config.to_values()
+        checkpoint["about"] = self.about
+        checkpoint["cloning"] = {"frames": self.frames, "processes": _of_all_processes(mine, self.trainer.world_size)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes to where a run was.
+
+        Raises:
+            InputError: If it had another number of processes.
+        """
+        saved = checkpoint["cloning"]
+        processes = saved["processes"]
+        if len(processes) != self.trainer.world_size:
+            raise InputError(f"devices: the run had {len(processes)} processes, here are {self.trainer.world_size}")
+        mine = processes[self.trainer.global_rank]
+        self.frames = saved["frames"]
+        self._memories = {
+            stream: {name: value.to(self.device) for name, value in state.items()}
+            for stream, state in mine["memories"].items()
+        }
+        self._tally = Tally(*mine["tally"])
+        self._rng = mine["rng"]
+
+    def _run(self, batch: TensorBatch, memories: dict[int, State]) -> tuple[PolicyOutput, Targets, CloningLoss]:
+        stream = int(batch["stream"])
+        state = memories.get(stream)
+        if state is None:
+            state = self.policy.initial_state(batch["first"].shape[1], self.device)
+        targets = targets_of(batch, self.actions, self.strategies, self.label)
+        output, after = self.policy.unroll(batch, state, targets.strategies)
+        memories[stream] = {name: value.detach() for name, value in after.items()}
+        return output, targets, cloning_loss(output, targets, self.config.strategy_weight, self.class_weights)
+
+    def _check_finite(self, loss: Tensor, batch: TensorBatch, output: PolicyOutput) -> None:
+        if torch.isfinite(loss):
+            return
+        wrong = ~torch.isfinite(output.action_logits).all(-1).all(0)
+        lanes = wrong if wrong.any() else torch.ones_like(wrong)
+        places = batch["game"][batch["mask"] & lanes].unique().tolist()
+        rows = self.trainer.datamodule.dataset.select(split="train").rows
+        names = [rows["game"][place].decode() for place in places]
+        more = f" and {len(names) - GAMES_NAMED} more" * (len(names) > GAMES_NAMED)
+        raise RunError(
+            f"loss: {float(loss)} at step {self.trainer.global_step}, in {', '.join(names[:GAMES_NAMED])}{more}{_SAFE}"
+        )
+
+    def _stepped(self, batch_idx: int) -> bool:
+        """Whether the optimiser took a step with this batch."""
+        return (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+
+    def _empty(self) -> Tally:
+        return Tally.empty(len(self.policy.config.strategies))
+
+    def _summed(self, sums: Tally) -> Tally:
+        """Over all processes."""
+        if self.trainer.world_size == 1:
+            return sums
+        return Tally(*(self.trainer.strategy.reduce(value.to(self.device), reduce_op="sum") for value in sums.sums()))
+
+    def _log(self, values: Mapping[str, float], step: int) -> None:
+        for logger in self.trainer.loggers:
+            logger.log_metrics(dict(values), step)
+
+
+_SAFE = "; stopped, and the checkpoints written before are as they were"
+
+
+class _Clock:
+    """How fast training is, and what share of its time it waits for batches."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        self._began = self._idle_since = time.monotonic()
+        self._waited, self._frames = 0.0, 0
+
+    def batch_came(self) -> None:
+        self._waited += time.monotonic() - self._idle_since
+
+    def batch_done(self, frames: int) -> None:
+        self._frames += frames
+        self._idle_since = time.monotonic()
+
+    def lap(self) -> tuple[float, float]:
+        """Frames a second and the share of waiting since the last lap."""
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        speed, waiting = self._frames / seconds, self._waited / seconds
+        self.start()
+        return speed, waiting
+
+
+def memory_mb() -> float:
+    """The most memory that was used so far: the GPU's where there is one, else this process's, in MB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _rng_states(device: torch.device) -> list[Tensor]:
+    """That of the CPU and, where it is used, of the GPU."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _set_rng_states(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0].cpu())
+    if len(states) > 1 and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states[1].cpu())
+
+
+def _of_all_processes(value: Any, processes: int) -> list[Any]:
+    if processes == 1:
+        return [value]
+    gathered: list[Any] = [None] * processes
+    torch.distributed.all_gather_object(gathered, value)
+    return gathered

@@ -1,0 +1,144 @@
+"""The cloning loss, as functions of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  (as everywhere)
+
+from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.errors import InputError
+from strathack.models.heads import PolicyOutput
+
+UNKNOWN = -1
+"""In targets: there is none at this step."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What was done, in a policy's own indices.
+
+    Attributes:
+        actions: i64 [T, B]; ``UNKNOWN`` on padding and where no key was recorded.
+        strategies: i64 [T, B]; ``UNKNOWN`` on padding and where no strategy was; None for a flat policy.
+    """
+
+    actions: Tensor
+    strategies: Tensor | None
+
+
+@dataclass(frozen=True)
+class CloningLoss:
+    """The parts of a loss, scalars.
+
+    Attributes:
+        total: action + weight · strategy.
+        action: Mean negative log-likelihood of the actions, nats.
+        strategy: Likewise of the strategies; 0 for a flat policy.
+    """
+
+    total: Tensor
+    action: Tensor
+    strategy: Tensor
+
+
+def cloning_loss(
+    output: PolicyOutput, targets: Targets, strategy_weight: float, class_weights: Tensor | None = None
+) -> CloningLoss:
+    """Action NLL + λ · strategy NLL, over the steps where each is known.
+
+    Args:
+        output: A policy's outputs, [T, B, …].
+        targets: What was done.
+        strategy_weight: λ.
+        class_weights: A weight for each strategy, [strategies].
+    """
+    action = mean_nll(output.action_logits, targets.actions)
+    strategy = torch.zeros_like(action)
+    if output.strategy_logits is not None and targets.strategies is not None:
+        strategy = mean_nll(output.strategy_logits, targets.strategies, class_weights)
+    return CloningLoss(action + strategy_weight * strategy, action, strategy)
+
+
+def mean_nll(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean negative log-likelihood over the known targets; 0 where none is known.
+
+    Args:
+        logits: [..., classes].
+        targets: i64 [...], ``UNKNOWN`` to leave out.
+        weights: A weight for each class, [classes]; the mean is then a weighted one.
+    """
+    log_probs = logits.flatten(0, -2).float().log_softmax(-1)
+    targets = targets.flatten()
+    total = F.nll_loss(log_probs, targets, weights, ignore_index=UNKNOWN, reduction="sum")
+    known = targets >= 0
+    count = known.sum() if weights is None else (weights[targets.clamp(min=0)] * known).sum()
+    return total / count.clamp(min=torch.finfo(total.dtype).tiny if weights is not None else 1)
+
+
+def action_table(actions: Sequence[str]) -> np.ndarray:
+    """From the indices of a dataset's actions to those of a policy.
+
+    Args:
+        actions: The policy's actions by name.
+
+    Returns:
+        i64 [256]; ``UNKNOWN`` for 255, no action.
+
+    Raises:
+        InputError: If a dataset may hold actions that the policy does not have.
+    """
+    missing = [name for name in ACTION_NAMES if name not in actions]
+    if missing:
+        raise InputError(
+            f"actions: the policy has {len(actions)}, without {', '.join(missing[:3])}{' …' * (len(missing) > 3)}; "
+            f"a dataset holds any of the {len(ACTION_NAMES)} of NetHackChallenge"
+        )
+    table = np.full(256, UNKNOWN)
+    table[: len(ACTION_NAMES)] = [actions.index(name) for name in ACTION_NAMES]
+    return table
+
+
+def strategy_table(names: Sequence[str], strategies: Sequence[str], label: str) -> np.ndarray:
+    """From the codes of a dataset's label to the indices of a policy's strategies.
+
+    Args:
+        names: The dataset's names; a name's place is its code.
+        strategies: The policy's.
+        label: The label, for the error.
+
+    Returns:
+        i64 [256]; ``UNKNOWN`` for codes without a name. A code of −1 is to be looked up at 255.
+
+    Raises:
+        InputError: If the dataset has a name that the policy does not have.
+    """
+    missing = [name for name in names if name not in strategies]
+    if missing:
+        raise InputError(
+            f"{label}: the dataset has {', '.join(missing[:5])}{' …' * (len(missing) > 5)}, "
+            f"for which the policy has no action head; it has {', '.join(strategies)}"
+        )
+    table = np.full(256, UNKNOWN)
+    table[: len(names)] = [strategies.index(name) for name in names]
+    return table
+
+
+def targets_of(batch: Mapping[str, Tensor], actions: Tensor, strategies: Tensor | None, label: str | None) -> Targets:
+    """The targets of a batch of a stream.
+
+    Args:
+        batch: With ``actions``, ``mask`` and the label.
+        actions: See :func:`action_table`.
+        strategies: See :func:`strategy_table`; None for a flat policy.
+        label: The label's name; None for a flat policy.
+    """
+    mask = batch["mask"]
+    done = torch.where(mask, actions[batch["actions"].long()], UNKNOWN)
+    if strategies is None or label is None:
+        return Targets(done, None)
+    return Targets(done, torch.where(mask, strategies[batch[label].long() % 256], UNKNOWN))

@@ -1,0 +1,185 @@
+"""What is measured of a cloned policy: sums that add up over batches and processes, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  (as everywhere)
+
+from strathack.models.heads import PolicyOutput
+from strathack.models.losses import Targets, mean_nll
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums over steps.
+
+    Attributes:
+        steps: Steps whose action is known.
+        action_nll: Sum of the negative log-likelihoods of the actions, nats.
+        correct: Steps whose most likely action is the one taken.
+        top: Steps where the action taken is among the five most likely.
+        strategy_nll: Sum of the negative log-likelihoods of the strategies.
+        confusion: Steps by strategy pursued (rows) and most likely strategy (columns), [strategies, strategies].
+        by_strategy: Steps by strategy pursued: how many, and how many of them ``correct``, [strategies, 2].
+    """
+
+    steps: Tensor
+    action_nll: Tensor
+    correct: Tensor
+    top: Tensor
+    strategy_nll: Tensor
+    confusion: Tensor
+    by_strategy: Tensor
+
+    @classmethod
+    def empty(cls, strategies: int, device: torch.device | None = None) -> Tally:
+        """Nothing yet."""
+        shapes = {"confusion": (strategies, strategies), "by_strategy": (strategies, 2)}
+        return cls(
+            **{
+                one.name: torch.zeros(shapes.get(one.name, ()), dtype=torch.float64, device=device)
+                for one in fields(cls)
+            }
+        )
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(mine + its for mine, its in zip(self.sums(), other.sums(), strict=True)))
+
+    def sums(self) -> list[Tensor]:
+        """Every sum."""
+        return [getattr(self, one.name) for one in fields(self)]
+
+    def to(self, device: torch.device) -> Tally:
+        """The same there."""
+        return Tally(*(value.to(device) for value in self.sums()))
+
+
+@torch.no_grad()
+def tally(output: PolicyOutput, targets: Targets) -> Tally:
+    """The sums of one batch.
+
+    Args:
+        output: A policy's outputs, [T, B, …].
+        targets: What was done.
+    """
+    actions = targets.actions.flatten()
+    logits = output.action_logits.flatten(0, -2).float()
+    known = actions >= 0
+    # Ties count against the policy, or one that knows nothing would always be right.
+    rank = (logits >= logits.gather(1, actions.clamp(min=0)[:, None])).sum(1) - 1
+    correct, top = (rank < 1) & known, (rank < TOP) & known
+    strategies = 0 if output.strategy_logits is None else output.strategy_logits.shape[-1]
+    sums = Tally.empty(strategies, logits.device)
+    nll = mean_nll(logits, actions) * known.sum()
+    confusion, by_strategy, strategy_nll = sums.confusion, sums.by_strategy, sums.strategy_nll
+    if output.strategy_logits is not None and targets.strategies is not None:
+        pursued = targets.strategies.flatten()
+        labelled = pursued >= 0
+        strategy_nll = mean_nll(output.strategy_logits, pursued) * labelled.sum()
+        guessed = output.strategy_logits.flatten(0, -2).argmax(1)
+        places = pursued * strategies + guessed
+        confusion = torch.bincount(places[labelled], minlength=strategies**2).view(strategies, strategies).double()
+        both = labelled & known
+        by_strategy = (F.one_hot(pursued[both], strategies).double().t() @ _pair(correct[both])).double()
+    return Tally(known.sum().double(), nll.double(), correct.sum().double(), top.sum().double(),
+                 strategy_nll.double(), confusion, by_strategy)  # fmt: skip
+
+
+def _pair(correct: Tensor) -> Tensor:
+    return torch.stack([torch.ones_like(correct), correct], 1).double()
+
+
+@dataclass(frozen=True)
+class StrategyResult:
+    """How a policy does on the steps of one strategy.
+
+    Attributes:
+        name: The strategy.
+        steps: Steps on which it was pursued.
+        recall: Share of them on which it is the most likely one.
+        accuracy: Share of them whose action is the most likely one.
+    """
+
+    name: str
+    steps: int
+    recall: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What follows from the sums.
+
+    Attributes:
+        steps: Steps whose action is known.
+        action_nll: Mean, nats.
+        accuracy: Share of steps whose most likely action is the one taken.
+        top5: Share where it is among the five most likely.
+        strategy_nll: Mean, nats; None without labels.
+        strategy_accuracy: Share of labelled steps whose most likely strategy is the one pursued.
+        majority: What always saying the most frequent strategy would score.
+        macro_recall: Mean over the strategies that occur of the share recognised; a constant scores one over their
+            number.
+        by_strategy: Each strategy that occurs, most frequent first.
+        confusion: Steps by strategy pursued and most likely strategy.
+    """
+
+    steps: int
+    action_nll: float
+    accuracy: float
+    top5: float
+    strategy_nll: float | None
+    strategy_accuracy: float | None
+    majority: float | None
+    macro_recall: float | None
+    by_strategy: tuple[StrategyResult, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def scalars(self) -> dict[str, float]:
+        """The numbers by name, ``accuracy/<strategy>`` and ``recall/<strategy>`` among them."""
+        names = ("action_nll", "accuracy", "top5", "strategy_nll", "strategy_accuracy", "majority", "macro_recall")
+        values = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        for one in self.by_strategy:
+            values |= {f"accuracy/{one.name}": one.accuracy, f"recall/{one.name}": one.recall}
+        return values
+
+
+def result_of(sums: Tally, strategies: Sequence[str]) -> Result:
+    """Means and shares.
+
+    Args:
+        sums: The sums.
+        strategies: Names of the strategies.
+    """
+    steps = max(float(sums.steps), 1.0)
+    confusion = sums.confusion.cpu()
+    pursued, right = confusion.sum(1), confusion.diagonal()
+    labelled = float(pursued.sum())
+    occurs = pursued > 0
+    recall = right / pursued.clamp(min=1)
+    counts, correct = sums.by_strategy.cpu().unbind(1)
+    rows = [
+        StrategyResult(
+            name, int(pursued[place]), float(recall[place]), float(correct[place] / counts[place].clamp(min=1))
+        )
+        for place, name in enumerate(strategies)
+        if occurs[place]
+    ]
+    return Result(
+        steps=int(sums.steps),
+        action_nll=float(sums.action_nll) / steps,
+        accuracy=float(sums.correct) / steps,
+        top5=float(sums.top) / steps,
+        strategy_nll=float(sums.strategy_nll) / labelled if labelled else None,
+        strategy_accuracy=float(right.sum()) / labelled if labelled else None,
+        majority=float(pursued.max()) / labelled if labelled else None,
+        macro_recall=float(recall[occurs].mean()) if labelled else None,
+        by_strategy=tuple(sorted(rows, key=lambda row: -row.steps)),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion.tolist()),
+    )

@@ -1,0 +1,164 @@
+"""Checkpoints: tensors as safetensors, everything else as JSON in the same file's header. Loading runs nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+from torch import Tensor
+
+from strathack.dataset.errors import FormatError, InputError
+from strathack.dataset.files import atomic_write
+from strathack.models.cleaved import AnyPolicy, build_policy, config_from_values
+
+FORMAT = "strathack-checkpoint"
+VERSION = 1
+LAST, BEST = "last.safetensors", "best.safetensors"
+POLICY = "policy."
+"""What the names of a policy's weights begin with in ``state_dict``."""
+
+
+def save_values(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes nested dictionaries, lists and tuples of tensors and plain values, whole or not at all.
+
+    Raises:
+        TypeError: If something else is among them.
+        OSError: If it cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    skeleton = _packed(values, "", tensors)
+    metadata = {"format": FORMAT, "version": str(VERSION), "values": json.dumps(skeleton)}
+    atomic_write(path, safetensors.torch.save(tensors, metadata))
+
+
+def load_values(path: Path, device: str = "cpu") -> dict[str, Any]:
+    """The inverse of :func:`save_values`.
+
+    Raises:
+        InputError: If there is no such file.
+        FormatError: If it is no checkpoint, or one of a version that this release does not know.
+    """
+    try:
+        with safetensors.safe_open(path, "pt", device=device) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise FormatError(f"{path}: a safetensors file, but no checkpoint of strathack")
+            if metadata.get("version") != str(VERSION):
+                raise FormatError(f"{path}: checkpoint version {metadata.get('version')}; this release reads {VERSION}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dictionary)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except safetensors.SafetensorError as error:
+        raise FormatError(f"{path}: no checkpoint, or not whole: {error}") from None
+    values = _unpacked(json.loads(metadata["values"]), tensors)
+    assert isinstance(values, dict)
+    return values
+
+
+def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON in which every tensor, tuple and dictionary is an object with one key that tells which it is."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Tensor):
+        # A copy, since safetensors refuses tensors that share memory.
+        tensors[name or "value"] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name or "value"}
+    if isinstance(value, (list, tuple)):
+        items = [_packed(item, f"{name}.{index}" if name else str(index), tensors) for index, item in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
+    if isinstance(value, Mapping):
+        pairs = []
+        for key, item in value.items():
+            if not isinstance(key, (str, int)):
+                raise TypeError(f"{name}: a key of type {type(key).__name__} cannot be saved")
+            pairs.append([key, _packed(item, f"{name}.{key}" if name else str(key), tensors)])
+        return {"dict": pairs}
+    raise TypeError(f"{name}: a {type(value).__name__} cannot be saved")
+
+
+def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "tuple":
+        return tuple(_unpacked(item, tensors) for item in content)
+    return {key: _unpacked(item, tensors) for key, item in content}
+
+
+class SafetensorsIO(CheckpointIO):
+    """Has Lightning write and read its checkpoints as above, with no pickle anywhere."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Writes a checkpoint, whole or not at all."""
+        save_values(Path(path), checkpoint)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads a checkpoint."""
+        return load_values(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Removes a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def save_policy(path: Path, policy: AnyPolicy, about: Mapping[str, Any] | None = None) -> None:
+    """Writes a policy alone: weights and configuration.
+
+    Args:
+        path: The file.
+        policy: The policy.
+        about: Plain values to keep beside it.
+    """
+    weights = {f"{POLICY}{name}": value for name, value in policy.state_dict().items()}
+    save_values(path, {"state_dict": weights, "policy": policy.config.to_values(), "about": dict(about or {})})
+
+
+def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
+    """A policy from a checkpoint, in evaluation mode; nothing that is in the file is run.
+
+    Args:
+        path: A checkpoint; or a training run's folder: its best one, or the last where none is best yet.
+        device: Where to.
+
+    Raises:
+        InputError: If there is none.
+        FormatError: If the file is no checkpoint of a policy.
+    """
+    path = checkpoint_at(path)
+    values = load_values(path)
+    try:
+        policy = build_policy(config_from_values(values["policy"]))
+        weights = {name: value for name, value in values["state_dict"].items() if name.startswith(POLICY)}
+        policy.load_state_dict({name.removeprefix(POLICY): value for name, value in weights.items()})
+    except (KeyError, RuntimeError) as error:
+        what = " ".join(str(error).split())
+        raise FormatError(f"{path}: no checkpoint of a policy: {what}") from None
+    return policy.eval().to(device)
+
+
+def checkpoint_at(path: Path) -> Path:
+    """The checkpoint that a path means.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if path.is_dir():
+        for name in (BEST, LAST):
+            if (path / name).exists():
+                return path / name
+        raise InputError(f"{path}: no checkpoint in it; expected {BEST} or {LAST}")
+    if not path.exists():
+        raise InputError(f"{path}: no such checkpoint")
+    return path

@@ -1,0 +1,55 @@
+"""What the model commands print."""
+
+from __future__ import annotations
+
+import torch
+from rich.table import Table
+
+from strathack.models.cleaved import AnyConfig, build_policy
+from strathack.models.config import PolicyConfig
+from strathack.models.metrics import Result
+from strathack.models.presets import PRESETS, SUMMARIES
+
+
+def parameter_count(config: AnyConfig) -> int:
+    """How many parameters the policy of a configuration has."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build_policy(config).parameters())
+
+
+def describe(config: PolicyConfig) -> str:
+    """Encoder, core and heads in a few words."""
+    heads = f"{len(config.strategies)} heads, {config.heads.combine}" if config.strategies else "one head"  # type: ignore[union-attr]
+    return f"{config.encoder.kind} · {config.core.kind} · {heads}"
+
+
+def presets_table() -> Table:
+    """The policies that are known by name."""
+    table = Table()
+    table.add_column("policy", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("what it is: encoder · core · heads")
+    for name, config in PRESETS.items():
+        table.add_row(name, f"{parameter_count(config):,}", f"{SUMMARIES[name]}: {describe(config)}")
+    return table
+
+
+def validation_table(result: Result) -> Table:
+    """What was measured, in one table: actions, strategies, and both by strategy."""
+    table = Table(title=f"validation, {result.steps:,} steps")
+    for name, justify in (("", "left"), ("steps", "right"), ("recall", "right"), ("action accuracy", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in result.by_strategy:
+        table.add_row(row.name, f"{row.steps:,}", f"{row.recall:.1%}", f"{row.accuracy:.1%}")
+    if result.by_strategy:
+        table.add_section()
+        assert result.strategy_accuracy is not None
+        table.add_row("strategy accuracy", "", f"{result.strategy_accuracy:.1%}", "")
+        table.add_row("  of the majority", "", f"{result.majority:.1%}", "")
+        table.add_row("  macro recall", "", f"{result.macro_recall:.1%}", "")
+        table.add_row("  NLL, nats", "", f"{result.strategy_nll:.3f}", "")
+        table.add_section()
+    table.add_row("action accuracy", "", "", f"{result.accuracy:.1%}")
+    table.add_row("  among five", "", "", f"{result.top5:.1%}")
+    table.add_row("  NLL, nats", "", "", f"{result.action_nll:.3f}")
+    return table

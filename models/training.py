@@ -1,0 +1,426 @@
+"""``strathack train``: a run's folder, its policy and its data, and Lightning's trainer over them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.console import Console
+
+from strathack.dataset import Dataset
+from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.files import atomic_write
+from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
+from strathack.dataset.learning import DemonstrationModule
+from strathack.dataset.progress import progress
+from strathack.models.callbacks import Budget, Checkpoints, MetricsCSV, TrainingProgress
+from strathack.models.cleaved import AnyConfig, AnyPolicy, CleavedConfig, CleavedPolicy, build_policy
+from strathack.models.cloning import CloningModule, LabelTables
+from strathack.models.config import HierarchicalConfig, PolicyConfig
+from strathack.models.losses import action_table, strategy_table
+from strathack.models.options import TrainConfig
+from strathack.models.policy import Policy
+from strathack.models.presets import preset
+from strathack.models.saving import LAST, SafetensorsIO, load_policy, load_values
+from strathack.models.tables import validation_table
+
+OPTIONS, METRICS, VALIDATION = "options.json", "metrics.csv", "validation.json"
+"""Files of a run beside its checkpoints: its options, its learning curves, its last validation in full."""
+
+GAMES_COUNTED = 512
+"""How many games of the train split are looked into for how frequent strategies are."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        folder: The run's.
+        module: What was trained.
+        interrupted: Whether it was asked to end; it can be resumed.
+    """
+
+    folder: Path
+    module: CloningModule
+    interrupted: bool
+
+
+def main(config: TrainConfig) -> int:
+    """Trains, or goes on training, and prints the last validation.
+
+    Raises:
+        InputError: If options, data and policy do not go together.
+        RunError: If the loss is no number.
+    """
+    quieten()
+    ended = train(config)
+    if ended.interrupted:
+        print(f"interrupted; strathack train --resume {ended.folder} goes on", file=sys.stderr)
+        return 128 + signal.SIGTERM
+    if ended.module.validated is not None and not ended.module.global_rank:
+        Console().print(validation_table(ended.module.validated))
+        print(f"{ended.module.frames:,} frames; checkpoints and {METRICS} in {ended.folder}")
+    return 0
+
+
+def train(config: TrainConfig) -> Ended:
+    """Trains, or goes on training.
+
+    Raises:
+        InputError: If options, data and policy do not go together.
+        RunError: If the loss is no number.
+    """
+    resumed = None
+    if config.resume is not None:
+        config, resumed = resumed_run(config)
+    assert config.out is not None
+    accelerator = checked_device(config)
+    pl.seed_everything(config.seed, verbose=False)
+    dataset = Dataset(config.data).select(config.select)
+    lanes = checked_lanes(config, dataset)
+    policy = new_policy(config, dataset) if resumed is None else build_policy(resumed.policy)
+    tables = label_tables(policy.config, dataset, config)
+    about = {"dataset": fingerprint(dataset), "games": len(dataset), "steps": dataset.steps}
+    if resumed is not None and resumed.about["dataset"] != about["dataset"]:
+        raise InputError(
+            f"{config.data[0]}: {len(dataset)} games, not the {resumed.about['games']} that the run was trained on"
+        )
+    loggers = [*other_loggers(config), MetricsCSV(config.out / METRICS, 0 if resumed is None else resumed.step)]
+    if resumed is None:
+        begin_folder(config)
+    if config.compile:
+        compile_parts(policy)
+    data = demonstrations(config, lanes, policy.config)
+    budget = budget_of(config, data)
+    module = CloningModule(policy, config, tables, budget.share_done, about, config.log_every)
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        devices=config.devices,
+        # On the CPU, DDP needs a strategy by name; with one device nothing is to be set up.
+        strategy="ddp" if config.devices > 1 else "auto",
+        precision=_precision(config, accelerator),  # type: ignore[arg-type]
+        max_epochs=-1,
+        accumulate_grad_batches=config.accumulate,
+        limit_val_batches=config.validation_batches or 1.0,
+        num_sanity_val_steps=0,
+        logger=loggers,
+        callbacks=callbacks_of(config, budget),
+        plugins=[SafetensorsIO()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=config.out,
+    )
+    interrupted = False
+    with ctrl_c_as_sigterm():
+        try:
+            trainer.fit(module, data, ckpt_path=None if resumed is None else str(config.out / LAST))
+        except SIGTERMException:
+            interrupted = True
+        except OSError as error:
+            raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
+    if module.validated is not None and trainer.is_global_zero:
+        atomic_write(config.out / VALIDATION, json.dumps(asdict(module.validated), indent=2).encode())
+    return Ended(config.out, module, interrupted)
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a run that goes on was.
+
+    Attributes:
+        policy: Its policy.
+        about: What it was trained on.
+        step: Optimiser steps it had taken.
+    """
+
+    policy: AnyConfig
+    about: Mapping[str, Any]
+    step: int
+
+
+def resumed_run(config: TrainConfig) -> tuple[TrainConfig, Resumed]:
+    """The options of the run to go on with, and what it was.
+
+    Raises:
+        InputError: If there is no run.
+    """
+    from strathack.models.cleaved import config_from_values
+
+    assert config.resume is not None
+    folder = config.resume
+    if not (folder / OPTIONS).exists():
+        raise InputError(f"{folder}: no run in it; expected {OPTIONS}")
+    saved = replace(TrainConfig.from_json((folder / OPTIONS).read_text()).with_end_of(config), out=folder)
+    values = load_values(folder / LAST)
+    return saved, Resumed(config_from_values(values["policy"]), values["about"], values["global_step"])
+
+
+def begin_folder(config: TrainConfig) -> None:
+    """Makes the run's folder and writes its options there.
+
+    Raises:
+        InputError: If there is a run in it.
+    """
+    assert config.out is not None
+    if "LOCAL_RANK" in os.environ and int(os.environ["LOCAL_RANK"]):
+        return  # A process that the first one started.
+    if (config.out / OPTIONS).exists():
+        raise InputError(f"{config.out}: there is a run in it; resume it, or take another folder")
+    config.out.mkdir(parents=True, exist_ok=True)
+    atomic_write(config.out / OPTIONS, config.to_json().encode())
+
+
+def checked_device(config: TrainConfig) -> str:
+    """Lightning's name for where to train.
+
+    Raises:
+        InputError: If there is no such device, or not as many.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if config.device == "cuda" and not there:
+        raise InputError("device: cuda was asked for, and PyTorch finds no GPU here")
+    if config.device == "cpu" or not there:
+        return "cpu"
+    if config.devices > there:
+        raise InputError(f"devices: {config.devices} GPUs were asked for, there are {there}")
+    return "gpu"
+
+
+def checked_lanes(config: TrainConfig, dataset: Dataset) -> int:
+    """How many lanes the games allow for.
+
+    Raises:
+        InputError: If a split is empty, or no game is as long as an unroll.
+    """
+    lengths = {}
+    for split in ("train", "validation"):
+        rows = dataset.select(split=split).rows
+        lengths[split] = rows["steps"][rows["steps"] > 0]
+        if not len(lengths[split]):
+            raise InputError(
+                f"{config.data[0]}: no game in the {split} split of {len(dataset)} games; "
+                "strathack dataset split sets other shares"
+            )
+    longest = int(lengths["train"].max())
+    if config.unroll > longest:
+        raise InputError(f"unroll: {config.unroll} steps are more than the longest game has, {longest}")
+    streams = config.devices * max(config.loader_workers, 1)
+    most = len(lengths["train"]) // streams
+    if not most:
+        raise InputError(f"{config.data[0]}: {len(lengths['train'])} games to train on for {streams} streams of them")
+    if most < config.lanes:
+        print(f"strathack: {config.lanes} lanes are more than there are games; using {most}", file=sys.stderr)
+    return min(config.lanes, most)
+
+
+def new_policy(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
+    """The policy that the options ask for.
+
+    Raises:
+        InputError: If it is not one, or needs observations that the dataset does not have.
+    """
+    policy: AnyPolicy
+    if config.high is not None and config.low is not None:
+        high, low = load_policy(config.high), load_policy(config.low)
+        if not (isinstance(high, Policy) and isinstance(low, Policy)):
+            raise InputError("high, low: a cleaved policy is made of two whole ones")
+        policy = CleavedPolicy(CleavedConfig(high.config, low.config, (config.freeze,) if config.freeze else ()))
+        policy.high.load_state_dict(high.state_dict())
+        policy.low.load_state_dict(low.state_dict())
+    elif config.weights is not None:
+        policy = load_policy(config.weights)
+    else:
+        policy = Policy(_preset_for(config, dataset))
+    missing = [key for key in policy.config.observations if key not in dataset.observations]
+    if missing:
+        have = ", ".join(dataset.observations) or "none, only keys (strathack dataset expand replays them)"
+        raise InputError(f"{config.data[0]}: the policy needs {', '.join(missing)}; the dataset has {have}")
+    return policy
+
+
+def _preset_for(config: TrainConfig, dataset: Dataset) -> PolicyConfig:
+    changes = [change for change in config.set.split(";") if change.strip()]
+    wanted = preset(config.policy)
+    if config.label is not None and wanted.label is not None:
+        changes.insert(0, f"heads.label={config.label}")
+    wanted = wanted.changed(changes)
+    if isinstance(wanted.heads, HierarchicalConfig) and not wanted.strategies:
+        names = dataset_names(dataset, wanted.heads.label)
+        if not names:
+            raise InputError(f"{config.data[0]}: no step has a {wanted.heads.label}")
+        wanted = wanted.with_strategies(names)
+    return wanted
+
+
+def dataset_names(dataset: Dataset, label: str) -> tuple[str, ...]:
+    """The names of a label in a dataset; a name's place is its code in streams."""
+    return PUBLISHED_STRATEGIES if label == "hihack_strategy" else tuple(dataset.vocabularies[label])
+
+
+def label_tables(policy: AnyConfig, dataset: Dataset, config: TrainConfig) -> LabelTables:
+    """From the dataset's codes to the policy's indices, and the strategies' weights.
+
+    Raises:
+        InputError: If they do not fit, or no step has the label.
+    """
+    actions = action_table(policy.actions)
+    if policy.label is None:
+        return LabelTables(actions)
+    label = config.label or policy.label
+    table = strategy_table(dataset_names(dataset, label), policy.strategies, label)
+    counts = strategy_counts(dataset.select(split="train"), label, table, len(policy.strategies), config.quiet)
+    if not counts.any():
+        raise InputError(f"{config.data[0]}: no step of the train split has a {label}")
+    return LabelTables(actions, table, label, balanced_weights(counts) if config.balance else None)
+
+
+def strategy_counts(dataset: Dataset, label: str, table: np.ndarray, strategies: int, quiet: bool) -> np.ndarray:
+    """Steps under each strategy, in at most ``GAMES_COUNTED`` games spread over the dataset, i64 [strategies]."""
+    places = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), GAMES_COUNTED)).astype(int))
+    counts = np.zeros(strategies, dtype=np.int64)
+    codes = {name: code for code, name in enumerate(dataset_names(dataset, label))}
+    with progress("counting", int(dataset.rows["steps"][places].sum()), quiet=quiet) as advance:
+        for place in places.tolist():
+            array = dataset[place].arrays[label]
+            own = np.bincount(array[:].astype(np.int64) % 256, minlength=256)
+            names = {code: code for code in range(len(codes))} if label == "hihack_strategy" else {
+                code: codes[name] for name, code in array.codes.items() if code != UNLABELLED
+            }  # fmt: skip
+            for code, there in names.items():
+                if table[there] >= 0:
+                    counts[table[there]] += own[code]
+            advance(len(array))
+    return counts
+
+
+def balanced_weights(counts: np.ndarray) -> np.ndarray:
+    """Weights that fall with the square root of frequency, of mean 1 over the steps, f32.
+
+    Args:
+        counts: Steps under each strategy.
+    """
+    weights = 1 / np.sqrt(np.maximum(counts, 1))
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """What a run was trained on: a digest of the games' names, lengths and keys."""
+    rows = np.sort(dataset.rows[["game", "steps", "keys_sha256"]])
+    return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+
+
+def demonstrations(config: TrainConfig, lanes: int, policy: AnyConfig) -> DemonstrationModule:
+    """The streams of batches."""
+    columns = ("actions", *([config.label or policy.label] if policy.label else []))
+    return DemonstrationModule(
+        config.data,
+        lanes=lanes,
+        steps=config.unroll,
+        select=config.select,
+        workers=config.loader_workers,
+        # What Lightning calls an epoch ends with a validation.
+        batches_per_epoch=config.validate_every * config.accumulate,
+        options={"observations": policy.observations, "columns": columns, "places": True, "seed": config.seed},
+    )
+
+
+def budget_of(config: TrainConfig, data: DemonstrationModule) -> Budget:
+    """When training ends."""
+    if config.steps is not None or (config.minutes is not None and config.passes is None):
+        return Budget(config.steps, config.minutes)
+    batch = data.lanes * config.unroll * config.devices * config.accumulate
+    steps = (config.passes or 1.0) * data.dataset.select(split="train").steps / batch
+    return Budget(max(round(steps), 1), config.minutes)
+
+
+def callbacks_of(config: TrainConfig, budget: Budget) -> list[pl.Callback]:
+    """Lightning's callbacks and ours, in the order in which they are called."""
+    assert config.out is not None
+    # The last checkpoint is saved before an average replaces the weights at the end.
+    callbacks: list[pl.Callback] = [budget, Checkpoints(config.out, config.checkpoint_every)]
+    if config.ema:
+        callbacks.append(pl.callbacks.EMAWeightAveraging(decay=config.ema, use_buffers=False))
+    if config.early_stop:
+        monitored = "validation/action_nll"
+        callbacks.append(pl.callbacks.EarlyStopping(monitored, patience=config.early_stop, check_finite=False))
+    if not config.quiet and not int(os.environ.get("LOCAL_RANK", 0)):
+        callbacks.append(TrainingProgress(budget))
+    return callbacks
+
+
+def other_loggers(config: TrainConfig) -> list[Logger]:
+    """Loggers that were asked for, besides the CSV file.
+
+    Raises:
+        InputError: If what they need is not installed.
+    """
+    loggers: list[Logger] = []
+    if config.tensorboard:
+        _need("tensorboard", "tensorboard")
+        assert config.out is not None
+        loggers.append(pl.loggers.TensorBoardLogger(config.out, name="", version="tensorboard"))
+    if config.wandb is not None:
+        _need("wandb", "wandb")
+        loggers.append(pl.loggers.WandbLogger(project=config.wandb, save_dir=config.out))
+    return loggers
+
+
+def _need(option: str, package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"{option}: the package is not installed; pip install {package}")
+
+
+def compile_parts(policy: AnyPolicy) -> None:
+    """Has encoders and heads compiled; cores are cut at the starts of games, which no compiler foresees."""
+    for module in policy.modules():
+        if isinstance(module, Policy):
+            for part in (*module.encoders, module.heads):
+                part.compile(dynamic=True)
+
+
+def _precision(config: TrainConfig, accelerator: str) -> str:
+    if config.precision == "bf16" or (config.precision == "auto" and accelerator == "gpu"):
+        return "bf16-mixed"
+    return "32-true"
+
+
+@contextmanager
+def ctrl_c_as_sigterm() -> Iterator[None]:
+    """Has the first Ctrl-C end training between two batches, as a SIGTERM does; a second one ends it at once."""
+
+    def handle(signum: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def quieten() -> None:
+    """Keeps Lightning's remarks, which are for programmers, off a user's terminal."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="lightning_fabric")
