@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+import signal
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +14,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -67,8 +68,22 @@ class Budget(pl.Callback):
         self._before = state_dict["seconds"]
 
 
+class Rows(pl.Callback):
+    """Has the module log its rows; before checkpoints are saved, which keep what is not logged yet."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Mapping[str, Any], batch_idx: int
+    ) -> None:
+        """Ends a batch."""
+        pl_module.end_batch(batch, batch_idx)
+
+
+class InterruptedRun(Exception):  # noqa: N818  (nothing went wrong)
+    """Training was asked to end, and its state is saved."""
+
+
 class Checkpoints(pl.Callback):
-    """Keeps the best checkpoint by validation action NLL, and the last.
+    """Keeps the best checkpoint by validation action NLL, and the last: now and then, and before a signal is obeyed.
 
     Args:
         folder: Where.
@@ -78,13 +93,42 @@ class Checkpoints(pl.Callback):
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
         self.best = math.inf
+        self._asked_to_end = False
+        self._handlers: dict[int, Any] = {}
         self._saved_at = -1
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes the signals over from Lightning, whose handlers talk to other processes at any moment."""
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._ask_to_end) for number in _SIGNALS}
+
+    def _ask_to_end(self, number: int, frame: Any) -> None:
+        self._asked_to_end = True
+        if number == signal.SIGINT:
+            # A second Ctrl-C does not wait.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Saves from time to time."""
+        """Saves from time to time, before a validation, and before it ends a run that was asked to end.
+
+        Raises:
+            InterruptedRun: In every process, if one was asked to end.
+        """
+        asked = trainer.strategy.reduce_boolean_decision(self._asked_to_end, all=False)
         step = trainer.global_step
-        if step % self.every == 0 and step != self._saved_at:
+        if asked or ((trainer.is_last_batch or step % self.every == 0) and step != self._saved_at):
             self._save_last(trainer)
+        if asked:
+            raise InterruptedRun
+
+    def on_validation_batch_end(self, *args: Any) -> None:
+        """Does not wait for the end of a validation; what is trained was saved before it.
+
+        Raises:
+            InterruptedRun: If this process was asked to end.
+        """
+        if self._asked_to_end:
+            raise InterruptedRun
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves the best."""
@@ -94,13 +138,18 @@ class Checkpoints(pl.Callback):
             trainer.save_checkpoint(self.folder / BEST)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves the last after each validation."""
+        """Saves what the validation has changed."""
         self._save_last(trainer)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gives the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Saves before the process obeys a SIGTERM; Lightning raises this between batches."""
-        if isinstance(exception, SIGTERMException):
-            self._save_last(trainer)
+        """Gives the signals back."""
+        self.on_train_end(trainer, pl_module)
 
     def _save_last(self, trainer: pl.Trainer) -> None:
         self._saved_at = trainer.global_step
@@ -113,6 +162,9 @@ class Checkpoints(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from there."""
         self.best = state_dict["best"]
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingProgress(pl.Callback):

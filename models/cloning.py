@@ -131,7 +131,7 @@ class CloningModule(pl.LightningModule):
         self.frames += int(batch["mask"].sum()) * self.trainer.world_size
         return loss.total
 
-    def on_train_batch_end(self, outputs: Any, batch: TensorBatch, batch_idx: int) -> None:
+    def end_batch(self, batch: TensorBatch, batch_idx: int) -> None:
         """Logs a row from time to time."""
         self._clock.batch_done(batch["mask"].numel() * self.trainer.world_size)
         step = self.trainer.global_step

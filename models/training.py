@@ -10,8 +10,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from strathack.dataset import Dataset
@@ -29,7 +27,7 @@ from strathack.dataset.files import atomic_write
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
 from strathack.dataset.learning import DemonstrationModule
 from strathack.dataset.progress import progress
-from strathack.models.callbacks import Budget, Checkpoints, MetricsCSV, TrainingProgress
+from strathack.models.callbacks import Budget, Checkpoints, InterruptedRun, MetricsCSV, Rows, TrainingProgress
 from strathack.models.cleaved import AnyConfig, AnyPolicy, CleavedConfig, CleavedPolicy, build_policy
 from strathack.models.cloning import CloningModule, LabelTables
 from strathack.models.config import HierarchicalConfig, PolicyConfig
@@ -130,13 +128,12 @@ def train(config: TrainConfig) -> Ended:
         default_root_dir=config.out,
     )
     interrupted = False
-    with ctrl_c_as_sigterm():
-        try:
-            trainer.fit(module, data, ckpt_path=None if resumed is None else str(config.out / LAST))
-        except SIGTERMException:
-            interrupted = True
-        except OSError as error:
-            raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
+    try:
+        trainer.fit(module, data, ckpt_path=None if resumed is None else str(config.out / LAST))
+    except InterruptedRun:
+        interrupted = True
+    except OSError as error:
+        raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
     if module.validated is not None and trainer.is_global_zero:
         atomic_write(config.out / VALIDATION, json.dumps(asdict(module.validated), indent=2).encode())
     return Ended(config.out, module, interrupted)
@@ -324,8 +321,8 @@ def balanced_weights(counts: np.ndarray) -> np.ndarray:
 
 def fingerprint(dataset: Dataset) -> str:
     """What a run was trained on: a digest of the games' names, lengths and keys."""
-    rows = np.sort(dataset.rows[["game", "steps", "keys_sha256"]])
-    return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+    games = sorted(dataset.rows[["game", "steps", "keys_sha256"]].tolist())
+    return hashlib.sha256(repr(games).encode()).hexdigest()
 
 
 def demonstrations(config: TrainConfig, lanes: int, policy: AnyConfig) -> DemonstrationModule:
@@ -355,13 +352,14 @@ def budget_of(config: TrainConfig, data: DemonstrationModule) -> Budget:
 def callbacks_of(config: TrainConfig, budget: Budget) -> list[pl.Callback]:
     """Lightning's callbacks and ours, in the order in which they are called."""
     assert config.out is not None
-    # The last checkpoint is saved before an average replaces the weights at the end.
-    callbacks: list[pl.Callback] = [budget, Checkpoints(config.out, config.checkpoint_every)]
+    callbacks: list[pl.Callback] = [budget, Rows()]
     if config.ema:
         callbacks.append(pl.callbacks.EMAWeightAveraging(decay=config.ema, use_buffers=False))
     if config.early_stop:
         monitored = "validation/action_nll"
         callbacks.append(pl.callbacks.EarlyStopping(monitored, patience=config.early_stop, check_finite=False))
+    # What the others did at the end of a batch belongs into the checkpoint.
+    callbacks.append(Checkpoints(config.out, config.checkpoint_every))
     if not config.quiet and not int(os.environ.get("LOCAL_RANK", 0)):
         callbacks.append(TrainingProgress(budget))
     return callbacks
@@ -401,21 +399,6 @@ def _precision(config: TrainConfig, accelerator: str) -> str:
     if config.precision == "bf16" or (config.precision == "auto" and accelerator == "gpu"):
         return "bf16-mixed"
     return "32-true"
-
-
-@contextmanager
-def ctrl_c_as_sigterm() -> Iterator[None]:
-    """Has the first Ctrl-C end training between two batches, as a SIGTERM does; a second one ends it at once."""
-
-    def handle(signum: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.raise_signal(signal.SIGTERM)
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def quieten() -> None:

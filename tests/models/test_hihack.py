@@ -8,7 +8,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from strathack.dataset.errors import InputError  # noqa: E402
 from strathack.models.hihack import import_hihack  # noqa: E402
 
 CASES = (

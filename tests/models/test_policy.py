@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from shrinking import SHRUNK, made_up_inputs  # noqa: E402
+
 from strathack.models.policy import Policy  # noqa: E402
 from strathack.models.presets import PRESETS  # noqa: E402
 

@@ -1,0 +1,1 @@
+"""Training runs: exact resumption, a SIGTERM, several processes, refusals."""
