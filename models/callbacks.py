@@ -121,13 +121,13 @@ class Checkpoints(pl.Callback):
         if asked:
             raise InterruptedRun
 
-    def on_validation_batch_end(self, *args: Any) -> None:
+    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Does not wait for the end of a validation; what is trained was saved before it.
 
         Raises:
-            InterruptedRun: If this process was asked to end.
+            InterruptedRun: If this process was asked to end, and no other would wait for it.
         """
-        if self._asked_to_end:
+        if self._asked_to_end and trainer.world_size == 1:
             raise InterruptedRun
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -387,12 +387,15 @@ class PolicyConfig:
                     raise InputError(f"set: {change!r}: {name!r} is unknown{near_match(name, here)}")
                 place = place[name]
             if last == "kind":
+                # Its other fields are those of another class.
+                fresh = asdict(_part(path.partition(".")[0], {"kind": text.strip()}))
                 place.clear()
+                place.update(fresh)
             elif last == "label" and last in place:
                 place.pop("strategies")
             elif last not in place:
                 raise InputError(f"set: {change!r}: {last!r} is unknown{near_match(last, place)}")
-            place[last] = _value(text)
+            place[last] = _value(text.strip())
         return self.from_values(values)
 
     def with_strategies(self, names: Sequence[str]) -> PolicyConfig:

@@ -44,6 +44,8 @@ def load_values(path: Path, device: str = "cpu") -> dict[str, Any]:
         InputError: If there is no such file.
         FormatError: If it is no checkpoint, or one of a version that this release does not know.
     """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
     try:
         with safetensors.safe_open(path, "pt", device=device) as file:
             metadata = file.metadata() or {}
@@ -159,6 +161,4 @@ def checkpoint_at(path: Path) -> Path:
             if (path / name).exists():
                 return path / name
         raise InputError(f"{path}: no checkpoint in it; expected {BEST} or {LAST}")
-    if not path.exists():
-        raise InputError(f"{path}: no such checkpoint")
     return path

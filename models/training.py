@@ -111,8 +111,7 @@ def train(config: TrainConfig) -> Ended:
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=config.devices,
-        # On the CPU, DDP needs a strategy by name; with one device nothing is to be set up.
-        strategy="ddp" if config.devices > 1 else "auto",
+        strategy=_strategy(config),
         precision=_precision(config, accelerator),  # type: ignore[arg-type]
         max_epochs=-1,
         accumulate_grad_batches=config.accumulate,
@@ -393,6 +392,18 @@ def compile_parts(policy: AnyPolicy) -> None:
         if isinstance(module, Policy):
             for part in (*module.encoders, module.heads):
                 part.compile(dynamic=True)
+
+
+def _strategy(config: TrainConfig) -> Any:
+    """How several processes work together.
+
+    Cloning leaves the value head out, and a cleaved policy the heads that its other part stands in for, so there are
+    parameters without a gradient. Buffers are the same everywhere and never change; were they sent around at every
+    forward pass, validations of unequal length would wait for each other for ever.
+    """
+    if config.devices == 1:
+        return "auto"
+    return pl.strategies.DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
 
 
 def _precision(config: TrainConfig, accelerator: str) -> str:
