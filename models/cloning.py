@@ -158,7 +158,7 @@ class CloningModule(pl.LightningModule):
         trained = [parameter for parameter in self.policy.parameters() if parameter.grad is not None]
         self._gradient_norm = torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
         if not torch.isfinite(self._gradient_norm):
-            raise RunError(f"gradient: {float(self._gradient_norm)} at step {self.trainer.global_step}{_SAFE}")
+            raise RunError(f"gradient: {self._gradient_norm.item()} at step {self.trainer.global_step}{_SAFE}")
 
     def on_validation_epoch_start(self) -> None:
         """Begins with no memory."""
@@ -231,7 +231,7 @@ class CloningModule(pl.LightningModule):
         names = [rows["game"][place].decode() for place in places]
         more = f" and {len(names) - GAMES_NAMED} more" * (len(names) > GAMES_NAMED)
         raise RunError(
-            f"loss: {float(loss)} at step {self.trainer.global_step}, in {', '.join(names[:GAMES_NAMED])}{more}{_SAFE}"
+            f"loss: {loss.item()} at step {self.trainer.global_step}, in {', '.join(names[:GAMES_NAMED])}{more}{_SAFE}"
         )
 
     def _stepped(self, batch_idx: int) -> bool:

@@ -33,15 +33,17 @@ def provenance(**changes: object) -> Provenance:
     return Provenance(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def write_games(folder: Path, lengths: Sequence[int], games_per_shard: int = 4) -> dict[str, dict[str, np.ndarray]]:
+def write_games(
+    folder: Path, lengths: Sequence[int], games_per_shard: int = 4, keys: Sequence[str] = KEYS
+) -> dict[str, dict[str, np.ndarray]]:
     """Writes a dataset of made-up games; returns their arrays by the games' names."""
     there = DatasetFolder(folder)
     folder.mkdir(exist_ok=True)
     there.write_settings({"seeds": f"0:{len(lengths)}"})
     games = {}
     for seed, steps in enumerate(lengths):
-        data, games[game_name(seed)] = made_up(seed, steps)
-        there.add_game(game_name(seed), encode_shard(data, provenance()))
+        data, games[game_name(seed)] = made_up(seed, steps, keys)
+        there.add_game(game_name(seed), encode_shard(data, provenance(observations=tuple(keys))))
     list(there.merge(games_per_shard))
     return games
 
@@ -59,7 +61,7 @@ def write_tables_alone(folder: Path, shards: int, games: int) -> None:
         (folder / f"shard-{shard:05d}.h5").write_bytes(buffer.getvalue())
 
 
-def made_up(seed: int, steps: int) -> tuple[GameData, dict[str, np.ndarray]]:
+def made_up(seed: int, steps: int, keys: Sequence[str] = KEYS) -> tuple[GameData, dict[str, np.ndarray]]:
     """A game of random content, and its arrays by their names in a shard."""
     rng = np.random.default_rng(seed)
     arrays = {
@@ -71,7 +73,7 @@ def made_up(seed: int, steps: int) -> tuple[GameData, dict[str, np.ndarray]]:
         "hihack_strategy": rng.integers(-1, 12, steps).astype("i1"),
     }
     frames, encoder = {}, ChunkEncoder()
-    for key in KEYS:
+    for key in keys:
         spec = OBSERVATIONS[key]
         arrays[f"obs/{key}"] = values = rng.integers(0, 80, (steps, *spec.shape)).astype(spec.dtype)
         length = min(spec.chunk_steps, steps) or 1

@@ -8,7 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from strathack.dataset.errors import InputError  # noqa: E402
+from strathack.models.commands import import_checkpoint  # noqa: E402
 from strathack.models.hihack import import_hihack  # noqa: E402
+from strathack.models.options import ImportHihackConfig  # noqa: E402
+from strathack.models.saving import load_policy  # noqa: E402
 
 CASES = (
     "cdgpt5",
@@ -67,6 +71,7 @@ def test_the_reference_outputs(shared, checkpoint, case):
     path, spec = checkpoint(shared, case)
     policy = import_hihack(path)
     path.unlink()
+    assert policy.config.encoder.crop == 18
     assert sum(parameter.numel() for parameter in policy.parameters()) == spec["parameters"]
     expected = np.load(shared / "fixtures" / "reference_policies.npz")
     inputs = reference_inputs()
@@ -91,3 +96,49 @@ def test_the_reference_outputs(shared, checkpoint, case):
         }
         for name, values in ours.items():
             np.testing.assert_allclose(values.numpy(), expected[f"{case}/{mode}/{name}"], atol=1e-4, rtol=0)
+
+
+def without(path, key):
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["learner_state"]["model"][key]
+    torch.save(checkpoint, path)
+
+
+def test_other_files_are_refused_in_one_line_and_nothing_in_them_is_run(shared, checkpoint, tmp_path, capsys):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("ran",))
+
+    path = tmp_path / "x.tar"
+    with pytest.raises(InputError, match="x.tar: No such file"):
+        import_hihack(path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="x.tar: not a checkpoint of tensors and plain values"):
+        import_hihack(path)
+    torch.save({"learner_state": {"model": {}, "optimizer": Evil()}, "flags": {}}, path)
+    with pytest.raises(InputError, match="x.tar: not a checkpoint of tensors and plain values"):
+        import_hihack(path)
+    assert "ran" not in capsys.readouterr().out
+    for values in ({"learner_state": {}}, {"model": {}}, [1, 2]):
+        torch.save(values, path)
+        with pytest.raises(InputError, match="x.tar: no learner_state.model in it"):
+            import_hihack(path)
+    torch.save({"learner_state": {"model": {"a": torch.zeros(1)}}, "flags": {}}, path)
+    with pytest.raises(InputError, match="parameter 'screen_encoder.fc_head.0.weight' is missing; expected one of the"):
+        import_hihack(path)
+    real, _ = checkpoint(shared, "cdgpt5_linear_decoder")
+    without(real, "bottomline_encoder.conv_net.2.bias")
+    with pytest.raises(InputError, match="parameter 'bottomline_encoder.conv_net.2.bias' is missing"):
+        import_hihack(real)
+
+
+def test_the_command_makes_a_checkpoint_that_loads(shared, checkpoint, tmp_path, capsys):
+    path, _ = checkpoint(shared, "hierarchical_lstm")
+    out = tmp_path / "policy.safetensors"
+    assert import_checkpoint(ImportHihackConfig(path, out)) == 0
+    assert "pixels · lstm · 13 heads, sampled, 8,276,979 parameters" in capsys.readouterr().out
+    policy = load_policy(out)
+    assert policy.config.strategies[:2] == ("none", "explore")
+    assert policy.config.label == "hihack_strategy"
+    with pytest.raises(InputError, match="policy.safetensors: exists already"):
+        import_checkpoint(ImportHihackConfig(path, out))

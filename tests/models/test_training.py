@@ -1,1 +1,315 @@
-"""Training runs: exact resumption, a SIGTERM, several processes, refusals."""
+"""Training runs: learning, exact resumption, signals, several processes, and what they refuse."""
+
+import csv
+import json
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_up_games import write_games
+
+pytest.importorskip("pytorch_lightning")
+torch = pytest.importorskip("torch")
+
+from strathack.dataset.errors import InputError, RunError  # noqa: E402
+from strathack.dataset.splits import Fractions  # noqa: E402
+from strathack.models import cloning  # noqa: E402
+from strathack.models.cloning import rate_at  # noqa: E402
+from strathack.models.options import TrainConfig  # noqa: E402
+from strathack.models.saving import load_policy, load_values  # noqa: E402
+from strathack.models.training import METRICS, VALIDATION, balanced_weights, quieten, train  # noqa: E402
+
+# Lightning remarks on things that are meant.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SCREEN = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
+LENGTHS = [40, 80, 33, 120, 60, 77, 90, 45, 130, 50, 61, 88]
+SMALL = (
+    "encoder.embedding=4; encoder.crop_channels=[8]; encoder.crop_units=8; encoder.screen_channels=[8];"
+    "encoder.screen_units=8; encoder.message=8; encoder.size=16; heads.hidden=8;"
+)
+# Everything that draws random numbers and remembers: dropout, sampled strategies, an LSTM and a transformer.
+DRAWING = SMALL + (
+    "core.kind=lstm-transformer; core.lstm.hidden=16; core.transformer.width=16; core.transformer.heads=2;"
+    "core.transformer.layers=1; core.transformer.feedforward=16; heads.combine=sampled"
+)
+SMALL_LSTM = SMALL + "core.hidden=16"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    quieten()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def games(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("games")
+    write_games(folder, LENGTHS, keys=SCREEN)
+    return folder
+
+
+def config_of(games, out, **options):
+    chosen = {
+        "set": SMALL_LSTM, "lanes": 3, "unroll": 8, "steps": 20, "validate_every": 7, "checkpoint_every": 4,
+        "log_every": 5, "device": "cpu", "quiet": True,
+    }  # fmt: skip
+    return TrainConfig(data=[games], out=out, **{**chosen, **options})
+
+
+def rows_of(folder):
+    with (folder / METRICS).open() as file:
+        return list(csv.DictReader(file))
+
+
+def timeless(row):
+    return {name: value for name, value in row.items() if name not in ("frames_per_second", "waiting", "memory_mb")}
+
+
+def weights_of(ended):
+    return ended.module.policy.state_dict()
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+# Lightning's epochs are of 7 steps here: in the midst of one, and at its end.
+@pytest.mark.parametrize(("ema", "cuts"), [(0.0, (5,)), (0.9, (5, 7))])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monkeypatch, ema, cuts):
+    options = {"set": DRAWING, "ema": ema}
+    whole = train(config_of(games, tmp_path / "whole", **options))
+    end_batch = cloning.CloningModule.end_batch
+    for cut in cuts:
+
+        def interrupting(self, *arguments, at=cut):
+            end_batch(self, *arguments)
+            if self.trainer.global_step == at:
+                signal.raise_signal(signal.SIGTERM)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cloning.CloningModule, "end_batch", interrupting)
+            cut_short = train(config_of(games, tmp_path / str(cut), **options))
+        assert cut_short.interrupted
+        assert load_values(cut_short.folder / "last.safetensors")["global_step"] == cut
+        resumed = train(TrainConfig(resume=cut_short.folder, quiet=True))
+        assert not resumed.interrupted
+        assert_same_weights(weights_of(resumed), weights_of(whole))
+        assert resumed.module.validated == whole.module.validated
+        assert resumed.module.frames == whole.module.frames
+        expected = [timeless(row) for row in rows_of(whole.folder)]
+        # Where training was ended between an epoch's last batch and its validation, that one is left out.
+        left_out = [row for row in expected if cut == 7 and row["step"] == "7"]
+        assert [timeless(row) for row in rows_of(resumed.folder)] == [row for row in expected if row not in left_out]
+
+
+def test_what_a_run_leaves_behind(games, tmp_path):
+    ended = train(config_of(games, tmp_path / "run", early_stop=50, accumulate=2, balance=True, minutes=5.0))
+    assert {path.name for path in ended.folder.iterdir()} == {
+        "best.safetensors", "last.safetensors", "options.json", METRICS, VALIDATION
+    }  # fmt: skip
+    rows = rows_of(ended.folder)
+    assert [row["step"] for row in rows] == ["5", "7", "10", "14", "15", "20", "20"]
+    for row in rows:
+        kind = "train" if row["train/action_nll"] else "validation"
+        for name in ("action_nll", "accuracy", "top5", "strategy_nll", "strategy_accuracy", "majority", "macro_recall"):
+            assert np.isfinite(float(row[f"{kind}/{name}"]))
+    assert float(rows[0]["frames"]) == 5 * 2 * 3 * 8
+    result = json.loads((ended.folder / VALIDATION).read_text())
+    assert result["steps"] == sum(sum(row) for row in result["confusion"])
+    values = load_values(ended.folder / "best.safetensors")
+    assert values["policy"]["heads"]["strategies"] == list(ended.module.policy.config.strategies)
+    assert len(values["about"]["dataset"]) == 64
+    assert {"optimizer_states", "lr_schedulers", "DemonstrationModule"} <= values.keys()
+    best = min(float(row["validation/action_nll"]) for row in rows if row["validation/action_nll"])
+    assert values["callbacks"]["Checkpoints"]["best"] == pytest.approx(best, abs=1e-5)
+    assert_same_weights(dict(load_policy(ended.folder).state_dict()), {
+        name.removeprefix("policy."): value for name, value in values["state_dict"].items()
+    })  # fmt: skip
+
+
+def test_training_stops_early_and_begins_with_given_weights(games, tmp_path):
+    first = train(config_of(games, tmp_path / "first", steps=7))
+    # With a rate of next to nothing, no validation is better than the one before.
+    ended = train(config_of(games, tmp_path / "run", set="", weights=first.folder, steps=100, early_stop=1,
+                            learning_rate=1e-30, weight_decay=0.0))  # fmt: skip
+    assert ended.module.trainer.global_step < 100
+    assert_same_weights(weights_of(ended), dict(load_policy(first.folder).state_dict()))
+
+
+def test_a_cleaved_policy_trains_what_is_not_frozen(games, tmp_path):
+    high = train(config_of(games, tmp_path / "high", steps=3))
+    low = train(config_of(games, tmp_path / "low", steps=3, seed=1))
+    ended = train(config_of(games, tmp_path / "run", set="", high=high.folder, low=low.folder, freeze="high", steps=5))
+    weights = dict(load_policy(ended.folder / "last.safetensors").state_dict())
+    before = {
+        f"{part}.{name}": value
+        for part, run in (("high", high), ("low", low))
+        for name, value in load_policy(run.folder).state_dict().items()
+    }
+    changed = {name for name, value in weights.items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith("low.") for name in changed)
+    assert train(TrainConfig(resume=ended.folder, steps=6, quiet=True)).module.trainer.global_step == 6
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt(games, tmp_path):
+    with pytest.raises(RunError, match=r"(loss|gradient): (nan|inf) at step \d+.*; stopped, and the checkpoints"):
+        train(config_of(games, tmp_path / "run", learning_rate=1e35, warmup=0, checkpoint_every=1))
+    for parameter in load_policy(tmp_path / "run" / "last.safetensors").parameters():
+        assert torch.isfinite(parameter).all()
+
+
+def test_the_games_of_a_bad_batch_are_named(games, tmp_path, monkeypatch):
+    unroll = cloning.CloningModule._run
+
+    def poisoned(self, batch, memories):
+        output, targets, loss = unroll(self, batch, memories)
+        output.action_logits[:, 1] = torch.nan
+        return replace(output), targets, replace(loss, total=loss.total * torch.nan)
+
+    monkeypatch.setattr(cloning.CloningModule, "_run", poisoned)
+    with pytest.raises(RunError, match=r"loss: nan at step 0, in game_\d+; stopped"):
+        train(config_of(games, tmp_path / "run"))
+
+
+def test_a_signal_saves_and_the_run_can_be_resumed(games, tmp_path, start, run, nothing_left):
+    out = tmp_path / "run"
+    words = ["train", games, "--out", out, "--set", SMALL_LSTM, "--lanes", 3, "--unroll", 8, "--minutes", 10]
+    process = start(*words, "--checkpoint-every", 1_000_000, "--validate-every", 1_000_000, "--log-every", 1)
+    deadline = time.monotonic() + 60
+    while not (out / METRICS).exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert f"interrupted; strathack train --resume {out} goes on" in said
+    step = load_values(out / "last.safetensors")["global_step"]
+    assert step > 0
+    ended = run("train", "--resume", out, "--steps", step + 5, "--quiet")
+    assert ended.status == 0, ended.err
+    assert "action accuracy" in ended.out
+    assert load_values(out / "last.safetensors")["global_step"] == step + 5
+    steps = [int(row["step"]) for row in rows_of(out)]
+    assert steps == sorted(steps)
+
+
+def test_two_processes_are_one_with_the_same_batches(games, tmp_path, run, nothing_left):
+    words = ["--set", SMALL_LSTM, "--lanes", 3, "--unroll", 8, "--steps", 8, "--validate-every", 4, "--log-every", 2]
+    words += ["--device", "cpu", "--quiet"]
+    two = run("train", games, "--out", tmp_path / "two", "--devices", 2, *words)
+    assert two.status == 0, two.err
+    # Two loader workers give the streams of two processes in turn.
+    one = train(
+        config_of(games, tmp_path / "one", loader_workers=2, accumulate=2, steps=8, validate_every=4, log_every=2)
+    )
+    values = load_values(tmp_path / "two" / "last.safetensors")
+    assert len(values["cloning"]["processes"]) == 2
+    for name, value in weights_of(one).items():
+        torch.testing.assert_close(values["state_dict"][f"policy.{name}"], value, atol=1e-6, rtol=1e-5)
+    for ours, theirs in zip(rows_of(one.folder), rows_of(tmp_path / "two"), strict=True):
+        assert {name: float(value or 0) for name, value in timeless(ours).items()} == pytest.approx(
+            {name: float(value or 0) for name, value in timeless(theirs).items()}, rel=1e-3, abs=1e-5
+        )
+
+
+def test_more_lanes_than_games_are_not_used(games, tmp_path, capsys):
+    ended = train(config_of(games, tmp_path / "run", lanes=50, steps=1))
+    lanes = ended.module.trainer.datamodule.lanes
+    assert lanes < 12
+    assert f"50 lanes are more than there are games; using {lanes}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"data": []}, "data: no dataset is given, and no run to resume"),
+        ({"out": None}, "out: no folder is given for the run"),
+        ({"policy": "symbols-smal"}, "policy: 'symbols-smal' is unknown; did you mean 'symbols-small'"),
+        ({"set": "core.hiden=3"}, "'hiden' is unknown; did you mean 'hidden'"),
+        ({"label": "strateg"}, "label: 'strateg' is unknown; did you mean 'strategy'"),
+        ({"label": "substrategy"}, "no step has a substrategy"),
+        ({"select": "score < 0"}, "no game in the train split of 0 games"),
+        ({"unroll": 1000}, "unroll: 1000 steps are more than the longest game has, 130"),
+        ({"devices": 40}, "games to train on for 40 streams of them"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan is not above 0 and finite"),
+        ({"ema": 1.0}, "ema: 1.0 is no decay"),
+        ({"steps": 0}, "steps: 0 is not above 0"),
+        ({"high": "somewhere"}, "high, low: a cleaved policy needs both"),
+        ({"freeze": "high"}, "freeze: only a part of a cleaved policy can be frozen"),
+        ({"weights": "nowhere", "set": ""}, "nowhere: no such checkpoint"),
+        ({"weights": "nowhere"}, "weights: the policy is what the checkpoint holds"),
+        ({"resume": "somewhere"}, "data: a resumed run keeps its own; only steps, minutes, passes may be given anew"),
+        ({"wandb": "project"}, "wandb: the package is not installed"),
+        ({"device": "cuda"}, "device: cuda was asked for, and PyTorch finds no GPU here"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_made(games, tmp_path, options, said, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("weights", "high", "low", "resume"):
+        if name in options:
+            options = {**options, name: tmp_path / options[name]}
+    with pytest.raises(InputError) as error:
+        train(replace(config_of(games, tmp_path / "run"), **options))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_a_policy_cannot_use_is_refused(games, tmp_path):
+    write_games(tmp_path / "blind", LENGTHS)
+    with pytest.raises(InputError, match="the policy needs tty_chars, tty_colors; the dataset has blstats, tty_cursor"):
+        train(config_of(tmp_path / "blind", tmp_path / "run"))
+    only = [seed for seed in range(12) if Fractions().split_of(_row(seed)) == "train"][:3]
+    with pytest.raises(InputError, match="no game in the validation split of 3 games; strathack dataset split"):
+        train(config_of(games, tmp_path / "run", select=f"core in {only}"))
+    with pytest.raises(InputError, match="no run in it; expected options.json"):
+        train(TrainConfig(resume=tmp_path))
+    first = train(config_of(games, tmp_path / "run", steps=1))
+    with pytest.raises(InputError, match="run: there is a run in it; resume it, or take another folder"):
+        train(config_of(games, tmp_path / "run", steps=1))
+    # Strategies that the policy has no head for.
+    narrow = config_of(games, tmp_path / "other", set=SMALL_LSTM + '; heads.strategies=["fight", "explore"]')
+    with pytest.raises(InputError, match="strategy: the dataset has ground_eat, .*, for which the policy has no"):
+        train(narrow)
+    options = json.loads((first.folder / "options.json").read_text())
+    (first.folder / "options.json").write_text(json.dumps(options | {"data": [str(tmp_path / "more")]}))
+    write_games(tmp_path / "more", [*LENGTHS, 55], keys=SCREEN)
+    with pytest.raises(InputError, match="more: 13 games, not the 12 that the run was trained on"):
+        train(TrainConfig(resume=first.folder, steps=2))
+
+
+def _row(seed):
+    return np.array([(seed, b"")], dtype=[("core", "i8"), ("game", "S9")])[0]
+
+
+def test_the_learning_rate_rises_and_falls():
+    rates = [rate_at(step, step / 100, 9, 0.1) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1, abs=1e-2)
+    assert max(rates) == max(rates[5:15])
+    assert rates[50] == pytest.approx(0.55)
+    assert rates[-1] == pytest.approx(0.1)
+
+
+def test_balanced_weights_leave_the_size_of_the_loss():
+    counts = np.array([900, 90, 9, 1, 0])
+    weights = balanced_weights(counts)
+    assert weights[1] / weights[0] == pytest.approx(np.sqrt(10))
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_compiled_parts_learn_the_same(games, tmp_path):
+    plain = train(config_of(games, tmp_path / "plain", steps=4))
+    compiled = train(config_of(games, tmp_path / "compiled", steps=4, compile=True))
+    for name, value in weights_of(plain).items():
+        torch.testing.assert_close(weights_of(compiled)[name], value, atol=1e-5, rtol=1e-4)

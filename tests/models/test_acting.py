@@ -1,0 +1,80 @@
+"""Choosing actions, and holding strategies."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from shrinking import SHRUNK, made_up_inputs  # noqa: E402
+
+from strathack.dataset.errors import InputError  # noqa: E402
+from strathack.models.acting import ActingConfig, Actor  # noqa: E402
+from strathack.models.policy import Policy  # noqa: E402
+
+T, B = 20, 3
+
+
+def acted(config, name="symbols-small", seed=0, starts=0.1):
+    torch.manual_seed(0)
+    policy = Policy(SHRUNK[name]).eval()
+    # Far from even, so that strategies matter.
+    if policy.config.strategies:
+        policy.heads.strategy.weight.data *= 30
+    rng = np.random.default_rng(0)
+    first = rng.random((T, B)) < starts
+    first[0] = True
+    inputs = made_up_inputs(rng, T, B, first)
+    actor = Actor(policy, config, torch.Generator().manual_seed(seed))
+    state, acts = actor.initial_state(B), []
+    for t in range(T):
+        act, state = actor.act({key: value[t] for key, value in inputs.items()}, state)
+        acts.append(act)
+    return acts, first
+
+
+def test_without_holding_the_probability_is_the_policy_s():
+    acts, _ = acted(ActingConfig())
+    for act in acts:
+        expected = act.output.action_logits.log_softmax(-1).gather(-1, act.action[:, None])[:, 0]
+        torch.testing.assert_close(act.log_prob, expected)
+        joint = (
+            act.output.strategy_logits.log_softmax(-1)
+            + act.output.strategywise_logits.log_softmax(-1)[torch.arange(B), :, act.action]
+        )
+        assert torch.equal(act.strategy, joint.argmax(-1))
+        assert act.chose is None
+
+
+def test_greedy_takes_the_most_likely():
+    acts, _ = acted(ActingConfig(greedy=True))
+    assert all(torch.equal(act.action, act.output.action_logits.argmax(-1)) for act in acts)
+    again, _ = acted(ActingConfig(greedy=True), seed=1)
+    assert all(torch.equal(one.action, other.action) for one, other in zip(acts, again, strict=True))
+
+
+@pytest.mark.parametrize("hold", [1, 4])
+def test_a_strategy_is_held_for_its_steps_and_chosen_anew_in_a_new_game(hold):
+    acts, first = acted(ActingConfig(hold=hold))
+    for lane in range(B):
+        held = 0
+        for t, act in enumerate(acts):
+            anew = first[t, lane] or held == hold
+            assert bool(act.chose[lane]) == anew, (t, lane)
+            held = 1 if anew else held + 1
+            strategy, action = int(act.strategy[lane]), int(act.action[lane])
+            if not anew:
+                assert strategy == int(acts[t - 1].strategy[lane])
+            expected = act.output.strategywise_logits[lane, strategy].log_softmax(0)[action]
+            if anew:
+                expected = expected + act.output.strategy_logits[lane].log_softmax(0)[strategy]
+            torch.testing.assert_close(act.log_prob[lane], expected)
+    assert len({int(act.strategy[0]) for act in acts}) > 1
+
+
+def test_a_flat_policy_acts_and_holds_nothing():
+    acts, _ = acted(ActingConfig(), name="lstm")
+    assert acts[0].strategy is None
+    with pytest.raises(InputError, match="hold: a flat policy has no strategies to hold"):
+        acted(ActingConfig(hold=2), name="lstm")
+    with pytest.raises(InputError, match="hold: -1 is below 0"):
+        ActingConfig(hold=-1)

@@ -1,0 +1,28 @@
+"""``strathack models``."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+
+from strathack.models.commands import models
+from strathack.models.options import ModelsConfig
+from strathack.models.presets import PRESETS
+
+
+def test_the_list_names_every_policy_with_its_parameters(run):
+    listed = run("models")
+    assert listed.status == 0, listed.err
+    assert all(name in listed.out for name in PRESETS)
+    assert "6,235,194" in listed.out
+
+
+def test_as_json(capsys):
+    models(ModelsConfig(json=True))
+    known = json.loads(capsys.readouterr().out)
+    # The paper's counts: tests/models/test_hihack.py holds them against its checkpoints.
+    assert {name: known[name]["parameters"] for name in ("lstm", "lstm-xxl", "hier-lstm", "transformer")} == {
+        "lstm": 6_235_194, "lstm-xxl": 13_381_690, "hier-lstm": 8_276_979, "transformer": 26_052_154
+    }  # fmt: skip
+    assert set(known) == set(PRESETS)

@@ -1,0 +1,76 @@
+"""The cloning loss against sums written out."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from strathack.dataset.actions import ACTION_NAMES  # noqa: E402
+from strathack.dataset.errors import InputError  # noqa: E402
+from strathack.models.heads import PolicyOutput  # noqa: E402
+from strathack.models.losses import (  # noqa: E402
+    UNKNOWN,
+    Targets,
+    action_table,
+    cloning_loss,
+    mean_nll,
+    strategy_table,
+    targets_of,
+)
+
+T, B, K, A = 3, 2, 4, 5
+
+
+def test_means_are_over_what_is_known():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(T, B, A), torch.tensor([[0, 4], [UNKNOWN, 2], [1, UNKNOWN]])
+    weights = torch.tensor([1.0, 2.0, 0.5, 1.0, 3.0])
+    known = [(t, b, int(targets[t, b])) for t in range(T) for b in range(B) if targets[t, b] >= 0]
+    terms = [-float(logits[t, b].log_softmax(0)[a]) for t, b, a in known]
+    assert float(mean_nll(logits, targets)) == pytest.approx(np.mean(terms))
+    weighted = np.average(terms, weights=[weights[a] for _, _, a in known])
+    assert float(mean_nll(logits, targets, weights)) == pytest.approx(weighted)
+    for given in (None, weights):
+        assert float(mean_nll(logits, torch.full((T, B), UNKNOWN), given)) == 0
+
+
+def test_the_parts_sum_to_the_whole_and_padding_has_no_gradient():
+    torch.manual_seed(0)
+    action, strategy = torch.randn(T, B, A, requires_grad=True), torch.randn(T, B, K, requires_grad=True)
+    output = PolicyOutput(action, torch.zeros(T, B), strategy, torch.zeros(T, B, K, A))
+    targets = Targets(torch.tensor([[0, 1], [2, UNKNOWN], [3, 4]]), torch.tensor([[0, UNKNOWN], [1, UNKNOWN], [2, 3]]))
+    loss = cloning_loss(output, targets, 0.5)
+    assert loss.total.item() == pytest.approx(loss.action.item() + 0.5 * loss.strategy.item())
+    loss.total.backward()
+    assert not action.grad[1, 1].any()
+    assert not strategy.grad[:2, 1].any()
+    assert action.grad[0, 1].any()
+    flat = cloning_loss(PolicyOutput(action, torch.zeros(T, B)), Targets(targets.actions, None), 0.5)
+    assert flat.strategy.item() == 0
+    assert flat.total.item() == pytest.approx(loss.action.item())
+
+
+def test_labels_go_by_name():
+    table = strategy_table(("fight", "explore"), ("none", "explore", "fight"), "strategy")
+    assert table[:3].tolist() == [2, 1, UNKNOWN]
+    with pytest.raises(InputError, match="substrategy: the dataset has dig, for which the policy has no action head"):
+        strategy_table(("dig",), ("fight",), "substrategy")
+    reordered = tuple(reversed(ACTION_NAMES))
+    assert action_table(reordered)[:121].tolist() == list(range(120, -1, -1))
+    assert action_table(ACTION_NAMES)[255] == UNKNOWN
+    with pytest.raises(InputError, match="actions: the policy has 118, without north, east, south;"):
+        action_table(ACTION_NAMES[3:])
+
+
+def test_targets_of_a_batch():
+    batch = {
+        "actions": torch.tensor([[3, 255], [5, 7]], dtype=torch.uint8),
+        "hihack_strategy": torch.tensor([[1, -1], [0, 1]], dtype=torch.int8),
+        "mask": torch.tensor([[True, True], [True, False]]),
+    }
+    actions = torch.from_numpy(action_table(ACTION_NAMES))
+    strategies = torch.from_numpy(strategy_table(("explore", "fight"), ("none", "explore", "fight"), "hihack_strategy"))
+    targets = targets_of(batch, actions, strategies, "hihack_strategy")
+    assert targets.actions.tolist() == [[3, UNKNOWN], [5, UNKNOWN]]
+    assert targets.strategies.tolist() == [[2, UNKNOWN], [1, UNKNOWN]]
+    assert targets_of(batch, actions, None, None).strategies is None
