@@ -7,11 +7,13 @@ TREE := build/tree/strathack
 
 .PHONY: demo test slow lint bench clean
 
-demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursued, replay them from their keys
+demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursued, replay them from their keys, clone it
 	$(BIN)/strathack collect demo/data --seeds 1,2,4,5,22,24,28,30
 	$(BIN)/strathack analysis strategies demo/data --out demo/strategies.png
 	$(BIN)/strathack dataset compact demo/data demo/keys
 	$(BIN)/strathack dataset verify demo/keys --replay
+	rm -rf demo/run
+	$(BIN)/strathack train demo/data --out demo/run --minutes 2 --validate-every 250
 
 test: $(VENV)/.test
 	$(BIN)/pytest -m "not slow"
@@ -29,6 +31,8 @@ bench: $(VENV)/.test ## the figures of benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/stream_memory.py bench/data
 	$(BIN)/python benchmarks/stream_learner.py bench/data --lanes 64
 	$(BIN)/python benchmarks/replay_speed.py bench/data
+	$(BIN)/python benchmarks/clone_cpu.py bench/data
+	$(BIN)/python benchmarks/clone_gpu.py bench/data
 
 lint: $(VENV)/.lint $(TREE)
 	$(BIN)/ruff check .
@@ -45,7 +49,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # One stamp a set of extras, so that the demo does not install the test tools.
-$(VENV)/.run: EXTRAS :=
+$(VENV)/.run: EXTRAS := [train]
 $(VENV)/.test: EXTRAS := [test,train,export]
 $(VENV)/.lint: EXTRAS := [lint]
 $(VENV)/.run $(VENV)/.test $(VENV)/.lint: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -1,1 +1,1 @@
-"""Policies and cloning: encoders, cores with memory, strategy and action heads. Nothing is here yet."""
+"""Policies and cloning: encoders, cores with memory, strategy and action heads, training with Lightning."""

@@ -27,12 +27,15 @@ class Budget(pl.Callback):
     Args:
         steps: Optimiser steps, or None.
         minutes: Minutes, those before an interruption included; or None.
+
+    Attributes:
+        seconds: Time spent until the end of the last batch.
     """
 
     def __init__(self, steps: int | None, minutes: float | None) -> None:
         self.steps, self.minutes = steps, minutes
+        self.seconds = 0.0
         self._trainer: pl.Trainer | None = None
-        self._before = 0.0
         self._since = time.monotonic()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -43,11 +46,6 @@ class Budget(pl.Callback):
         """Notes the time."""
         self._since = time.monotonic()
 
-    @property
-    def seconds(self) -> float:
-        """Time spent."""
-        return self._before + time.monotonic() - self._since
-
     def share_done(self) -> float:
         """Of the budget, 0 to 1."""
         step = self._trainer.global_step if self._trainer is not None else 0
@@ -56,6 +54,11 @@ class Budget(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Ends training where the budget is spent; Lightning validates before it stops."""
+        now = time.monotonic()
+        self.seconds, self._since = self.seconds + now - self._since, now
+        if self.minutes and trainer.world_size > 1:
+            # Rates and ends are to be the same everywhere, so one clock counts.
+            self.seconds = trainer.strategy.broadcast(self.seconds)
         if self.share_done() >= 1:
             trainer.should_stop = True
 
@@ -65,7 +68,7 @@ class Budget(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on counting."""
-        self._before = state_dict["seconds"]
+        self.seconds = state_dict["seconds"]
 
 
 class Rows(pl.Callback):

@@ -108,7 +108,8 @@ class CleavedPolicy(nn.Module):
         self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], labels: Tensor | None = None
     ) -> tuple[PolicyOutput, State]:
         """See :meth:`Policy.unroll`."""
-        outputs, after = {}, {}
+        outputs: dict[str, PolicyOutput] = {}
+        after: State = {}
         for part in PARTS:
             own = {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
             outputs[part], new = getattr(self, part).unroll(inputs, own)

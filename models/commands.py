@@ -39,5 +39,5 @@ def import_checkpoint(config: ImportHihackConfig) -> int:
     except OSError as error:
         raise RunError(f"{config.out}: {error.strerror or error}") from None
     parameters = sum(parameter.numel() for parameter in policy.parameters())
-    print(f"{describe(policy.config)}, {parameters:,} parameters, in {config.out}")  # type: ignore[arg-type]
+    print(f"{describe(policy.config)}, {parameters:,} parameters, in {config.out}")
     return 0

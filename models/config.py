@@ -360,9 +360,10 @@ class PolicyConfig:
         for name in values:
             if name not in known:
                 raise InputError(f"policy: {name!r} is unknown{near_match(name, known)}")
-        parts = {part: _part(part, values[part]) for part in KINDS if part in values}
-        actions = {"actions": tuple(values["actions"])} if "actions" in values else {}
-        return cls(**parts, **actions)
+        parts: dict[str, Any] = {part: _part(part, values[part]) for part in KINDS if part in values}
+        if "actions" in values:
+            parts["actions"] = tuple(values["actions"])
+        return cls(**parts)
 
     def changed(self, changes: Sequence[str]) -> PolicyConfig:
         """With some fields set anew.

@@ -95,7 +95,7 @@ def config_of(weights: Weights, flags: Mapping[str, Any], *, legacy: bool) -> Po
         message=message,
         bottom_lines=bottom,
         screen=screen,
-        channels=channels,  # type: ignore[arg-type]
+        channels=channels,
         previous_action=inputs - message - bottom - screen,
     )
     if lstm is None:

@@ -28,7 +28,14 @@ from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
 from strathack.dataset.learning import DemonstrationModule
 from strathack.dataset.progress import progress
 from strathack.models.callbacks import Budget, Checkpoints, InterruptedRun, MetricsCSV, Rows, TrainingProgress
-from strathack.models.cleaved import AnyConfig, AnyPolicy, CleavedConfig, CleavedPolicy, build_policy
+from strathack.models.cleaved import (
+    AnyConfig,
+    AnyPolicy,
+    CleavedConfig,
+    CleavedPolicy,
+    build_policy,
+    config_from_values,
+)
 from strathack.models.cloning import CloningModule, LabelTables
 from strathack.models.config import HierarchicalConfig, PolicyConfig
 from strathack.models.losses import action_table, strategy_table
@@ -112,7 +119,7 @@ def train(config: TrainConfig) -> Ended:
         accelerator=accelerator,
         devices=config.devices,
         strategy=_strategy(config),
-        precision=_precision(config, accelerator),  # type: ignore[arg-type]
+        precision=_precision(config, accelerator),
         max_epochs=-1,
         accumulate_grad_batches=config.accumulate,
         limit_val_batches=config.validation_batches or 1.0,
@@ -159,8 +166,6 @@ def resumed_run(config: TrainConfig) -> tuple[TrainConfig, Resumed]:
     Raises:
         InputError: If there is no run.
     """
-    from strathack.models.cleaved import config_from_values
-
     assert config.resume is not None
     folder = config.resume
     if not (folder / OPTIONS).exists():
@@ -170,6 +175,11 @@ def resumed_run(config: TrainConfig) -> tuple[TrainConfig, Resumed]:
     return saved, Resumed(config_from_values(values["policy"]), values["about"], values["global_step"])
 
 
+def is_first_process() -> bool:
+    """Whether this is the process that was called, and none that Lightning started from it."""
+    return not int(os.environ.get("LOCAL_RANK", 0))
+
+
 def begin_folder(config: TrainConfig) -> None:
     """Makes the run's folder and writes its options there.
 
@@ -177,8 +187,8 @@ def begin_folder(config: TrainConfig) -> None:
         InputError: If there is a run in it.
     """
     assert config.out is not None
-    if "LOCAL_RANK" in os.environ and int(os.environ["LOCAL_RANK"]):
-        return  # A process that the first one started.
+    if not is_first_process():
+        return
     if (config.out / OPTIONS).exists():
         raise InputError(f"{config.out}: there is a run in it; resume it, or take another folder")
     config.out.mkdir(parents=True, exist_ok=True)
@@ -223,7 +233,7 @@ def checked_lanes(config: TrainConfig, dataset: Dataset) -> int:
     most = len(lengths["train"]) // streams
     if not most:
         raise InputError(f"{config.data[0]}: {len(lengths['train'])} games to train on for {streams} streams of them")
-    if most < config.lanes:
+    if most < config.lanes and is_first_process():
         print(f"strathack: {config.lanes} lanes are more than there are games; using {most}", file=sys.stderr)
     return min(config.lanes, most)
 
@@ -294,6 +304,7 @@ def strategy_counts(dataset: Dataset, label: str, table: np.ndarray, strategies:
     places = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), GAMES_COUNTED)).astype(int))
     counts = np.zeros(strategies, dtype=np.int64)
     codes = {name: code for code, name in enumerate(dataset_names(dataset, label))}
+    quiet = quiet or not is_first_process()
     with progress("counting", int(dataset.rows["steps"][places].sum()), quiet=quiet) as advance:
         for place in places.tolist():
             array = dataset[place].arrays[label]
@@ -359,7 +370,7 @@ def callbacks_of(config: TrainConfig, budget: Budget) -> list[pl.Callback]:
         callbacks.append(pl.callbacks.EarlyStopping(monitored, patience=config.early_stop, check_finite=False))
     # What the others did at the end of a batch belongs into the checkpoint.
     callbacks.append(Checkpoints(config.out, config.checkpoint_every))
-    if not config.quiet and not int(os.environ.get("LOCAL_RANK", 0)):
+    if not config.quiet and is_first_process():
         callbacks.append(TrainingProgress(budget))
     return callbacks
 

@@ -209,14 +209,13 @@ def _chosen(
     parsed: Namespace, commands: Mapping[str, Command | Mapping[str, Command]], default: str | None = None
 ) -> tuple[Command, dict[str, Any]]:
     """The command that was chosen, and its options by name."""
-    name = parsed["subcommand"] or default
+    name = str(parsed["subcommand"] or default)
     command = commands[name]
     if not isinstance(command, Command):
         return _chosen(parsed[name], command, GROUP_DEFAULT.get(name))
-    if name not in parsed:
-        return command, {}
     # What was left out and has no default of the parser's has one of the dataclass.
-    options = {option: value for option, value in parsed[name].as_dict().items() if value is not None}
+    given = parsed[name].as_dict() if parsed["subcommand"] else {}
+    options = {option: value for option, value in given.items() if value is not None}
     options.pop("config", None)
     return command, options
 

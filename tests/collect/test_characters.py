@@ -9,7 +9,7 @@ def test_roles_are_checked_and_ordered():
     assert parse_roles(["val", "Arc", " val"]) == ("arc", "val")
     with pytest.raises(InputError, match="unknown role 'vak'; did you mean 'val'"):
         parse_roles(["vak"])
-    with pytest.raises(InputError, match="unknown role 'xyz'; roles are arc, bar, "):
+    with pytest.raises(InputError, match="unknown role 'xyz'; expected one of arc, bar, "):
         parse_roles(["xyz"])
 
 

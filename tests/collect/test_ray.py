@@ -35,6 +35,7 @@ def wait_for_workers(process, count):
     return workers_of(process)
 
 
+@pytest.mark.slow
 def test_no_worker_one_worker_and_two_play_the_same_games(run, tmp_path):
     games = []
     for workers in (0, 1, 2):
@@ -82,7 +83,8 @@ def test_a_seed_whose_worker_hangs_is_given_up_and_listed_and_may_be_tried_later
     assert not (tmp_path / "data" / "failures.json").exists()
 
 
-@pytest.mark.parametrize("workers_too", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers_too", [False, True])
 def test_a_killed_driver_loses_the_running_games_only(start, run, tmp_path, workers_too):
     words = ("collect", tmp_path / "data", "--seeds", "0:4", *SLEEPER, "--workers", 2)
     process = start(*words)
@@ -100,6 +102,7 @@ def test_a_killed_driver_loses_the_running_games_only(start, run, tmp_path, work
         assert set(read_dataset(tmp_path / "data")) == set(range(4))
 
 
+@pytest.mark.slow
 def test_one_ctrl_c_stops_and_two_stop_at_once(start, tmp_path):
     for signals in (1, 2):
         process = start("collect", tmp_path / "data", "--seeds", "0:4", *SLEEPER, "--workers", 2)

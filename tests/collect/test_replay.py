@@ -36,7 +36,7 @@ def played(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_expanding_gives_every_array_back(run, played, tmp_path, workers):
     words = ("--observations", ALL, "--workers", workers, "--quiet")
     ended = run("dataset", "expand", played / "keys", tmp_path / "data", *words)

@@ -46,7 +46,7 @@ def test_observation_keys_are_checked_and_ordered():
     assert parse_observations(["all"]) == tuple(OBSERVATIONS)
     with pytest.raises(InputError, match="unknown key 'tty_char'; did you mean 'tty_chars'"):
         parse_observations(["tty_char"])
-    with pytest.raises(InputError, match="unknown key 'zzz'; known keys: glyphs, "):
+    with pytest.raises(InputError, match="unknown key 'zzz'; expected one of glyphs, "):
         parse_observations(["zzz"])
     with pytest.raises(InputError, match="none given"):
         parse_observations([])

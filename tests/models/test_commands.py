@@ -6,16 +6,17 @@ import pytest
 
 pytest.importorskip("torch")
 
+from strathack.cli import main
 from strathack.models.commands import models
 from strathack.models.options import ModelsConfig
 from strathack.models.presets import PRESETS
 
 
-def test_the_list_names_every_policy_with_its_parameters(run):
-    listed = run("models")
-    assert listed.status == 0, listed.err
-    assert all(name in listed.out for name in PRESETS)
-    assert "6,235,194" in listed.out
+def test_the_list_names_every_policy_with_its_parameters(capsys):
+    assert main(["models"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in PRESETS)
+    assert "6,235,194" in listed
 
 
 def test_as_json(capsys):
