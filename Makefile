@@ -12,8 +12,9 @@ demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursue
 	$(BIN)/strathack analysis strategies demo/data --out demo/strategies.png
 	$(BIN)/strathack dataset compact demo/data demo/keys
 	$(BIN)/strathack dataset verify demo/keys --replay
+	$(BIN)/strathack dataset split demo/data --train 0.75 --validation 0.25 --test 0 --quiet
 	rm -rf demo/run
-	$(BIN)/strathack train demo/data --out demo/run --minutes 2 --validate-every 250
+	$(BIN)/strathack train demo/data --out demo/run --minutes 2 --lanes 5 --unroll 96 --validate-every 250
 
 test: $(VENV)/.test
 	$(BIN)/pytest -m "not slow"

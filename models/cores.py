@@ -6,6 +6,7 @@ computed as if nothing had been before it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -203,7 +204,7 @@ def sinusoids(places: Tensor, size: int) -> Tensor:
     Returns:
         f32 [..., size].
     """
-    rates = torch.exp(torch.arange(0, size, 2, device=places.device) * (-torch.log(torch.tensor(10000.0)) / size))
+    rates = torch.exp(torch.arange(0, size, 2, device=places.device) * (-math.log(10000.0) / size))
     angles = places[..., None] * rates
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)
 

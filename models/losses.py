@@ -98,9 +98,7 @@ def action_table(actions: Sequence[str]) -> np.ndarray:
             f"actions: the policy has {len(actions)}, without {', '.join(missing[:3])}{' …' * (len(missing) > 3)}; "
             f"a dataset holds any of the {len(ACTION_NAMES)} of NetHackChallenge"
         )
-    table = np.full(256, UNKNOWN)
-    table[: len(ACTION_NAMES)] = [actions.index(name) for name in ACTION_NAMES]
-    return table
+    return _table(ACTION_NAMES, actions)
 
 
 def strategy_table(names: Sequence[str], strategies: Sequence[str], label: str) -> np.ndarray:
@@ -123,8 +121,12 @@ def strategy_table(names: Sequence[str], strategies: Sequence[str], label: str) 
             f"{label}: the dataset has {', '.join(missing[:5])}{' …' * (len(missing) > 5)}, "
             f"for which the policy has no action head; it has {', '.join(strategies)}"
         )
+    return _table(names, strategies)
+
+
+def _table(names: Sequence[str], places: Sequence[str]) -> np.ndarray:
     table = np.full(256, UNKNOWN)
-    table[: len(names)] = [strategies.index(name) for name in names]
+    table[: len(names)] = [places.index(name) for name in names]
     return table
 
 

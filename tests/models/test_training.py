@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -15,6 +16,7 @@ torch = pytest.importorskip("torch")
 
 from strathack.cli import main  # noqa: E402
 from strathack.dataset.errors import InputError, RunError  # noqa: E402
+from strathack.dataset.labels import PUBLISHED_STRATEGIES  # noqa: E402
 from strathack.dataset.splits import Fractions  # noqa: E402
 from strathack.models import cloning  # noqa: E402
 from strathack.models.cloning import rate_at  # noqa: E402
@@ -112,7 +114,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monk
 
 
 def test_what_a_run_leaves_behind(games, tmp_path):
-    ended = train(config_of(games, tmp_path / "run", early_stop=50, accumulate=2, balance=True, minutes=5.0))
+    ended = train(config_of(games, tmp_path / "run", early_stop=50, accumulate=2, balance=True, minutes=5.0,
+                            label="hihack_strategy"))  # fmt: skip
+    assert ended.module.policy.config.strategies == PUBLISHED_STRATEGIES
     assert {path.name for path in ended.folder.iterdir()} == {
         "best.safetensors", "last.safetensors", "options.json", METRICS, VALIDATION
     }  # fmt: skip
@@ -124,7 +128,8 @@ def test_what_a_run_leaves_behind(games, tmp_path):
             assert np.isfinite(float(row[f"{kind}/{name}"]))
     assert float(rows[0]["frames"]) == 5 * 2 * 3 * 8
     result = json.loads((ended.folder / VALIDATION).read_text())
-    assert result["steps"] == sum(sum(row) for row in result["confusion"])
+    # Some steps of these games have an action and no published label.
+    assert 0 < sum(sum(row) for row in result["confusion"]) < result["steps"]
     values = load_values(ended.folder / "best.safetensors")
     assert values["policy"]["heads"]["strategies"] == list(ended.module.policy.config.strategies)
     assert len(values["about"]["dataset"]) == 64
@@ -305,6 +310,23 @@ def test_balanced_weights_leave_the_size_of_the_loss():
     weights = balanced_weights(counts)
     assert weights[1] / weights[0] == pytest.approx(np.sqrt(10))
     assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
+
+
+def test_published_games_with_their_labels(shared, run, tmp_path):
+    for seed in (2, 4):  # of the validation split and of the train split
+        shutil.copytree(shared / "fixtures" / "hihack" / str(seed), tmp_path / "published" / str(seed))
+    imported = run("dataset", "import", tmp_path / "published", tmp_path / "games", "--workers", 0, "--quiet")
+    assert imported.status == 0, imported.err
+    blind = "; encoder.blstats=0"  # which a ttyrec does not have
+    ended = train(config_of(tmp_path / "games", tmp_path / "run", set=SMALL_LSTM + blind, label="hihack_strategy",
+                            lanes=1))  # fmt: skip
+    result = ended.module.validated
+    assert result.steps == 703
+    assert {row.name for row in result.by_strategy} >= {"fight", "explore"}
+    with pytest.raises(InputError, match="games: no step of the train split has a strategy"):
+        train(config_of(tmp_path / "games", tmp_path / "other", set=SMALL_LSTM + blind, lanes=1))
+    with pytest.raises(InputError, match="games: the policy needs blstats; the dataset has tty_chars"):
+        train(config_of(tmp_path / "games", tmp_path / "other", label="hihack_strategy", lanes=1))
 
 
 @pytest.mark.slow
