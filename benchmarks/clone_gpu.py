@@ -21,26 +21,31 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from strathack.dataset.reading import Dataset
 from strathack.dataset.streams import unrolls
-from strathack.models.losses import Targets, cloning_loss
+from strathack.models.losses import action_table, cloning_loss, targets_of
 from strathack.models.options import TrainConfig
 from strathack.models.policy import Policy
 from strathack.models.presets import preset
 from strathack.models.training import METRICS, quieten, train
 
+MIDST = 40
+"""Batches into a stream, where games are under way and what is distinct on their screens is as it mostly is."""
 
-def operations_a_frame(name: str, data: Path, unroll: int) -> float:
-    """Floating-point operations of matrix products and convolutions, forward and backward.
+
+def operations_a_frame(name: str, data: Path, lanes: int, unroll: int) -> float:
+    """Floating-point operations of matrix products and convolutions, forward and backward, on a batch as trained on.
 
     An LSTM's fused kernel is not counted by PyTorch; its products are added: 8 · hidden · (inputs + hidden)
     operations a frame forward, twice as many backward.
     """
     policy = Policy(preset(name))
-    stream = unrolls(Dataset(data), lanes=8, steps=unroll)
-    batch = {key: torch.from_numpy(np.array(array)) for key, array in next(stream).items()}
+    stream = unrolls(Dataset(data), lanes=min(lanes, len(Dataset(data))), steps=unroll, epochs=None)
+    for _ in range(MIDST):
+        arrays = next(stream)
+    batch = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
     stream.close()
-    targets = Targets(batch["actions"].long(), None)
+    targets = targets_of(batch, torch.from_numpy(action_table(policy.config.actions)), None, None)
     with FlopCounterMode(display=False) as counter:
-        output, _ = policy.unroll(batch, policy.initial_state(8))
+        output, _ = policy.unroll(batch, policy.initial_state(batch["first"].shape[1]))
         cloning_loss(output, targets, 0.0).total.backward()
     frames = batch["mask"].numel()
     lstms = [module for module in policy.modules() if isinstance(module, torch.nn.LSTM)]
@@ -80,7 +85,7 @@ def main() -> None:
         rate = frames_a_second(
             name, arguments.data, arguments.seconds, arguments.lanes, arguments.unroll, arguments.device
         )
-        operations = operations_a_frame(name, arguments.data, arguments.unroll)
+        operations = operations_a_frame(name, arguments.data, arguments.lanes, arguments.unroll)
         print(f"{name}: {rate:,.0f} frames/s, data included; {operations / 1e6:.1f} M operations a frame, "
               f"{rate * operations / arguments.peak:.2%} of the peak")  # fmt: skip
     print("the aim is 250,000 frames/s for hier-lstm on one H200")

@@ -140,6 +140,9 @@ class DemonstrationBatches(IterableDataset[TensorBatch]):
                 source.close()
 
 
+_NAME_OF_ERRORS = f"{InputError.__module__}."
+
+
 class EpochLoader:
     """What Lightning iterates: an epoch of so many batches of a stream without end.
 
@@ -150,10 +153,12 @@ class EpochLoader:
         position: Where training is.
         batches: Batches in an epoch.
         workers: Loader workers; 0 for none.
+        pinned: Whether batches are put where a GPU can fetch them from.
     """
 
-    def __init__(self, spec: StreamSpec, position: Position, batches: int, workers: int) -> None:
+    def __init__(self, spec: StreamSpec, position: Position, batches: int, workers: int, pinned: bool = False) -> None:
         self._spec, self._position, self._batches, self._workers = spec, position, batches, workers
+        self._pinned = pinned
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -164,16 +169,20 @@ class EpochLoader:
             DemonstrationBatches(self._spec, self._position),
             batch_size=None,
             num_workers=self._workers,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self._pinned,
             # A loader draws a seed for its workers; the learner's random numbers are not to depend on that.
             generator=torch.Generator(),
         )
         left = self._batches - sum(self._position.taken) % self._batches
-        for batch in loader:
-            yield batch
-            left -= 1
-            if not left:
-                return
+        try:
+            for batch in loader:
+                yield batch
+                left -= 1
+                if not left:
+                    return
+        except InputError as error:
+            # From a loader worker it comes with that process's traceback, its own line last.
+            raise InputError(str(error).strip().splitlines()[-1].removeprefix(_NAME_OF_ERRORS)) from None
 
 
 class DemonstrationModule(pl.LightningDataModule):
@@ -192,6 +201,8 @@ class DemonstrationModule(pl.LightningDataModule):
         frames: Opens a source of frames for keys-only games, :class:`strathack.collect.streaming.ReplayedFrames`
             say.
         batches_per_epoch: What Lightning calls an epoch; by default as many as show each step about once.
+        validation_steps: Steps of a validation's batch; by default as many. Where fewer games than lanes are
+            validated on, longer batches are as large.
         options: Further keyword arguments of the stream.
 
     Attributes:
@@ -211,6 +222,7 @@ class DemonstrationModule(pl.LightningDataModule):
         workers: int = 0,
         frames: OpenFrames | None = None,
         batches_per_epoch: int | None = None,
+        validation_steps: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -222,7 +234,7 @@ class DemonstrationModule(pl.LightningDataModule):
         self.lanes = lanes
         self._options = {"lanes": lanes, "steps": steps, **(options or {})}
         self._kind, self._workers, self._frames = kind, workers, frames
-        self._batches_per_epoch = batches_per_epoch
+        self._batches_per_epoch, self._validation_steps = batches_per_epoch, validation_steps
         self.position = Position([0] * max(workers, 1))
 
     def train_dataloader(self) -> EpochLoader:
@@ -230,7 +242,7 @@ class DemonstrationModule(pl.LightningDataModule):
         spec = self._spec("train", {"epochs": None})
         a_batch = self._options["lanes"] * self._options["steps"] * spec.share.of
         batches = self._batches_per_epoch or max(spec.dataset.steps // a_batch, 1)
-        return EpochLoader(spec, self.position, batches, self._workers)
+        return EpochLoader(spec, self.position, batches, self._workers, self._on_gpu())
 
     def val_dataloader(self) -> Sequence[Any] | DataLoader[TensorBatch]:
         """The validation split once, always in the same order; nothing where it has no games."""
@@ -240,9 +252,13 @@ class DemonstrationModule(pl.LightningDataModule):
             return []
         # More lanes than games would be padding from end to end.
         lanes = min(self.lanes, -(-int(games) // spec.share.of))
-        spec = replace(spec, options={**spec.options, "lanes": lanes})
+        steps = self._validation_steps or self._options["steps"]
+        spec = replace(spec, options={**spec.options, "lanes": lanes, "steps": steps})
         batches = DemonstrationBatches(spec, Position([0]))
-        return DataLoader(batches, batch_size=None, pin_memory=torch.cuda.is_available(), generator=torch.Generator())
+        return DataLoader(batches, batch_size=None, pin_memory=self._on_gpu(), generator=torch.Generator())
+
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _spec(self, split: str, options: Mapping[str, Any]) -> StreamSpec:
         trainer = self.trainer

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from strathack.dataset.errors import InputError
-from strathack.models.cleaved import AnyPolicy
+from strathack.models.cleaved import AnyConfig, AnyPolicy, CleavedConfig
+from strathack.models.config import Combine, HierarchicalConfig
 from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput, chosen
 
@@ -21,7 +22,8 @@ class ActingConfig:
     Attributes:
         greedy: Take what is most likely instead of drawing.
         hold: Choose a strategy, and keep it for at least so many steps of a game. 0 chooses none: actions come from
-            the policy's one distribution over them.
+            the policy's one distribution over them. A policy that combines its heads by sampling has none, so there
+            it is the same as 1.
     """
 
     greedy: bool = False
@@ -76,11 +78,12 @@ class Actor:
         self.policy, self.config, self.generator = policy, config or ActingConfig(), generator
         if self.config.hold and not policy.config.strategies:
             raise InputError("hold: a flat policy has no strategies to hold")
+        self._hold = max(self.config.hold, int(combine_of(policy.config) == "sampled"))
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
         """The state before a game: name → [B, …]."""
         state = self.policy.initial_state(lanes, device)
-        if self.config.hold:
+        if self._hold:
             device = next(self.policy.parameters()).device if device is None else device
             held = torch.zeros(lanes, dtype=torch.long, device=device)
             state |= {"held_strategy": held, "held_steps": held.clone()}
@@ -98,7 +101,7 @@ class Actor:
             What was chosen, and the state after it.
         """
         output, after = self.policy.step(inputs, {name: part for name, part in state.items() if "held_" not in name})
-        if not self.config.hold:
+        if not self._hold:
             action = self._chosen(output.action_logits)
             return Act(
                 action, likely_strategy(output, action), _log_prob(output.action_logits, action), None, output
@@ -106,7 +109,7 @@ class Actor:
         assert output.strategy_logits is not None
         assert output.strategywise_logits is not None
         # A strategy may go on for longer than it has to: then it was chosen again.
-        anew = inputs["first"].bool() | (state["held_steps"] >= self.config.hold) | (state["held_steps"] == 0)
+        anew = inputs["first"].bool() | (state["held_steps"] >= self._hold) | (state["held_steps"] == 0)
         strategy = torch.where(anew, self._chosen(output.strategy_logits), state["held_strategy"])
         logits = chosen(output.strategywise_logits, strategy)
         action = self._chosen(logits)
@@ -118,6 +121,12 @@ class Actor:
         if self.config.greedy:
             return logits.argmax(-1)
         return torch.multinomial(logits.float().softmax(-1), 1, generator=self.generator).squeeze(-1)
+
+
+def combine_of(config: AnyConfig) -> Combine | None:
+    """How a policy combines its action heads; None for a flat one."""
+    heads = config.low.heads if isinstance(config, CleavedConfig) else config.heads
+    return heads.combine if isinstance(heads, HierarchicalConfig) else None
 
 
 def likely_strategy(output: PolicyOutput, action: Tensor) -> Tensor | None:

@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from strathack.dataset.files import atomic_write
 from strathack.models.saving import BEST, LAST
@@ -42,9 +43,15 @@ class Budget(pl.Callback):
         """Notes whose steps count."""
         self._trainer = trainer
 
+    def __deepcopy__(self, memo: Any) -> Budget:
+        """An average of the weights copies the module, which asks this one budget."""
+        return self
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Notes the time."""
+        """Notes the time; a run that was at its end takes no further step."""
         self._since = time.monotonic()
+        if self.share_done() >= 1:
+            trainer.should_stop = True
 
     def share_done(self) -> float:
         """Of the budget, 0 to 1."""
@@ -82,7 +89,15 @@ class Rows(pl.Callback):
 
 
 class InterruptedRun(Exception):  # noqa: N818  (nothing went wrong)
-    """Training was asked to end, and its state is saved."""
+    """Training was asked to end, and its state is saved.
+
+    Args:
+        number: The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Checkpoints(pl.Callback):
@@ -96,7 +111,7 @@ class Checkpoints(pl.Callback):
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
         self.best = math.inf
-        self._asked_to_end = False
+        self._asked_by: int | None = None
         self._handlers: dict[int, Any] = {}
         self._saved_at = -1
 
@@ -106,23 +121,27 @@ class Checkpoints(pl.Callback):
             self._handlers = {number: signal.signal(number, self._ask_to_end) for number in _SIGNALS}
 
     def _ask_to_end(self, number: int, frame: Any) -> None:
-        self._asked_to_end = True
+        self._asked_by = number
         if number == signal.SIGINT:
             # A second Ctrl-C does not wait.
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Mapping[str, Any], batch_idx: int
+    ) -> None:
         """Saves from time to time, before a validation, and before it ends a run that was asked to end.
 
         Raises:
             InterruptedRun: In every process, if one was asked to end.
         """
-        asked = trainer.strategy.reduce_boolean_decision(self._asked_to_end, all=False)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # Gradients that are not used yet are in no checkpoint.
+        asked = trainer.strategy.reduce_boolean_decision(self._asked_by is not None, all=False)
         step = trainer.global_step
         if asked or ((trainer.is_last_batch or step % self.every == 0) and step != self._saved_at):
             self._save_last(trainer)
         if asked:
-            raise InterruptedRun
+            raise InterruptedRun(self._asked_by or signal.SIGTERM)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Does not wait for the end of a validation; what is trained was saved before it.
@@ -130,8 +149,8 @@ class Checkpoints(pl.Callback):
         Raises:
             InterruptedRun: If this process was asked to end, and no other would wait for it.
         """
-        if self._asked_to_end and trainer.world_size == 1:
-            raise InterruptedRun
+        if self._asked_by is not None and trainer.world_size == 1:
+            raise InterruptedRun(self._asked_by)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves the best."""
@@ -178,13 +197,17 @@ class TrainingProgress(pl.Callback):
     """
 
     def __init__(self, budget: Budget) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=10), TextColumn("{task.fields[told]}"))
+        columns = (
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=5),
+            TextColumn("{task.fields[told]}"),
+        )
         self._budget = budget
         self._progress = Progress(*columns, console=Console(stderr=True), refresh_per_second=2)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Shows it."""
-        self._task = self._progress.add_task("training", total=1.0, told="")
+        self._task = self._progress.add_task("0 steps", total=1.0, told="")
         self._progress.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
@@ -194,12 +217,12 @@ class TrainingProgress(pl.Callback):
         values = pl_module.shown
         told = [f"{_clock(left)} left"] if left < math.inf else []
         if values:
-            told.append(f"action NLL {values['train/action_nll']:.3f}")
-            told.append(f"{values['frames_per_second']:,.0f} frames/s, waiting {values['waiting']:.0%}")
-        if pl_module.validated is not None:
-            told.append(f"validation {pl_module.validated.action_nll:.3f}")
-        description = f"training {trainer.global_step:,} steps"
-        self._progress.update(self._task, completed=done, description=description, told=" · ".join(told))
+            validated = pl_module.validated
+            best = f" (validation {validated.action_nll:.3f})" if validated is not None else ""
+            told.append(f"NLL {values['train/action_nll']:.3f}{best}")
+            told.append(f"{values['frames_per_second']:,.0f} frames/s, {values['waiting']:.0%} waiting")
+        described = f"{trainer.global_step:,} steps"
+        self._progress.update(self._task, completed=done, description=described, told=" · ".join(told))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ends it."""
@@ -250,7 +273,9 @@ class MetricsCSV(Logger):
         """Adds a row, and writes the file."""
         if pl.utilities.rank_zero_only.rank:
             return
-        row = {"step": str(step)} | {name: f"{value:.6g}" for name, value in metrics.items()}
+        row = {"step": str(step)} | {
+            name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in metrics.items()
+        }
         self._rows.append(row)
         if set(row) <= set(self._names):
             with self._path.open("a", newline="") as file:

@@ -87,6 +87,7 @@ class CloningModule(pl.LightningModule):
         self.log_every = log_every
         self.frames = 0
         self.shown: dict[str, float] = {}
+        self.trained: Result | None = None
         self.validated: Result | None = None
         self._share_done = share_done
         for name in ("actions", "strategies", "class_weights"):
@@ -99,6 +100,8 @@ class CloningModule(pl.LightningModule):
         self._validation_tally = self._empty()
         self._clock = _Clock()
         self._gradient_norm = torch.zeros(())
+        self._batch: TensorBatch = {}
+        self._not_finite = ""
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW, its rate rising and then falling as a cosine."""
@@ -126,7 +129,10 @@ class CloningModule(pl.LightningModule):
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         output, targets, loss = self._run(batch, self._memories)
-        self._check_finite(loss.total, batch, output)
+        self._batch = batch
+        self._not_finite = self._complaint(loss.total, batch, output)
+        if self._not_finite and self.trainer.world_size == 1:
+            raise RunError(self._not_finite)
         self._tally = self._tally.to(self.device) + tally(output, targets)
         self.frames += int(batch["mask"].sum()) * self.trainer.world_size
         return loss.total
@@ -138,7 +144,7 @@ class CloningModule(pl.LightningModule):
         if step % self.log_every or not self._stepped(batch_idx):
             return
         result = result_of(self._summed(self._tally), self.policy.config.strategies)
-        self._tally = self._empty()
+        self._tally, self.trained = self._empty(), result
         speed, waiting = self._clock.lap()
         self.shown = {
             **{f"train/{name}": value for name, value in result.scalars().items()},
@@ -147,18 +153,26 @@ class CloningModule(pl.LightningModule):
             "gradient_norm": float(self._gradient_norm),
             "frames_per_second": speed,
             "waiting": waiting,
-            "memory_mb": memory_mb(),
+            "memory_mb": memory_mb(self.device),
         }
         self._log(self.shown, step)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clips, and stops where the gradient is no number, before it reaches the weights."""
+        """Clips, and stops where the gradient is no number, before it reaches the weights.
+
+        Processes share their gradients before this, so all of them stop, and none waits for another.
+
+        Raises:
+            RunError: With the games of the batch.
+        """
         trained = [parameter for parameter in self.policy.parameters() if parameter.grad is not None]
         self._gradient_norm = torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
         if not torch.isfinite(self._gradient_norm):
-            raise RunError(f"gradient: {self._gradient_norm.item()} at step {self.trainer.global_step}{_SAFE}")
+            games = self._names_of(self._batch, torch.ones_like(self._batch["mask"]))
+            found = f"gradient: {self._gradient_norm.item()} at step {self.trainer.global_step}, in {games}{_SAFE}"
+            raise RunError(self._not_finite or found)
 
     def on_validation_epoch_start(self) -> None:
         """Begins with no memory."""
@@ -184,9 +198,11 @@ class CloningModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what the policy is, what it remembers, the random numbers and the counts; of every process."""
         mine = {
-            "memories": {stream: dict(state) for stream, state in self._memories.items()},
+            "memories": {
+                stream: {name: value.cpu() for name, value in state.items()} for stream, state in self._memories.items()
+            },
             "rng": _rng_states(self.device),
-            "tally": self._tally.sums(),
+            "tally": self._tally.to(torch.device("cpu")).sums(),
         }
         checkpoint["policy"] = self.policy.config.to_values()
         checkpoint["about"] = self.about
@@ -221,18 +237,20 @@ class CloningModule(pl.LightningModule):
         memories[stream] = {name: value.detach() for name, value in after.items()}
         return output, targets, cloning_loss(output, targets, self.config.strategy_weight, self.class_weights)
 
-    def _check_finite(self, loss: Tensor, batch: TensorBatch, output: PolicyOutput) -> None:
+    def _complaint(self, loss: Tensor, batch: TensorBatch, output: PolicyOutput) -> str:
+        """What to say of a loss that is no number; nothing of others."""
         if torch.isfinite(loss):
-            return
+            return ""
         wrong = ~torch.isfinite(output.action_logits).all(-1).all(0)
-        lanes = wrong if wrong.any() else torch.ones_like(wrong)
+        games = self._names_of(batch, wrong if wrong.any() else torch.ones_like(wrong))
+        return f"loss: {loss.item()} at step {self.trainer.global_step}, in {games}{_SAFE}"
+
+    def _names_of(self, batch: TensorBatch, lanes: Tensor) -> str:
+        """The games in some lanes of a batch."""
         places = batch["game"][batch["mask"] & lanes].unique().tolist()
         rows = self.trainer.datamodule.dataset.select(split="train").rows
         names = [rows["game"][place].decode() for place in places]
-        more = f" and {len(names) - GAMES_NAMED} more" * (len(names) > GAMES_NAMED)
-        raise RunError(
-            f"loss: {loss.item()} at step {self.trainer.global_step}, in {', '.join(names[:GAMES_NAMED])}{more}{_SAFE}"
-        )
+        return ", ".join(names[:GAMES_NAMED]) + f" and {len(names) - GAMES_NAMED} more" * (len(names) > GAMES_NAMED)
 
     def _stepped(self, batch_idx: int) -> bool:
         """Whether the optimiser took a step with this batch."""
@@ -280,10 +298,10 @@ class _Clock:
         return speed, waiting
 
 
-def memory_mb() -> float:
-    """The most memory that was used so far: the GPU's where there is one, else this process's, in MB."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
+def memory_mb(device: torch.device) -> float:
+    """The most memory that was used so far: the GPU's where training is on one, else this process's, in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

@@ -78,8 +78,8 @@ class PixelsConfig:
         Raises:
             InputError: By name of the field.
         """
-        # Below 15 cells nothing is left for the third convolution.
-        check_at_least(15, self, "crop")
+        # Of fewer cells, nothing is left for the last convolution.
+        check_at_least(16, self, "crop")
         check_at_least(1, self, "message", "bottom_lines", "screen", "channels")
         check_at_least(0, self, "previous_action")
         if len(self.channels) != 4:
@@ -214,7 +214,9 @@ class TransformerConfig:
         Raises:
             InputError: By name of the field.
         """
-        check_at_least(1, self, "layers", "heads", "feedforward", "context", *(("width",) if self.width else ()))
+        check_at_least(
+            1, self, "layers", "heads", "feedforward", "context", *(("width",) if self.width is not None else ())
+        )
         _check_share(self, "dropout")
         _check_choice("activation", self.activation, ("relu", "gelu"))
         _check_choice("positions", self.positions, ("rotary", "sinusoidal"))
@@ -393,7 +395,7 @@ class PolicyConfig:
                 place.clear()
                 place.update(fresh)
             elif last == "label" and last in place:
-                place.pop("strategies")
+                place["strategies"] = []
             elif last not in place:
                 raise InputError(f"set: {change!r}: {last!r} is unknown{near_match(last, place)}")
             place[last] = _value(text.strip())
@@ -471,14 +473,23 @@ def _made(config: type[Config], path: str, values: Mapping[str, Any]) -> Config:
             value = tuple(value)
         elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        # A width may be None or a number; every other field keeps the type of its default.
-        if default is not None and type(value) is not type(default):
-            raise InputError(f"{path}.{name}: {value!r} is of type {type(value).__name__}; expected {default!r}'s")
+        if not is_dataclass(default) and not _is_of_type(value, str(known[name].type)):
+            raise InputError(f"{path}.{name}: {value!r} is no {known[name].type}")
         arguments[name] = value
     try:
         return config(**arguments)
     except InputError as error:
         raise InputError(f"{path}.{error}") from None
+
+
+def _is_of_type(value: Any, annotation: str) -> bool:
+    """Whether a plain value is what a field's annotation says; names of literals are texts."""
+    if annotation.startswith("tuple["):
+        element = annotation.removeprefix("tuple[").rstrip("]").partition(",")[0]
+        return isinstance(value, tuple) and all(_is_of_type(one, element) for one in value)
+    if annotation.endswith(" | None"):
+        return value is None or _is_of_type(value, annotation.removesuffix(" | None"))
+    return type(value) is {"int": int, "float": float, "bool": bool}.get(annotation, str)
 
 
 def _value(text: str) -> Any:

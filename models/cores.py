@@ -91,7 +91,9 @@ class LSTMCore(Core):
         for start, stop in zip([0, *cuts], [*cuts, len(inputs)], strict=True):
             kept = ~first[start, :, None]
             h, c = (torch.where(kept, memory, 0).contiguous() for memory in (h, c))
-            output, (h, c) = self.lstm(inputs[start:stop], (h, c))
+            # In 32 bits under autocast too, which on GPUs would take 16-bit floats of the wrong kind for an LSTM.
+            with torch.autocast(inputs.device.type, enabled=False):
+                output, (h, c) = self.lstm(inputs[start:stop].float(), (h.float(), c.float()))
             outputs.append(output)
         return torch.cat(outputs), {"h": h.transpose(0, 1), "c": c.transpose(0, 1)}
 

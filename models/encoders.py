@@ -88,6 +88,14 @@ def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
     return which.new_zeros(len(values)).scatter_(0, which, places), which
 
 
+def handed_out(results: Tensor, which: Tensor) -> Tensor:
+    """What was computed once for each distinct row, for every row: [U, C] and i64 [P] to f32 [P, C].
+
+    In 32 bits, since the gradients of all that share a row are summed, up to hundreds of thousands of them.
+    """
+    return results.float().index_select(0, which)
+
+
 @cache
 def _odd_numbers(count: int) -> list[int]:
     """Odd 64-bit numbers of Knuth's generator MMIX, the same on every machine."""
@@ -117,7 +125,7 @@ class MessageEncoder(nn.Module):
         places, which = distinct(tty_chars[:, 0])
         rows = tty_chars[places, 0].long() + torch.arange(SCREEN_COLUMNS, device=tty_chars.device) * CHARACTERS
         hidden = F.elu(F.embedding_bag(rows, self.weight, mode="sum") + self.bias)
-        return F.elu(self.out(hidden)).index_select(0, which)
+        return handed_out(F.elu(self.out(hidden)), which)
 
 
 class BottomLinesEncoder(nn.Module):
@@ -185,7 +193,7 @@ class TilesEncoder(nn.Module):
         pixels = self.tiles[corners].view(-1, 2, 2, 3, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
         pixels = pixels.reshape(-1, 3, 2 * TILE, 2 * TILE)[:, :, :8, :8].flatten(1).to(self.first.weight.dtype) / 255
         responses = F.elu(F.linear(pixels, self.first.weight.flatten(1), self.first.bias))
-        return responses.index_select(0, which.flatten()).view(*which.shape, -1).permute(0, 3, 1, 2)
+        return handed_out(responses, which.flatten()).view(*which.shape, -1).permute(0, 3, 1, 2)
 
 
 class PixelsEncoder(nn.Module):
@@ -280,7 +288,7 @@ def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor) -> Tensor:
         places, which = distinct(rows)
         table = F.elu(layer(table.index_select(0, rows[places].long().flatten()).view(len(places), -1)))
         groups = which.view(groups.shape[:3])
-    return table.index_select(0, groups.flatten()).view(len(groups), -1)
+    return handed_out(table, groups.flatten()).view(len(groups), -1)
 
 
 def squares(cells: Tensor) -> Tensor:

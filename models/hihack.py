@@ -51,6 +51,8 @@ def import_hihack(path: Path, *, legacy: bool = True) -> Policy:
         config = config_of(weights, flags, legacy=legacy)
         policy = Policy(config)
         policy.load_state_dict(renamed(weights, config))
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: parameters or flags are not what the paper's are: {error}") from None
     except KeyError as error:
         raise InputError(f"{path}: the parameter {error} is missing; expected one of the paper's policies") from None
     except RuntimeError as error:
@@ -73,8 +75,8 @@ def read_hihack(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         what = str(error).strip().splitlines()[0]
         raise InputError(f"{path}: not a checkpoint of tensors and plain values: {what}") from None
     try:
-        weights, flags = checkpoint["learner_state"]["model"], checkpoint.get("flags", {})
-    except (KeyError, TypeError, AttributeError):
+        weights, flags = dict(checkpoint["learner_state"]["model"]), dict(checkpoint.get("flags") or {})
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(f"{path}: no learner_state.model in it; expected a checkpoint of the paper") from None
     return {name.removeprefix("module."): value for name, value in weights.items()}, flags
 

@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from strathack.dataset.errors import InputError, near_match
+from strathack.dataset.errors import FormatError, InputError, near_match
 from strathack.models.config import LABEL_NAMES, CloningConfig, check_at_least
 from strathack.models.presets import preset
 
@@ -127,6 +127,8 @@ class TrainConfig(CloningConfig):
         for name in BUDGET:
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise InputError(f"{name}: {value} is not above 0")
+        if self.seed >= 2**32:
+            raise InputError(f"seed: {self.seed} is not below 2 ** 32")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema: {self.ema} is no decay; expected 0 to below 1")
         labels = (*LABEL_NAMES, "substrategy")
@@ -160,17 +162,25 @@ class TrainConfig(CloningConfig):
                 raise InputError(f"{one.name}: a resumed run keeps its own; only {', '.join(BUDGET)} may be given anew")
 
     def to_json(self) -> str:
-        """As kept in a run's folder."""
-        return json.dumps(asdict(self), default=str, indent=2)
+        """As kept in a run's folder; from any other, too."""
+        values = asdict(self) | {"data": [path.resolve() for path in self.data]}
+        return json.dumps(values, default=str, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> TrainConfig:
-        """The inverse of :meth:`to_json`."""
-        values: dict[str, Any] = json.loads(text)
-        values["data"] = [Path(path) for path in values["data"]]
-        for name in ("out", "resume", "weights", "high", "low"):
-            values[name] = None if values[name] is None else Path(values[name])
-        return cls(**values)
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            FormatError: If the text is of no such options.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            values["data"] = [Path(path) for path in values["data"]]
+            for name in ("out", "resume", "weights", "high", "low"):
+                values[name] = None if values[name] is None else Path(values[name])
+            return cls(**values)
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise FormatError(f"options: not those of a run of this release: {error}") from None
 
     def with_end_of(self, other: TrainConfig) -> TrainConfig:
         """With another end, where that one is given, and as quiet."""

@@ -37,7 +37,7 @@ def save_values(path: Path, values: Mapping[str, Any]) -> None:
     atomic_write(path, safetensors.torch.save(tensors, metadata))
 
 
-def load_values(path: Path, device: str = "cpu") -> dict[str, Any]:
+def load_values(path: Path) -> dict[str, Any]:
     """The inverse of :func:`save_values`.
 
     Raises:
@@ -47,7 +47,7 @@ def load_values(path: Path, device: str = "cpu") -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     try:
-        with safetensors.safe_open(path, "pt", device=device) as file:
+        with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise FormatError(f"{path}: a safetensors file, but no checkpoint of strathack")
@@ -58,8 +58,10 @@ def load_values(path: Path, device: str = "cpu") -> dict[str, Any]:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
         raise FormatError(f"{path}: no checkpoint, or not whole: {error}") from None
-    values = _unpacked(json.loads(metadata["values"]), tensors)
-    assert isinstance(values, dict)
+    try:
+        values: dict[str, Any] = _unpacked(json.loads(metadata["values"]), tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path}: its header is damaged: {error}") from None
     return values
 
 
@@ -144,7 +146,7 @@ def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
         policy = build_policy(config_from_values(values["policy"]))
         weights = {name: value for name, value in values["state_dict"].items() if name.startswith(POLICY)}
         policy.load_state_dict({name.removeprefix(POLICY): value for name, value in weights.items()})
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, TypeError, RuntimeError, InputError) as error:
         what = " ".join(str(error).split())
         raise FormatError(f"{path}: no checkpoint of a policy: {what}") from None
     return policy.eval().to(device)

@@ -19,6 +19,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich.console import Console
 
 from strathack.dataset import Dataset
@@ -37,16 +38,19 @@ from strathack.models.cleaved import (
     config_from_values,
 )
 from strathack.models.cloning import CloningModule, LabelTables
-from strathack.models.config import HierarchicalConfig, PolicyConfig
+from strathack.models.config import HierarchicalConfig, LSTMTransformerConfig, PolicyConfig, TransformerConfig
 from strathack.models.losses import action_table, strategy_table
-from strathack.models.options import TrainConfig
+from strathack.models.options import BUDGET, TrainConfig
 from strathack.models.policy import Policy
 from strathack.models.presets import preset
 from strathack.models.saving import LAST, SafetensorsIO, load_policy, load_values
 from strathack.models.tables import validation_table
 
-OPTIONS, METRICS, VALIDATION = "options.json", "metrics.csv", "validation.json"
-"""Files of a run beside its checkpoints: its options, its learning curves, its last validation in full."""
+OPTIONS, METRICS = "options.json", "metrics.csv"
+"""Files of a run beside its checkpoints: its options and its learning curves."""
+
+TRAINING, VALIDATION = "training.json", "validation.json"
+"""The last row of training and the last validation in full, with their confusion matrices."""
 
 GAMES_COUNTED = 512
 """How many games of the train split are looked into for how frequent strategies are."""
@@ -59,12 +63,12 @@ class Ended:
     Attributes:
         folder: The run's.
         module: What was trained.
-        interrupted: Whether it was asked to end; it can be resumed.
+        interrupted: The signal that asked it to end, if one did; it can be resumed.
     """
 
     folder: Path
     module: CloningModule
-    interrupted: bool
+    interrupted: int | None
 
 
 def main(config: TrainConfig) -> int:
@@ -75,13 +79,20 @@ def main(config: TrainConfig) -> int:
         RunError: If the loss is no number.
     """
     quieten()
-    ended = train(config)
-    if ended.interrupted:
+    try:
+        ended = train(config)
+    except OSError as error:
+        raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
+    if not is_first_process():
+        return 0
+    if ended.interrupted is not None:
         print(f"interrupted; strathack train --resume {ended.folder} goes on", file=sys.stderr)
-        return 128 + signal.SIGTERM
-    if ended.module.validated is not None and not ended.module.global_rank:
-        Console().print(validation_table(ended.module.validated))
-        print(f"{ended.module.frames:,} frames; checkpoints and {METRICS} in {ended.folder}")
+        return 128 + ended.interrupted
+    if ended.module.validated is None:
+        print(f"{ended.folder}: at its end already; --{', --'.join(BUDGET)} set another")
+        return 0
+    Console().print(validation_table(ended.module.validated))
+    print(f"{ended.module.frames:,} frames; checkpoints and {METRICS} in {ended.folder}")
     return 0
 
 
@@ -105,17 +116,41 @@ def train(config: TrainConfig) -> Ended:
     about = {"dataset": fingerprint(dataset), "games": len(dataset), "steps": dataset.steps}
     if resumed is not None and resumed.about["dataset"] != about["dataset"]:
         raise InputError(
-            f"{config.data[0]}: {len(dataset)} games, not the {resumed.about['games']} that the run was trained on"
+            f"{config.data[0]}: {len(dataset)} games, {dataset.steps:,} steps; the run was trained on "
+            f"{resumed.about['games']} games, {resumed.about['steps']:,} steps, or split otherwise"
         )
-    loggers = [*other_loggers(config), MetricsCSV(config.out / METRICS, 0 if resumed is None else resumed.step)]
+    loggers = other_loggers(config)
     if resumed is None:
         begin_folder(config)
+    loggers.append(MetricsCSV(config.out / METRICS, 0 if resumed is None else resumed.step))
     if config.compile:
         compile_parts(policy)
-    data = demonstrations(config, lanes, policy.config)
+    data = demonstrations(config, dataset, lanes, policy.config)
     budget = budget_of(config, data)
     module = CloningModule(policy, config, tables, budget.share_done, about, config.log_every)
-    trainer = pl.Trainer(
+    trainer = trainer_of(config, accelerator, loggers, callbacks_of(config, budget))
+    interrupted = None
+    try:
+        trainer.fit(module, data, ckpt_path=None if resumed is None else str(config.out / LAST))
+    except InterruptedRun as interruption:
+        interrupted = interruption.number
+    except BaseException:
+        # Other processes would wait for this one.
+        if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)
+        raise
+    if trainer.is_global_zero:
+        for name, result in ((TRAINING, module.trained), (VALIDATION, module.validated)):
+            if result is not None:
+                atomic_write(config.out / name, json.dumps(asdict(result), indent=2).encode())
+    return Ended(config.out, module, interrupted)
+
+
+def trainer_of(
+    config: TrainConfig, accelerator: str, loggers: list[Logger], callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    """Lightning's trainer; what ends it is the budget."""
+    return pl.Trainer(
         accelerator=accelerator,
         devices=config.devices,
         strategy=_strategy(config),
@@ -125,7 +160,7 @@ def train(config: TrainConfig) -> Ended:
         limit_val_batches=config.validation_batches or 1.0,
         num_sanity_val_steps=0,
         logger=loggers,
-        callbacks=callbacks_of(config, budget),
+        callbacks=callbacks,
         plugins=[SafetensorsIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -133,16 +168,6 @@ def train(config: TrainConfig) -> Ended:
         use_distributed_sampler=False,
         default_root_dir=config.out,
     )
-    interrupted = False
-    try:
-        trainer.fit(module, data, ckpt_path=None if resumed is None else str(config.out / LAST))
-    except InterruptedRun:
-        interrupted = True
-    except OSError as error:
-        raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
-    if module.validated is not None and trainer.is_global_zero:
-        atomic_write(config.out / VALIDATION, json.dumps(asdict(module.validated), indent=2).encode())
-    return Ended(config.out, module, interrupted)
 
 
 @dataclass(frozen=True)
@@ -289,13 +314,20 @@ def label_tables(policy: AnyConfig, dataset: Dataset, config: TrainConfig) -> La
         InputError: If they do not fit, or no step has the label.
     """
     actions = action_table(policy.actions)
+    if policy.label is None and config.label is not None:
+        raise InputError(f"label: a flat policy learns no {config.label}")
     if policy.label is None:
         return LabelTables(actions)
     label = config.label or policy.label
-    table = strategy_table(dataset_names(dataset, label), policy.strategies, label)
+    names = dataset_names(dataset, label)
+    if isinstance(policy, CleavedConfig):
+        strategy_table(names, policy.high.strategies, label)
+    table = strategy_table(names, policy.strategies, label)
     counts = strategy_counts(dataset.select(split="train"), label, table, len(policy.strategies), config.quiet)
     if not counts.any():
-        raise InputError(f"{config.data[0]}: no step of the train split has a {label}")
+        raise InputError(
+            f"{config.data[0]}: no step of the train split has a {label} (of at most {GAMES_COUNTED} games looked into)"
+        )
     return LabelTables(actions, table, label, balanced_weights(counts) if config.balance else None)
 
 
@@ -330,33 +362,49 @@ def balanced_weights(counts: np.ndarray) -> np.ndarray:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """What a run was trained on: a digest of the games' names, lengths and keys."""
-    games = sorted(dataset.rows[["game", "steps", "keys_sha256"]].tolist())
-    return hashlib.sha256(repr(games).encode()).hexdigest()
+    """What a run was trained on: a digest of the games' names, lengths, keys and splits, in their order."""
+    games = zip(dataset.rows[["game", "steps", "keys_sha256"]].tolist(), dataset.splits.tolist(), strict=True)
+    return hashlib.sha256(repr(list(games)).encode()).hexdigest()
 
 
-def demonstrations(config: TrainConfig, lanes: int, policy: AnyConfig) -> DemonstrationModule:
+def demonstrations(config: TrainConfig, dataset: Dataset, lanes: int, policy: AnyConfig) -> DemonstrationModule:
     """The streams of batches."""
     columns = ("actions", *([config.label or policy.label] if policy.label else []))
+    # With few games to validate on, longer unrolls make batches as large; what a policy says does not depend on it,
+    # unless it attends as the published code does.
+    games = int((dataset.select(split="validation").rows["steps"] > 0).sum())
+    longer = 1 if is_legacy(policy) else max(lanes // -(-games // config.devices), 1)
     return DemonstrationModule(
         config.data,
         lanes=lanes,
         steps=config.unroll,
         select=config.select,
         workers=config.loader_workers,
+        validation_steps=config.unroll * longer,
         # What Lightning calls an epoch ends with a validation.
         batches_per_epoch=config.validate_every * config.accumulate,
         options={"observations": policy.observations, "columns": columns, "places": True, "seed": config.seed},
     )
 
 
+def is_legacy(policy: AnyConfig) -> bool:
+    """Whether a transformer of it attends as the published code does."""
+    if isinstance(policy, CleavedConfig):
+        return is_legacy(policy.high) or is_legacy(policy.low)
+    core = policy.core.transformer if isinstance(policy.core, LSTMTransformerConfig) else policy.core
+    return isinstance(core, TransformerConfig) and core.legacy
+
+
 def budget_of(config: TrainConfig, data: DemonstrationModule) -> Budget:
-    """When training ends."""
-    if config.steps is not None or (config.minutes is not None and config.passes is None):
-        return Budget(config.steps, config.minutes)
-    batch = data.lanes * config.unroll * config.devices * config.accumulate
-    steps = (config.passes or 1.0) * data.dataset.select(split="train").steps / batch
-    return Budget(max(round(steps), 1), config.minutes)
+    """When training ends: at the first of the ends that were given, after one pass where none was."""
+    passes = config.passes
+    if config.steps is None and config.minutes is None and passes is None:
+        passes = 1.0
+    ends = [] if config.steps is None else [config.steps]
+    if passes is not None:
+        batch = data.lanes * config.unroll * config.devices * config.accumulate
+        ends.append(max(round(passes * data.dataset.select(split="train").steps / batch), 1))
+    return Budget(min(ends, default=None), config.minutes)
 
 
 def callbacks_of(config: TrainConfig, budget: Budget) -> list[pl.Callback]:

@@ -126,7 +126,7 @@ GROUP_HELP: Mapping[str, str] = {
 GROUP_DEFAULT: Mapping[str, str] = {"models": "list"}
 """What a group does when no command of it is named."""
 
-EXTRAS: Mapping[str, str] = {"torch": "train", "pytorch_lightning": "train", "safetensors": "train", "PIL": "train"}
+EXTRAS: Mapping[str, str] = {"torch": "train", "pytorch_lightning": "train", "safetensors": "train"}
 """Package that a command may need → the extra that installs it."""
 
 

@@ -14,9 +14,9 @@ from strathack.models.policy import Policy  # noqa: E402
 T, B = 20, 3
 
 
-def acted(config, name="symbols-small", seed=0, starts=0.1):
+def acted(config, name="symbols-small", seed=0, starts=0.1, sampled=False):
     torch.manual_seed(0)
-    policy = Policy(SHRUNK[name]).eval()
+    policy = Policy(SHRUNK[name].changed(["heads.combine=sampled"] if sampled else [])).eval()
     # Far from even, so that strategies matter.
     if policy.config.strategies:
         policy.heads.strategy.weight.data *= 30
@@ -69,6 +69,18 @@ def test_a_strategy_is_held_for_its_steps_and_chosen_anew_in_a_new_game(hold):
                 expected = expected + act.output.strategy_logits[lane].log_softmax(0)[strategy]
             torch.testing.assert_close(act.log_prob[lane], expected)
     assert len({int(act.strategy[0]) for act in acts}) > 1
+
+
+def test_a_policy_that_samples_holds_each_strategy_for_a_step_and_is_greedy_if_asked():
+    acts, _ = acted(ActingConfig(greedy=True), sampled=True)
+    for act in acts:
+        assert torch.equal(act.strategy, act.output.strategy_logits.argmax(-1))
+        assert torch.equal(act.action, act.output.strategywise_logits[torch.arange(B), act.strategy].argmax(-1))
+    drawn = [acted(ActingConfig(), seed=seed, sampled=True)[0] for seed in (0, 0, 1)]
+    actions = [torch.stack([act.action for act in acts]) for acts in drawn]
+    assert torch.equal(actions[0], actions[1])
+    assert not torch.equal(actions[0], actions[2])
+    assert all(act.chose.all() for act in drawn[0])
 
 
 def test_a_flat_policy_acts_and_holds_nothing():

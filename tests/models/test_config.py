@@ -37,6 +37,13 @@ def test_changes_by_name():
     assert config.strategies == PUBLISHED_STRATEGIES
     assert config.changed(["heads.kind=flat"]).strategies == ()
     assert preset("hier-lstm").strategies == STRATEGIES
+    twice = ["heads.label=hihack_strategy", "heads.label=substrategy", 'heads.strategies=["dig"]']
+    assert preset("hier-lstm").changed(twice).strategies == ("dig",)
+    wide = ["core.kind=transformer", "core.width=64"]
+    assert preset("symbols-small").changed(wide).core.width == 64
+    for width in ("big", "0", "2.5"):
+        with pytest.raises(InputError, match="core.width: |core.layers|width: 0 is below 1"):
+            preset("symbols-small").changed([wide[0], f"core.width={width}"])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +52,10 @@ def test_changes_by_name():
         ("core.hiden=64", "'hiden' is unknown; did you mean 'hidden'?"),
         ("cores.hidden=64", "'cores' is unknown; did you mean 'core'?"),
         ("core.kind=lstn", "core.kind: 'lstn' is unknown; did you mean 'lstm'?"),
-        ("core.hidden=many", "core.hidden: 'many' is of type str; expected 512's"),
+        ("core.hidden=many", "core.hidden: 'many' is no int"),
+        ("core.hidden=2.5", "core.hidden: 2.5 is no int"),
+        ('encoder.crop_channels=["a"]', "encoder.crop_channels: ('a',) is no tuple[int, ...]"),
+        ("heads.strategies=[1, 2]", "heads.strategies: (1, 2) is no tuple[str, ...]"),
         ("core.hidden=0", "core.hidden: 0 is below 1"),
         ("encoder.crop=8", "encoder.crop: 8 is even"),
         ("encoder.crop_channels=[8,8,8,8,8]", "encoder.crop_channels: 5 convolutions for a crop of 9 cells"),
@@ -68,8 +78,8 @@ def test_parts_that_do_not_fit_are_refused():
         preset("hier-lsm")
     with pytest.raises(InputError, match="previous_action: 64 is below 121 actions"):
         PolicyConfig(PixelsConfig(previous_action=64))
-    with pytest.raises(InputError, match="crop: 9 is below 15"):
-        PixelsConfig(crop=9)
+    with pytest.raises(InputError, match="crop: 15 is below 16"):
+        PixelsConfig(crop=15)
     with pytest.raises(InputError, match="legacy: the published code has sinusoidal positions"):
         TransformerConfig(legacy=True)
     with pytest.raises(InputError, match="dropout: 1.5 is no share"):

@@ -126,6 +126,10 @@ def test_other_files_are_refused_in_one_line_and_nothing_in_them_is_run(shared, 
     torch.save({"learner_state": {"model": {"a": torch.zeros(1)}}, "flags": {}}, path)
     with pytest.raises(InputError, match="parameter 'screen_encoder.fc_head.0.weight' is missing; expected one of the"):
         import_hihack(path)
+    for model, flags in ((3, {}), ({"a": 1}, {}), ({"screen_encoder.fc_head.0.weight": torch.tensor(1.0)}, [1])):
+        torch.save({"learner_state": {"model": model}, "flags": flags}, path)
+        with pytest.raises(InputError, match="x.tar: "):
+            import_hihack(path)
     real, _ = checkpoint(shared, "cdgpt5_linear_decoder")
     without(real, "bottomline_encoder.conv_net.2.bias")
     with pytest.raises(InputError, match="parameter 'bottomline_encoder.conv_net.2.bias' is missing"):

@@ -43,6 +43,12 @@ def test_shares_and_means():
     assert result.scalars()["recall/fight"] == 0.5
 
 
+def test_the_five_most_likely_are_five():
+    logits = torch.arange(8.0).expand(8, 1, 8)
+    targets = Targets(torch.arange(8)[:, None], None)
+    assert result_of(tally(PolicyOutput(logits, torch.zeros(8, 1)), targets), ()).top5 == 5 / 8
+
+
 def test_sums_add_up():
     output, targets = example()
     parts = [

@@ -87,6 +87,9 @@ def test_other_files_are_refused_in_one_line(tmp_path):
     safetensors.save_file({"a": torch.zeros(1)}, path, metadata)
     with pytest.raises(FormatError, match="checkpoint version 9; this release reads 1"):
         load_policy(path)
+    safetensors.save_file({"a": torch.zeros(1)}, path, metadata | {"version": "1", "values": "{"})
+    with pytest.raises(FormatError, match="x: its header is damaged"):
+        load_policy(path)
     save_values(path, {"a": 1})
     with pytest.raises(FormatError, match="x: no checkpoint of a policy: 'policy'"):
         load_policy(path)

@@ -14,7 +14,7 @@ from made_up_games import write_games
 pytest.importorskip("pytorch_lightning")
 torch = pytest.importorskip("torch")
 
-from strathack.cli import main  # noqa: E402
+from strathack import cli  # noqa: E402
 from strathack.dataset.errors import InputError, RunError  # noqa: E402
 from strathack.dataset.labels import PUBLISHED_STRATEGIES  # noqa: E402
 from strathack.dataset.splits import Fractions  # noqa: E402
@@ -22,7 +22,7 @@ from strathack.models import cloning  # noqa: E402
 from strathack.models.cloning import rate_at  # noqa: E402
 from strathack.models.options import TrainConfig  # noqa: E402
 from strathack.models.saving import load_policy, load_values  # noqa: E402
-from strathack.models.training import METRICS, VALIDATION, balanced_weights, quieten, train  # noqa: E402
+from strathack.models.training import METRICS, TRAINING, VALIDATION, balanced_weights, main, quieten, train  # noqa: E402
 
 # Lightning remarks on things that are meant.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -85,9 +85,9 @@ def assert_same_weights(one, other):
 
 
 # Lightning's epochs are of 7 steps here: in the midst of one, and at its end.
-@pytest.mark.parametrize(("ema", "cuts"), [(0.0, (5,)), (0.9, (5, 7))])
-def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monkeypatch, ema, cuts):
-    options = {"set": DRAWING, "ema": ema}
+@pytest.mark.parametrize(("ema", "accumulate", "cuts"), [(0.0, 2, (5,)), (0.9, 1, (7, 5))])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monkeypatch, ema, accumulate, cuts):
+    options = {"set": DRAWING, "ema": ema, "accumulate": accumulate}
     whole = train(config_of(games, tmp_path / "whole", **options))
     end_batch = cloning.CloningModule.end_batch
     for cut in cuts:
@@ -100,14 +100,17 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monk
         with monkeypatch.context() as patch:
             patch.setattr(cloning.CloningModule, "end_batch", interrupting)
             cut_short = train(config_of(games, tmp_path / str(cut), **options))
-        assert cut_short.interrupted
+        assert cut_short.interrupted == signal.SIGTERM
         assert load_values(cut_short.folder / "last.safetensors")["global_step"] == cut
         resumed = train(TrainConfig(resume=cut_short.folder, quiet=True))
-        assert not resumed.interrupted
+        assert resumed.interrupted is None
         assert_same_weights(weights_of(resumed), weights_of(whole))
         assert resumed.module.validated == whole.module.validated
         assert resumed.module.frames == whole.module.frames
         expected = [timeless(row) for row in rows_of(whole.folder)]
+        again = train(TrainConfig(resume=cut_short.folder, quiet=True))  # at its end, it takes no further step
+        assert_same_weights(weights_of(again), weights_of(whole)) if not ema else None
+        assert again.module.trainer.global_step == 20
         # Where training was ended between an epoch's last batch and its validation, that one is left out.
         left_out = [row for row in expected if cut == 7 and row["step"] == "7"]
         assert [timeless(row) for row in rows_of(resumed.folder)] == [row for row in expected if row not in left_out]
@@ -118,7 +121,7 @@ def test_what_a_run_leaves_behind(games, tmp_path):
                             label="hihack_strategy"))  # fmt: skip
     assert ended.module.policy.config.strategies == PUBLISHED_STRATEGIES
     assert {path.name for path in ended.folder.iterdir()} == {
-        "best.safetensors", "last.safetensors", "options.json", METRICS, VALIDATION
+        "best.safetensors", "last.safetensors", "options.json", METRICS, TRAINING, VALIDATION
     }  # fmt: skip
     rows = rows_of(ended.folder)
     assert [row["step"] for row in rows] == ["5", "7", "10", "14", "15", "20", "20"]
@@ -139,6 +142,13 @@ def test_what_a_run_leaves_behind(games, tmp_path):
     assert_same_weights(dict(load_policy(ended.folder).state_dict()), {
         name.removeprefix("policy."): value for name, value in values["state_dict"].items()
     })  # fmt: skip
+
+
+def test_bf16_with_an_average_and_a_progress_line(games, tmp_path, capsys):
+    ended = train(config_of(games, tmp_path / "run", set=DRAWING, precision="bf16", ema=0.5, quiet=False, steps=8))
+    assert np.isfinite(ended.module.validated.action_nll)
+    assert all(parameter.dtype == torch.float32 for parameter in ended.module.policy.parameters())
+    assert "8 steps" in capsys.readouterr().err
 
 
 def test_training_stops_early_and_begins_with_given_weights(games, tmp_path):
@@ -201,7 +211,7 @@ def test_a_signal_saves_and_the_run_can_be_resumed(games, tmp_path, start, capsy
     assert f"interrupted; strathack train --resume {out} goes on" in said
     step = load_values(out / "last.safetensors")["global_step"]
     assert step > 0
-    assert main(["train", "--resume", str(out), "--steps", str(step + 5), "--quiet"]) == 0
+    assert cli.main(["train", "--resume", str(out), "--steps", str(step + 5), "--quiet"]) == 0
     assert "action accuracy" in capsys.readouterr().out
     assert load_values(out / "last.safetensors")["global_step"] == step + 5
     steps = [int(row["step"]) for row in rows_of(out)]
@@ -247,6 +257,7 @@ def test_more_lanes_than_games_are_not_used(games, tmp_path, capsys):
         ({"unroll": 1000}, "unroll: 1000 steps are more than the longest game has, 130"),
         ({"devices": 40}, "games to train on for 40 streams of them"),
         ({"learning_rate": float("nan")}, "learning_rate: nan is not above 0 and finite"),
+        ({"seed": 2**40}, "seed: 1099511627776 is not below 2 ** 32"),
         ({"ema": 1.0}, "ema: 1.0 is no decay"),
         ({"steps": 0}, "steps: 0 is not above 0"),
         ({"high": "somewhere"}, "high, low: a cleaved policy needs both"),
@@ -282,6 +293,9 @@ def test_data_that_a_policy_cannot_use_is_refused(games, tmp_path):
     first = train(config_of(games, tmp_path / "run", steps=1))
     with pytest.raises(InputError, match="run: there is a run in it; resume it, or take another folder"):
         train(config_of(games, tmp_path / "run", steps=1))
+    assert len(rows_of(tmp_path / "run")) == 1
+    with pytest.raises(InputError, match="label: a flat policy learns no hihack_strategy"):
+        train(config_of(games, tmp_path / "flat", policy="lstm", set="", label="hihack_strategy"))
     # Strategies that the policy has no head for.
     narrow = config_of(games, tmp_path / "other", set=SMALL_LSTM + '; heads.strategies=["fight", "explore"]')
     with pytest.raises(InputError, match="strategy: the dataset has ground_eat, .*, for which the policy has no"):
@@ -289,8 +303,16 @@ def test_data_that_a_policy_cannot_use_is_refused(games, tmp_path):
     options = json.loads((first.folder / "options.json").read_text())
     (first.folder / "options.json").write_text(json.dumps(options | {"data": [str(tmp_path / "more")]}))
     write_games(tmp_path / "more", [*LENGTHS, 55], keys=SCREEN)
-    with pytest.raises(InputError, match="more: 13 games, not the 12 that the run was trained on"):
+    with pytest.raises(
+        InputError, match="more: 13 games, .* steps; the run was trained on 12 games, .* steps, or split"
+    ):
         train(TrainConfig(resume=first.folder, steps=2))
+    (first.folder / "options.json").write_text("{}")
+    with pytest.raises(InputError, match="options: not those of a run of this release"):
+        train(TrainConfig(resume=first.folder, steps=2))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="file"):
+        main(config_of(games, tmp_path / "file" / "run"))
 
 
 def _row(seed):
@@ -333,5 +355,8 @@ def test_published_games_with_their_labels(shared, run, tmp_path):
 def test_compiled_parts_learn_the_same(games, tmp_path):
     plain = train(config_of(games, tmp_path / "plain", steps=4))
     compiled = train(config_of(games, tmp_path / "compiled", steps=4, compile=True))
+    policy = compiled.module.policy
+    assert policy.heads._compiled_call_impl is not None
+    assert policy.encoders[0]._compiled_call_impl is not None
     for name, value in weights_of(plain).items():
         torch.testing.assert_close(weights_of(compiled)[name], value, atol=1e-5, rtol=1e-4)
