@@ -67,9 +67,8 @@ def main() -> None:
         if result["macro_recall"] is not None:
             constant = 1 / len(result["by_strategy"])
             line += f"; strategy accuracy {result['strategy_accuracy']:.1%} (majority {result['majority']:.1%})"
-            line += (
-                f", macro recall {result['macro_recall']:.1%}, {result['macro_recall'] / constant:.1f} of a constant's"
-            )
+            times = result["macro_recall"] / constant
+            line += f", macro recall {result['macro_recall']:.1%}, {times:.1f} times a constant's"
         print(line)
 
 
