@@ -138,7 +138,8 @@ class Checkpoints(pl.Callback):
             return  # Gradients that are not used yet are in no checkpoint.
         asked = trainer.strategy.reduce_boolean_decision(self._asked_by is not None, all=False)
         step = trainer.global_step
-        if asked or ((trainer.is_last_batch or step % self.every == 0) and step != self._saved_at):
+        before_validation = trainer.is_last_batch or trainer.should_stop
+        if asked or ((before_validation or step % self.every == 0) and step != self._saved_at):
             self._save_last(trainer)
         if asked:
             raise InterruptedRun(self._asked_by or signal.SIGTERM)
