@@ -11,7 +11,7 @@ from strathack.models.hihack import import_hihack
 from strathack.models.options import ImportHihackConfig, ModelsConfig
 from strathack.models.presets import PRESETS
 from strathack.models.saving import save_policy
-from strathack.models.tables import describe, parameter_count, presets_table
+from strathack.models.tables import parameter_count, parts_of, presets_table
 
 
 def models(config: ModelsConfig) -> int:
@@ -39,5 +39,6 @@ def import_checkpoint(config: ImportHihackConfig) -> int:
     except OSError as error:
         raise RunError(f"{config.out}: {error.strerror or error}") from None
     parameters = sum(parameter.numel() for parameter in policy.parameters())
-    print(f"{describe(policy.config)}, {parameters:,} parameters, in {config.out}")
+    encoder, core, heads = parts_of(policy.config)
+    print(f"{encoder}, {core}, action heads: {heads}; {parameters:,} parameters, in {config.out}")
     return 0

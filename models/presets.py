@@ -45,19 +45,10 @@ PRESETS: Mapping[str, PolicyConfig] = {
         HierarchicalConfig(),
     ),
 }
-"""Name → configuration. ``symbols-small`` trains on a laptop."""
+"""Name → configuration.
 
-SUMMARIES: Mapping[str, str] = {
-    "lstm": "the paper's LSTM over pixels",
-    "lstm-xxl-decoder": "the same with the large decoder",
-    "lstm-xxl": "the same with the large decoder and the large core",
-    "hier-lstm": "the paper's LSTM with a head for each strategy",
-    "transformer": "the paper's transformer over pixels",
-    "transformer-lstm": "the paper's LSTM followed by a transformer",
-    "hier-transformer-lstm": "the paper's best: the same with a head for each strategy",
-    "symbols-small": "characters and colours embedded, an LSTM, a head for each strategy: trains on a laptop",
-    "symbols-base": "the same larger, with a transformer after the LSTM: for one GPU",
-}
+``symbols-small`` trains on a laptop, ``symbols-base`` is for a GPU; the others are the paper's.
+"""
 
 
 def preset(name: str) -> PolicyConfig:

@@ -6,9 +6,9 @@ import torch
 from rich.table import Table
 
 from strathack.models.cleaved import AnyConfig, build_policy
-from strathack.models.config import PolicyConfig
+from strathack.models.config import HierarchicalConfig, LSTMConfig, LSTMTransformerConfig, PolicyConfig
 from strathack.models.metrics import Result
-from strathack.models.presets import PRESETS, SUMMARIES
+from strathack.models.presets import PRESETS
 
 
 def parameter_count(config: AnyConfig) -> int:
@@ -17,10 +17,16 @@ def parameter_count(config: AnyConfig) -> int:
         return sum(parameter.numel() for parameter in build_policy(config).parameters())
 
 
-def describe(config: PolicyConfig) -> str:
-    """Encoder, core and heads in a few words."""
-    heads = f"{len(config.strategies)} heads, {config.heads.combine}" if config.strategies else "one head"  # type: ignore[union-attr]
-    return f"{config.encoder.kind} · {config.core.kind} · {heads}"
+def parts_of(config: PolicyConfig) -> tuple[str, str, str]:
+    """Encoder, core and heads, in a word or two each."""
+    core, heads = config.core, config.heads
+    if isinstance(core, LSTMTransformerConfig):
+        said = f"lstm {core.lstm.hidden} + {core.transformer.layers} layers"
+    else:
+        said = f"lstm {core.hidden}" if isinstance(core, LSTMConfig) else f"transformer, {core.layers} layers"
+    if isinstance(heads, HierarchicalConfig):
+        return config.encoder.kind, said, f"{len(heads.strategies)}, {heads.combine}"
+    return config.encoder.kind, said, "1, large" if heads.hidden else "1"
 
 
 def presets_table() -> Table:
@@ -28,9 +34,10 @@ def presets_table() -> Table:
     table = Table()
     table.add_column("policy", no_wrap=True)
     table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("what it is: encoder · core · heads")
+    for name in ("encoder", "core", "action heads"):
+        table.add_column(name)
     for name, config in PRESETS.items():
-        table.add_row(name, f"{parameter_count(config):,}", f"{SUMMARIES[name]}: {describe(config)}")
+        table.add_row(name, f"{parameter_count(config):,}", *parts_of(config))
     return table
 
 

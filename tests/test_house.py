@@ -70,7 +70,8 @@ def test_help_is_quick_to_say_since_it_imports_neither():
     code = (
         "import sys; from strathack.cli import main\n"
         "try: main(['--help'])\n"
-        "except SystemExit: print([name for name in ('nle', 'ray', 'numba', 'matplotlib', 'torch') if name in sys.modules])"
+        "except SystemExit: print([name for name in "
+        "('nle', 'ray', 'numba', 'matplotlib', 'torch') if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
     assert out.stdout.strip().splitlines()[-1] == "[]"

@@ -140,7 +140,7 @@ def test_the_command_makes_a_checkpoint_that_loads(shared, checkpoint, tmp_path,
     path, _ = checkpoint(shared, "hierarchical_lstm")
     out = tmp_path / "policy.safetensors"
     assert import_checkpoint(ImportHihackConfig(path, out)) == 0
-    assert "pixels · lstm · 13 heads, sampled, 8,276,979 parameters" in capsys.readouterr().out
+    assert "pixels, lstm 512, action heads: 13, sampled; 8,276,979 parameters" in capsys.readouterr().out
     policy = load_policy(out)
     assert policy.config.strategies[:2] == ("none", "explore")
     assert policy.config.label == "hihack_strategy"
