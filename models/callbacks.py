@@ -199,7 +199,7 @@ class TrainingProgress(pl.Callback):
 
     def __init__(self, budget: Budget) -> None:
         columns = (
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=12)),
             BarColumn(bar_width=5),
             TextColumn("{task.fields[told]}"),
         )
@@ -219,9 +219,9 @@ class TrainingProgress(pl.Callback):
         told = [f"{_clock(left)} left"] if left < math.inf else []
         if values:
             validated = pl_module.validated
-            best = f" (validation {validated.action_nll:.3f})" if validated is not None else ""
-            told.append(f"NLL {values['train/action_nll']:.3f}{best}")
-            told.append(f"{values['frames_per_second']:,.0f} frames/s, {values['waiting']:.0%} waiting")
+            beside = f", validation {validated.action_nll:.3f}" if validated is not None else ""
+            told.append(f"NLL {values['train/action_nll']:.3f}{beside}")
+            told.append(f"{values['frames_per_second']:,.0f} frames/s")
         described = f"{trainer.global_step:,} steps"
         self._progress.update(self._task, completed=done, description=described, told=" · ".join(told))
 

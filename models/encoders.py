@@ -286,7 +286,7 @@ def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor) -> Tensor:
         groups = squares(groups) if number else groups
         rows = groups.flatten(0, 2)
         places, which = distinct(rows)
-        table = F.elu(layer(table.index_select(0, rows[places].long().flatten()).view(len(places), -1)))
+        table = F.elu(layer(handed_out(table, rows[places].long().flatten()).view(len(places), -1)))
         groups = which.view(groups.shape[:3])
     return handed_out(table, groups.flatten()).view(len(groups), -1)
 

@@ -201,8 +201,8 @@ def resumed_run(config: TrainConfig) -> tuple[TrainConfig, Resumed]:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that was called, and none that Lightning started from it."""
-    return not int(os.environ.get("LOCAL_RANK", 0))
+    """Whether this is the process that was called, and none that Lightning or torchrun started beside it."""
+    return not any(int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
 
 
 def begin_folder(config: TrainConfig) -> None:

@@ -1,6 +1,8 @@
 """``strathack models``."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -27,3 +29,10 @@ def test_as_json(capsys):
         "lstm": 6_235_194, "lstm-xxl": 13_381_690, "hier-lstm": 8_276_979, "transformer": 26_052_154
     }  # fmt: skip
     assert set(known) == set(PRESETS)
+
+
+def test_without_the_extra_one_line_says_what_to_install():
+    code = "import sys; sys.modules['torch'] = None; from strathack.cli import main; main(['models'])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == "strathack: error: torch is not installed; pip install 'strathack[train]'\n"
