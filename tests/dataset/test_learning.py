@@ -2,8 +2,10 @@
 
 import itertools
 import logging
+import shutil
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 from made_up_games import write_games
@@ -137,3 +139,18 @@ def test_contradictions_are_refused(games):
         DemonstrationModule(games, lanes=1, steps=1, workers=-1)
     with pytest.raises(InputError, match="reuse: "):
         DemonstrationModule(games, lanes=1, steps=1, options={"reuse": True})
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_loader_finds_damaged_is_said_in_one_line(games, tmp_path, workers):
+    shutil.copytree(games, tmp_path / "games")
+    shard = sorted((tmp_path / "games").glob("*.h5"))[0]
+    with h5py.File(shard) as file:
+        place = file["data/game_2/obs/blstats"].id.get_chunk_info(0).byte_offset
+    content = bytearray(shard.read_bytes())
+    content[place + 50] ^= 1
+    shard.write_bytes(content)
+    spec = StreamSpec(Dataset(tmp_path / "games"), "unrolls", {"lanes": B, "steps": T, "epochs": 1})
+    with pytest.raises(InputError, match=r"shard-00000\.h5: .*game_2.*blstats") as error:
+        list(EpochLoader(spec, Position([0]), 10**6, workers))
+    assert "\n" not in str(error.value)
