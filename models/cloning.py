@@ -235,7 +235,9 @@ class CloningModule(pl.LightningModule):
         targets = targets_of(batch, self.actions, self.strategies, self.label)
         output, after = self.policy.unroll(batch, state, targets.strategies)
         memories[stream] = {name: value.detach() for name, value in after.items()}
-        return output, targets, cloning_loss(output, targets, self.config.strategy_weight, self.class_weights)
+        config = self.config
+        loss = cloning_loss(output, targets, config.strategy_weight, self.class_weights, config.head_weight)
+        return output, targets, loss
 
     def _complaint(self, loss: Tensor, batch: TensorBatch, output: PolicyOutput) -> str:
         """What to say of a loss that is no number; nothing of others."""

@@ -417,7 +417,8 @@ class CloningConfig:
     """The loss and how it is made small.
 
     Attributes:
-        strategy_weight: λ in the loss: action NLL + λ · strategy NLL.
+        strategy_weight: λ in the loss: action NLL + λ · strategy NLL + μ · NLL of the action given the strategy.
+        head_weight: μ; it trains each action head on the steps of its own strategy.
         balance: Weight strategies by the inverse of their frequency, to the power 0.5, in the strategy NLL.
         learning_rate: AdamW's, after the warm-up.
         weight_decay: AdamW's.
@@ -427,6 +428,7 @@ class CloningConfig:
     """
 
     strategy_weight: float = 1.0
+    head_weight: float = 1.0
     balance: bool = False
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -440,7 +442,7 @@ class CloningConfig:
         Raises:
             InputError: By name of the field.
         """
-        check_at_least(0, self, "strategy_weight", "weight_decay", "warmup", "final_rate")
+        check_at_least(0, self, "strategy_weight", "head_weight", "weight_decay", "warmup", "final_rate")
         for name in ("learning_rate", "clip"):
             value = getattr(self, name)
             if not (0 < value < math.inf):

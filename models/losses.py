@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
-from strathack.models.heads import PolicyOutput
+from strathack.models.heads import PolicyOutput, chosen
 
 UNKNOWN = -1
 """In targets: there is none at this step."""
@@ -36,32 +36,46 @@ class CloningLoss:
     """The parts of a loss, scalars.
 
     Attributes:
-        total: action + weight · strategy.
+        total: action + strategy weight · strategy + head weight · head.
         action: Mean negative log-likelihood of the actions, nats.
         strategy: Likewise of the strategies; 0 for a flat policy.
+        head: Likewise of the actions given the strategy that was pursued; 0 for a flat policy.
     """
 
     total: Tensor
     action: Tensor
     strategy: Tensor
+    head: Tensor
 
 
 def cloning_loss(
-    output: PolicyOutput, targets: Targets, strategy_weight: float, class_weights: Tensor | None = None
+    output: PolicyOutput,
+    targets: Targets,
+    strategy_weight: float,
+    class_weights: Tensor | None = None,
+    head_weight: float = 0.0,
 ) -> CloningLoss:
-    """Action NLL + λ · strategy NLL, over the steps where each is known.
+    """Action NLL + λ · strategy NLL + μ · NLL of the action given the strategy, over the steps where each is known.
+
+    Of a mixture's likelihood, a head's gradient is weighted by how well it predicts the action already. So where
+    another head predicts it, the head of the strategy that was pursued learns nothing, and the two other terms pull
+    the strategy's probability apart: both stay at ln 2. The last term trains that head on its own steps.
 
     Args:
         output: A policy's outputs, [T, B, …].
         targets: What was done.
         strategy_weight: λ.
         class_weights: A weight for each strategy, [strategies].
+        head_weight: μ.
     """
     action = mean_nll(output.action_logits, targets.actions)
-    strategy = torch.zeros_like(action)
+    strategy = head = torch.zeros_like(action)
     if output.strategy_logits is not None and targets.strategies is not None:
         strategy = mean_nll(output.strategy_logits, targets.strategies, class_weights)
-    return CloningLoss(action + strategy_weight * strategy, action, strategy)
+        if head_weight and output.strategywise_logits is not None:
+            own = chosen(output.strategywise_logits, targets.strategies.clamp(min=0))
+            head = mean_nll(own, torch.where(targets.strategies >= 0, targets.actions, UNKNOWN))
+    return CloningLoss(action + strategy_weight * strategy + head_weight * head, action, strategy, head)
 
 
 def mean_nll(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:

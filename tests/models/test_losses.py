@@ -41,6 +41,9 @@ def test_the_parts_sum_to_the_whole_and_padding_has_no_gradient():
     targets = Targets(torch.tensor([[0, 1], [2, UNKNOWN], [3, 4]]), torch.tensor([[0, UNKNOWN], [1, UNKNOWN], [2, 3]]))
     loss = cloning_loss(output, targets, 0.5)
     assert loss.total.item() == pytest.approx(loss.action.item() + 0.5 * loss.strategy.item())
+    with_heads = cloning_loss(output, targets, 0.5, head_weight=2.0)
+    assert with_heads.head.item() == pytest.approx(np.log(A))  # the heads of this output say nothing
+    assert with_heads.total.item() == pytest.approx(loss.total.item() + 2 * np.log(A))
     loss.total.backward()
     assert not action.grad[1, 1].any()
     assert not strategy.grad[:2, 1].any()
