@@ -116,6 +116,7 @@ def test_one_ctrl_c_stops_and_two_stop_at_once(start, tmp_path):
         assert set(read_dataset(tmp_path / "data")) < set(range(4))
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_its_workers(run, small_disk):
     (small_disk / "filler").write_bytes(bytes(240 << 10))
     ended = run("collect", small_disk / "data", "--seeds", "0:4", *WANDERER, "--workers", 2)
