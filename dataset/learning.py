@@ -192,7 +192,7 @@ class DemonstrationModule(pl.LightningDataModule):
     one would, whatever was prefetched.
 
     Args:
-        path: The dataset; see :class:`strathack.dataset.Dataset`.
+        path: The dataset, or where it is; see :class:`strathack.dataset.Dataset`.
         lanes: Lanes of a batch, on each rank and in each loader worker.
         steps: Steps of a batch.
         kind: ``unrolls`` or ``windows``.
@@ -213,7 +213,7 @@ class DemonstrationModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        path: Paths,
+        path: Paths | Dataset,
         *,
         lanes: int,
         steps: int,
@@ -230,7 +230,7 @@ class DemonstrationModule(pl.LightningDataModule):
             raise InputError(f"workers: {workers} is below 0")
         if options and options.get("reuse"):
             raise InputError("reuse: tensors of one batch may still be in use when the next is made; leave it off")
-        self.dataset = Dataset(path).select(select)
+        self.dataset = (path if isinstance(path, Dataset) else Dataset(path)).select(select)
         self.lanes = lanes
         self._options = {"lanes": lanes, "steps": steps, **(options or {})}
         self._kind, self._workers, self._frames = kind, workers, frames

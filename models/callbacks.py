@@ -134,7 +134,7 @@ class Checkpoints(pl.Callback):
         Raises:
             InterruptedRun: In every process, if one was asked to end.
         """
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+        if not pl_module.stepped(batch_idx):
             return  # Gradients that are not used yet are in no checkpoint.
         asked = trainer.strategy.reduce_boolean_decision(self._asked_by is not None, all=False)
         step = trainer.global_step

@@ -141,7 +141,7 @@ class CloningModule(pl.LightningModule):
         """Logs a row from time to time."""
         self._clock.batch_done(batch["mask"].numel() * self.trainer.world_size)
         step = self.trainer.global_step
-        if step % self.log_every or not self._stepped(batch_idx):
+        if step % self.log_every or not self.stepped(batch_idx):
             return
         result = result_of(self._summed(self._tally), self.policy.config.strategies)
         self._tally, self.trained = self._empty(), result
@@ -254,7 +254,7 @@ class CloningModule(pl.LightningModule):
         names = [rows["game"][place].decode() for place in places]
         return ", ".join(names[:GAMES_NAMED]) + f" and {len(names) - GAMES_NAMED} more" * (len(names) > GAMES_NAMED)
 
-    def _stepped(self, batch_idx: int) -> bool:
+    def stepped(self, batch_idx: int) -> bool:
         """Whether the optimiser took a step with this batch."""
         return (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
 

@@ -86,7 +86,7 @@ def tally(output: PolicyOutput, targets: Targets) -> Tally:
         places = pursued * strategies + guessed
         confusion = torch.bincount(places[labelled], minlength=strategies**2).view(strategies, strategies).double()
         both = labelled & known
-        by_strategy = (F.one_hot(pursued[both], strategies).double().t() @ _pair(correct[both])).double()
+        by_strategy = F.one_hot(pursued[both], strategies).double().t() @ _pair(correct[both])
     return Tally(known.sum().double(), nll.double(), correct.sum().double(), top.sum().double(),
                  strategy_nll.double(), confusion, by_strategy)  # fmt: skip
 

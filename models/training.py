@@ -375,10 +375,9 @@ def demonstrations(config: TrainConfig, dataset: Dataset, lanes: int, policy: An
     games = int((dataset.select(split="validation").rows["steps"] > 0).sum())
     longer = 1 if is_legacy(policy) else max(lanes // -(-games // config.devices), 1)
     return DemonstrationModule(
-        config.data,
+        dataset,
         lanes=lanes,
         steps=config.unroll,
-        select=config.select,
         workers=config.loader_workers,
         validation_steps=config.unroll * longer,
         # What Lightning calls an epoch ends with a validation.
