@@ -78,7 +78,12 @@ class Actor:
         self.policy, self.config, self.generator = policy, config or ActingConfig(), generator
         if self.config.hold and not policy.config.strategies:
             raise InputError("hold: a flat policy has no strategies to hold")
-        self._hold = max(self.config.hold, int(combine_of(policy.config) == "sampled"))
+        self._hold = steps_held(policy.config, self.config)
+
+    @property
+    def holds(self) -> bool:
+        """Whether it chooses strategies and keeps them, so that what it does is a strategy and an action."""
+        return self._hold > 0
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
         """The state before a game: name → [B, …]."""
@@ -103,24 +108,25 @@ class Actor:
         output, after = self.policy.step(inputs, {name: part for name, part in state.items() if "held_" not in name})
         if not self._hold:
             action = self._chosen(output.action_logits)
-            return Act(
-                action, likely_strategy(output, action), _log_prob(output.action_logits, action), None, output
-            ), after
+            return Act(action, likely_strategy(output, action), log_prob_of(output, action), None, output), after
         assert output.strategy_logits is not None
         assert output.strategywise_logits is not None
         # A strategy may go on for longer than it has to: then it was chosen again.
         anew = inputs["first"].bool() | (state["held_steps"] >= self._hold) | (state["held_steps"] == 0)
         strategy = torch.where(anew, self._chosen(output.strategy_logits), state["held_strategy"])
-        logits = chosen(output.strategywise_logits, strategy)
-        action = self._chosen(logits)
-        log_prob = _log_prob(logits, action) + torch.where(anew, _log_prob(output.strategy_logits, strategy), 0.0)
+        action = self._chosen(chosen(output.strategywise_logits, strategy))
         after |= {"held_strategy": strategy, "held_steps": torch.where(anew, 0, state["held_steps"]) + 1}
-        return Act(action, strategy, log_prob, anew, output), after
+        return Act(action, strategy, log_prob_of(output, action, strategy, anew), anew, output), after
 
     def _chosen(self, logits: Tensor) -> Tensor:
         if self.config.greedy:
             return logits.argmax(-1)
         return torch.multinomial(logits.float().softmax(-1), 1, generator=self.generator).squeeze(-1)
+
+
+def steps_held(config: AnyConfig, acting: ActingConfig) -> int:
+    """For how many steps at least a strategy is kept; 0 where none is chosen."""
+    return max(acting.hold, int(combine_of(config) == "sampled"))
 
 
 def combine_of(config: AnyConfig) -> Combine | None:
@@ -147,5 +153,46 @@ def likely_strategy(output: PolicyOutput, action: Tensor) -> Tensor | None:
     return (output.strategy_logits.float().log_softmax(-1) + given).argmax(-1)
 
 
+def log_prob_of(
+    output: PolicyOutput, action: Tensor, strategy: Tensor | None = None, chose: Tensor | None = None
+) -> Tensor:
+    """Exact log-probability of what was done.
+
+    Args:
+        output: A policy's outputs, [...].
+        action: i64 [...].
+        strategy: The strategy that was held, i64 [...]; None where none is.
+        chose: Whether it was chosen at this very step, bool [...]; of no use without ``strategy``.
+
+    Returns:
+        Of the action, by the policy's one distribution over actions; with a strategy held, of the action given the
+        strategy and, where it was chosen, of the strategy. f32 [...].
+    """
+    if strategy is None:
+        return _log_prob(output.action_logits, action)
+    assert output.strategy_logits is not None
+    assert output.strategywise_logits is not None
+    assert chose is not None
+    log_prob = _log_prob(chosen(output.strategywise_logits, strategy), action)
+    return log_prob + torch.where(chose, _log_prob(output.strategy_logits, strategy), 0.0)
+
+
+def entropy_of(output: PolicyOutput, strategy: Tensor | None = None, chose: Tensor | None = None) -> Tensor:
+    """Entropy of what :func:`log_prob_of` is the log-probability of, nats, f32 [...]; the arguments are the same."""
+    if strategy is None:
+        return _entropy(output.action_logits)
+    assert output.strategy_logits is not None
+    assert output.strategywise_logits is not None
+    assert chose is not None
+    entropy = _entropy(chosen(output.strategywise_logits, strategy))
+    return entropy + torch.where(chose, _entropy(output.strategy_logits), 0.0)
+
+
 def _log_prob(logits: Tensor, choice: Tensor) -> Tensor:
     return logits.float().log_softmax(-1).gather(-1, choice[..., None]).squeeze(-1)
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    log_probs = logits.float().log_softmax(-1)
+    # A strategy that one part of a cleaved policy does not know has a log-probability of −∞.
+    return -(log_probs.exp() * log_probs.clamp(min=torch.finfo(log_probs.dtype).min)).sum(-1)

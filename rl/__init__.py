@@ -1,1 +1,1 @@
-"""Learning environments and APPO with imitation. Nothing is here yet."""
+"""Learning environments, and fine-tuning with APPO and imitation."""
