@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from strathack.collect.janitor import Scratch
+from strathack.collect.cluster import Cluster, first_line
 from strathack.collect.workplace import die_with_parent
 from strathack.dataset.errors import InputError, RunError
 
@@ -30,13 +28,6 @@ POLL_SECONDS = 0.1
 
 MAX_START_FAILURES = 5
 """Workers in a row that may die before they are ready."""
-
-OBJECT_STORE_BYTES = 256 << 20
-"""Shared memory of our own Ray node; finished games pass through it, a megabyte or two each."""
-
-_SOCKET_PATH_LIMIT = 107
-"""Of a Unix socket; Ray's lie some 75 characters below its folder, whose own name has 23."""
-
 
 OnStep = Callable[[int], None]
 """Called with the number of steps of the running job."""
@@ -244,9 +235,9 @@ class RayPool:
         environment: Mapping[str, str],
         max_seconds: float | None = None,
     ) -> None:
-        self._ray = _import_ray()
+        self._cluster = Cluster(workers, address)
+        self._ray = self._cluster.ray
         self._max_seconds = max_seconds
-        self._scratch = _short_scratch() if address is None else None
         self._idle: list[_Slot] = []
         self._starting: dict[Any, _Slot] = {}
         self._busy: dict[Any, tuple[_Slot, Any, float]] = {}
@@ -255,7 +246,6 @@ class RayPool:
         self._steps_asked: Any = None
         self._next_steps = 0.0
         try:
-            self._connect(workers, address)
             runtime_env = {"env_vars": dict(environment)}
             self._warm_up_nodes(runtime_env, factory)
             board = self._ray.remote(_Board).options(num_cpus=0).remote()
@@ -326,29 +316,8 @@ class RayPool:
                 *(slot for slot, _, _ in self._busy.values()),
             ]:
                 self._ray.kill(slot.actor)
-            self._ray.shutdown()
         finally:
-            if self._scratch is not None:
-                self._scratch.close()
-
-    def _connect(self, workers: int | None, address: str | None) -> None:
-        if self._scratch is not None:
-            self._ray.init(
-                address="local",
-                num_cpus=workers,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(self._scratch.path),
-            )
-            return
-        assert address is not None, "a cluster is ours or at an address"
-        check_address(address)
-        try:
-            self._ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise InputError(f"address: no Ray cluster at {address!r} ({_first_line(error)})") from error
+            self._cluster.close()
 
     def _warm_up_nodes(self, runtime_env: dict[str, Any], factory: Factory) -> None:
         """Warms numba's cache on every machine, before its workers would all compile the same kernels."""
@@ -432,46 +401,9 @@ class Placement:
             raise InputError("workers: 0 plays in this process, without Ray; it does not go with --address")
 
 
-def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-    import ray.exceptions
-
-    return ray
-
-
-def check_address(address: str) -> None:
-    """Checks that something listens at a cluster's address; Ray itself would try for minutes.
-
-    Raises:
-        InputError: If nothing does, or the address is not of the form host:port.
-    """
-    if address == "auto":
-        return  # Ray answers at once
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise InputError(f"address: {address!r} is neither 'auto' nor host:port")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(f"address: no Ray cluster at {address!r} ({error})") from error
-
-
-def _short_scratch() -> Scratch:
-    """A temporary folder whose path is short enough for the Unix sockets in it."""
-    usual = Path(tempfile.gettempdir())
-    return Scratch(usual if len(str(usual)) + 100 <= _SOCKET_PATH_LIMIT else Path("/tmp"))
-
-
 def _reason(error: BaseException) -> str:
     """One line about an error; of one that came through Ray, about what was raised in the worker."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         error = cause
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else ""
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -7,7 +7,7 @@ import re
 import sys
 from argparse import HelpFormatter
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -106,6 +106,11 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         "strathack.models.training:main",
         "clone the demonstrator's actions and strategies",
     ),
+    "finetune": Command(
+        "strathack.rl.options:FinetuneConfig",
+        "strathack.rl.finetuning:main",
+        "train a policy on what it plays, together with imitation",
+    ),
     "analysis": {
         "strategies": Command(
             "strathack.analysis.options:StrategiesConfig",
@@ -138,7 +143,7 @@ class _Parser(ArgumentParser):
         fail(" ".join(lines))
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
-        return re.sub(r"--[a-z_]+", lambda name: name[0].replace("_", "-"), super().format_help(formatter))
+        return re.sub(r"--[a-z_.]+", lambda name: name[0].replace("_", "-"), super().format_help(formatter))
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -161,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_commands(parser, COMMANDS)
     command, options = _chosen(parser.parse_args(words), COMMANDS)
     try:
-        return int(_import_run(command.run)(_import(command.options)(**options)))
+        return int(_import_run(command.run)(_made(_import(command.options), options)))
     except InputError as error:
         fail(str(error))
     except RunError as error:
@@ -190,19 +195,27 @@ def _add_commands(
             _add_commands(group, command, GROUP_DEFAULT.get(name))
 
 
-def _add_options(parser: _Parser, options: type) -> None:
-    """Adds a dataclass's fields: those without a default by position, truth values as flags, paths one by one."""
+def _add_options(parser: _Parser, options: type, group: str = "") -> None:
+    """Adds a dataclass's fields: those without a default by position, truth values as flags, paths one by one.
+
+    A field whose default is a dataclass is a group of options, ``--group.option``.
+    """
+    groups = {field.name: type(field.default) for field in fields(options) if is_dataclass(field.default)}
     flags = {field.name: field for field in fields(options) if field.type in (bool, "bool")}
     several = {field.name: field.default_factory for field in fields(options) if field.type == "list[Path]"}
-    parser.add_class_arguments(options, as_group=False, as_positional=True, skip={*flags, *several})
+    skip = {*flags, *several, *groups}
+    parser.add_class_arguments(options, group or None, as_group=bool(group), as_positional=not group, skip=skip)
     documents = [docstring_parser.parse(base.__doc__ or "") for base in options.__mro__]
     described = {entry.arg_name: entry.description for document in documents for entry in document.params}
     for name in several:
         nargs = "+" if several[name] is MISSING else "*"
         parser.add_argument(name, nargs=nargs, type=Path, help=described.get(name))
+    prefix = f"{group}." if group else ""
     for name, flag in flags.items():
         action = ActionYesNo(no_prefix="no_")
-        parser.add_argument(f"--{name}", action=action, default=flag.default, help=described.get(name))
+        parser.add_argument(f"--{prefix}{name}", action=action, default=flag.default, help=described.get(name))
+    for name, members in groups.items():
+        _add_options(parser, members, name)
 
 
 def _chosen(
@@ -215,9 +228,21 @@ def _chosen(
         return _chosen(parsed[name], command, GROUP_DEFAULT.get(name))
     # What was left out and has no default of the parser's has one of the dataclass.
     given = parsed[name].as_dict() if parsed["subcommand"] else {}
-    options = {option: value for option, value in given.items() if value is not None}
+    options = _given(given)
     options.pop("config", None)
     return command, options
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _given(value) if isinstance(value, dict) else value for name, value in values.items() if value is not None
+    }
+
+
+def _made(options: type, values: Mapping[str, Any]) -> Any:
+    """A dataclass of options, with its groups."""
+    groups = {field.name: type(field.default) for field in fields(options) if is_dataclass(field.default)}
+    return options(**{name: _made(groups[name], value) if name in groups else value for name, value in values.items()})
 
 
 def _import_run(reference: str) -> Any:

@@ -1,0 +1,107 @@
+"""A Ray cluster to work on: one that runs already, or one of our own on this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from strathack.collect.janitor import Scratch
+from strathack.dataset.errors import InputError
+
+OBJECT_STORE_BYTES = 256 << 20
+"""Shared memory of our own Ray node; finished games pass through it, a megabyte or two each."""
+
+_SOCKET_PATH_LIMIT = 107
+"""Of a Unix socket; Ray's lie some 75 characters below its folder, whose own name has 23."""
+
+
+class Cluster:
+    """A connection to a Ray cluster.
+
+    Args:
+        workers: Cores of a cluster of our own; None for all of this machine.
+        address: Address of a running cluster, or None to start one on this machine for this run alone.
+
+    Attributes:
+        ray: The module ``ray``, connected.
+
+    Raises:
+        InputError: If no cluster answers at the address.
+    """
+
+    def __init__(self, workers: int | None, address: str | None) -> None:
+        self.ray = _import_ray()
+        self._scratch = _short_scratch() if address is None else None
+        try:
+            self._connect(workers, address)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, workers: int | None, address: str | None) -> None:
+        if self._scratch is not None:
+            self.ray.init(
+                address="local",
+                num_cpus=workers,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(self._scratch.path),
+            )
+            return
+        assert address is not None, "a cluster is ours or at an address"
+        check_address(address)
+        try:
+            self.ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise InputError(f"address: no Ray cluster at {address!r} ({first_line(error)})") from error
+
+    def close(self) -> None:
+        """Ends the connection, and our cluster if we started one; removes what it left."""
+        try:
+            self.ray.shutdown()
+        finally:
+            if self._scratch is not None:
+                self._scratch.close()
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    import ray.exceptions
+
+    return ray
+
+
+def check_address(address: str) -> None:
+    """Checks that something listens at a cluster's address; Ray itself would try for minutes.
+
+    Raises:
+        InputError: If nothing does, or the address is not of the form host:port.
+    """
+    if address == "auto":
+        return  # Ray answers at once
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError(f"address: {address!r} is neither 'auto' nor host:port")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"address: no Ray cluster at {address!r} ({error})") from error
+
+
+def _short_scratch() -> Scratch:
+    """A temporary folder whose path is short enough for the Unix sockets in it."""
+    usual = Path(tempfile.gettempdir())
+    return Scratch(usual if len(str(usual)) + 100 <= _SOCKET_PATH_LIMIT else Path("/tmp"))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else ""

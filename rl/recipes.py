@@ -1,0 +1,57 @@
+"""Recipes: settings that go together, by name, each from a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from strathack.dataset.errors import InputError, near_match
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What options are where none is given.
+
+    Attributes:
+        source: Where it comes from.
+        entropy: Weight of the entropy.
+        freeze: Parts of the policy that are not trained.
+        critic_warmup: Updates in which the critic alone is trained.
+        demos_weight: Weight of the cloning loss.
+        kickstart_weight: Weight of the divergence from the teacher.
+    """
+
+    source: str
+    entropy: float = 0.001
+    freeze: str = ""
+    critic_warmup: int = 0
+    demos_weight: str = "0"
+    kickstart_weight: str = "0"
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "scratch": Recipe("APPO alone: Petrenko et al., 'Sample Factory', 2020, with the settings of HiHack"),
+    "hihack": Recipe(
+        "Piterbarg et al., 'NetHack is Hard to Hack', 2023: APPO and cloning, equally weighted", demos_weight="1"
+    ),
+    "kickstart": Recipe(
+        "Wołczyk et al., 'Fine-tuning Reinforcement Learning Models is Secretly a Forgetting Mitigation Problem', 2024",
+        entropy=0.0,
+        freeze="encoder",
+        # How long theirs is depends on the critic; this is ours.
+        critic_warmup=200,
+        kickstart_weight="exponential:0.5:0.99998",
+    ),
+}
+"""Name → recipe."""
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        InputError: If there is none, with the near match.
+    """
+    if name not in RECIPES:
+        raise InputError(f"recipe: {name!r} is unknown{near_match(name, RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,158 @@
+"""An actor's side of the conversation with its learner: a socket for words, shared memory for frames.
+
+The learner says which slice is to be stepped on which row of which slot; the actor answers when it is. Messages are a
+fixed head and, from the actor, a content: games that ended, their shards, what went wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from strathack.dataset.errors import InputError, RunError
+from strathack.rl.memory import Layout, SharedArrays, slice_layout
+from strathack.rl.stepping import LaneSpec, NewRecord, Slice, make_slice
+
+COMMAND = struct.Struct("<BHHH")
+"""Learner to actor: what to do, slice, slot, row."""
+
+REPLY = struct.Struct("<BHHHI")
+"""Actor to learner: what this is, slice, slot, row, bytes that follow."""
+
+HELLO = struct.Struct("<II")
+"""An actor's first words: its number and its generation."""
+
+
+class Command(IntEnum):
+    """What a learner asks for."""
+
+    BEGIN = 0
+    STEP = 1
+
+
+class Reply(IntEnum):
+    """What an actor says."""
+
+    READY = 0
+    PLAYED = 1
+    SHARD = 2
+    REFUSED = 3
+    FAILED = 4
+
+
+@dataclass(frozen=True)
+class ActorSpec:
+    """What an actor does; it travels to its process.
+
+    Attributes:
+        lane: What is played.
+        slices: Slices of environments.
+        envs: Environments of a slice.
+        steps: Steps of an unroll.
+        slots: Unrolls that a slice has room for.
+        new_record: Makes what takes games down; None keeps none.
+    """
+
+    lane: LaneSpec
+    slices: int
+    envs: int
+    steps: int
+    slots: int = 3
+    new_record: Callable[[LaneSpec], NewRecord] | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """The arrays of a slice."""
+        return slice_layout(self.slots, self.steps, self.envs, self.lane.observations)
+
+
+def act(path: Path, spec: ActorSpec, number: int, generation: int) -> None:
+    """Is an actor until the learner ends the conversation.
+
+    Args:
+        path: The learner's socket.
+        spec: What to do.
+        number: The actor's number.
+        generation: How many actors of this number were before.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(path))
+        connection.sendall(HELLO.pack(number, generation))
+        _, descriptors, _, _ = socket.recv_fds(connection, 1, spec.slices)
+        shared = [SharedArrays.attach(descriptor, spec.layout) for descriptor in descriptors]
+        slices: list[Slice] = []
+        try:
+            new_record = None if spec.new_record is None else spec.new_record(spec.lane)
+            for index, arrays in enumerate(shared):
+                place = (number, generation, index)
+                slices.append(make_slice(spec.lane, place, spec.envs, arrays.arrays, new_record))
+            _converse(connection, slices)
+        except (InputError, RunError) as error:
+            _say(connection, Reply.REFUSED, str(error).encode())
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the learner has ended
+        except Exception as error:  # noqa: BLE001  (foreign environments may raise anything; another actor begins anew)
+            _say(connection, Reply.FAILED, f"{type(error).__name__}: {error}".encode())
+        finally:
+            for one in slices:
+                one.close()
+            for arrays in shared:
+                arrays.close()
+
+
+def _converse(connection: socket.socket, slices: list[Slice]) -> None:
+    while command := receive(connection, COMMAND.size):
+        what, index, slot, row = COMMAND.unpack(command)
+        one = slices[index]
+        if what == Command.BEGIN:
+            played, shown = one.begin(slot), 0
+        else:
+            played, shown = one.step(slot, row), row + 1
+        words = []
+        for game in played:
+            words.append(_message(Reply.PLAYED, json.dumps(asdict(game)).encode()))
+        for lane in one.lanes:
+            words += [_message(Reply.SHARD, shard) for shard in lane.finished]
+            lane.finished.clear()
+        words.append(_message(Reply.READY, b"", index, slot, shown))
+        connection.sendall(b"".join(words))
+
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    """Exactly so many bytes; none where the other side has ended."""
+    parts = []
+    while size:
+        part = connection.recv(size)
+        if not part:
+            return b""
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _message(kind: Reply, content: bytes, *place: int) -> bytes:
+    return REPLY.pack(kind, *(place or (0, 0, 0)), len(content)) + content
+
+
+def _say(connection: socket.socket, kind: Reply, content: bytes) -> None:
+    with suppress(OSError):  # perhaps nobody listens any more
+        connection.sendall(_message(kind, content))
+
+
+def words_of(connection: socket.socket) -> tuple[Reply, tuple[int, int, int], bytes] | None:
+    """The next message of an actor: what it is, slice, slot and row, content; None where it has ended."""
+    head = receive(connection, REPLY.size)
+    if not head:
+        return None
+    kind, *place, size = REPLY.unpack(head)
+    content = receive(connection, size)
+    if len(content) < size:
+        return None
+    index, slot, row = place
+    return Reply(kind), (index, slot, row), content

@@ -1,0 +1,251 @@
+"""Steps slices of environments, in the process of an actor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from strathack.collect.config import parse_seeds
+from strathack.dataset.actions import NO_ACTION
+from strathack.dataset.errors import RunError
+from strathack.rl.config import GameConfig
+from strathack.rl.environments import End, Observation, Simulator, make_simulator
+
+FRESH_SEEDS = 2**30, 2**31
+"""Fresh seeds are drawn from here, far from those that demonstrations and evaluations have."""
+
+GAME_TIME, GAME_SCORE = 20, 9
+"""Places in ``blstats`` (nle.nethack.NLE_BL_TIME and NLE_BL_SCORE)."""
+
+
+@dataclass(frozen=True)
+class PlayedGame:
+    """A game that came to an end.
+
+    Attributes:
+        seed: Its seed.
+        steps: Its steps.
+        reward: Sum of its rewards, as the environment gave them.
+        score: NetHack's score at the last frame; None where that is not shown.
+        end: How it ended.
+    """
+
+    seed: int
+    steps: int
+    reward: float
+    score: int | None
+    end: str
+
+
+class Record(Protocol):
+    """Takes down one game."""
+
+    def step(self, action: int, strategy: int) -> None:
+        """Takes down what is seen now, and what is about to be done."""
+
+    def reward(self, reward: float) -> None:
+        """Takes down what followed."""
+
+    def finish(self, end: End, steps_limit: bool) -> bytes:
+        """The game's shard."""
+
+
+NewRecord = Callable[[int, Simulator, Observation], Record]
+"""Begins to take down the game of a seed, given the simulator and what it shows."""
+
+
+@dataclass(frozen=True)
+class LaneSpec:
+    """What a lane plays; it travels to actors.
+
+    Attributes:
+        env: The environment.
+        game: The games' settings.
+        observations: Observation keys it is to show.
+        entropy: What the seeds of the games are drawn by.
+    """
+
+    env: str
+    game: GameConfig
+    observations: tuple[str, ...]
+    entropy: tuple[int, ...]
+
+    def seeds(self, *place: int) -> Iterator[int]:
+        """Seeds without end for one lane, by its place: fresh ones, or drawn from a list."""
+        rng = np.random.default_rng([*self.entropy, *place])
+        known = parse_seeds(self.game.seeds) if self.game.seeds else None
+        while True:
+            yield int(rng.integers(*FRESH_SEEDS)) if known is None else known[int(rng.integers(len(known)))]
+
+
+class Lane:
+    """Plays one game after another in one environment, and cuts those that go on for too long.
+
+    Args:
+        spec: What is played.
+        seeds: The games' seeds.
+        new_record: Begins to take a game down; None keeps no games.
+
+    Attributes:
+        observation: What is seen now.
+        finished: Shards of games that were taken down; whoever takes them away clears it.
+    """
+
+    def __init__(self, spec: LaneSpec, seeds: Iterator[int], new_record: NewRecord | None = None) -> None:
+        self._simulator = make_simulator(spec.env, spec.game, spec.observations)
+        self._spec, self._seeds, self._new_record = spec, seeds, new_record
+        self._record: Record | None = None
+        self._seed, self._steps, self._sum, self._idle, self._time = 0, 0, 0.0, 0, -1
+        self.observation: Observation = {}
+        self.finished: list[bytes] = []
+
+    def begin(self) -> None:
+        """Begins the next game."""
+        self._seed = next(self._seeds)
+        self._steps, self._sum, self._idle, self._time = 0, 0.0, 0, -1
+        self.observation = self._simulator.reset(self._seed)
+        if self._new_record is not None:
+            self._record = self._new_record(self._seed, self._simulator, self.observation)
+
+    def step(self, action: int, strategy: int = NO_ACTION) -> tuple[float, End | None]:
+        """Takes an action.
+
+        Args:
+            action: Its index.
+            strategy: The strategy's that is pursued, for the record.
+
+        Returns:
+            The reward, and how the game ended if it did. One that was cut still shows what it came to.
+
+        Raises:
+            RunError: If the reward is not finite.
+        """
+        if self._record is not None:
+            self._record.step(action, strategy)
+        self.observation, reward, end = self._simulator.step(action)
+        if end == "over":
+            reward -= self._spec.game.penalty_death
+        if not math.isfinite(reward):
+            raise RunError(f"{self._spec.env}: a reward of {reward} at step {self._steps} of seed {self._seed}")
+        if self._record is not None:
+            self._record.reward(reward)
+        self._steps += 1
+        self._sum += reward
+        if end is None and self._is_too_long():
+            end = "cut"
+        if end is not None and self._record is not None:
+            self.finished.append(self._record.finish(end, self._steps == self._spec.game.max_steps))
+            self._record = None
+        return reward, end
+
+    def _is_too_long(self) -> bool:
+        game = self._spec.game
+        blstats = self.observation.get("blstats")
+        if blstats is not None and game.no_progress:
+            time = int(blstats[GAME_TIME])
+            self._idle = self._idle + 1 if time == self._time else 0
+            self._time = time
+            if self._idle >= game.no_progress:
+                return True
+        return game.max_steps is not None and self._steps >= game.max_steps
+
+    def played(self, end: End) -> PlayedGame:
+        """The game that has just ended."""
+        blstats = self.observation.get("blstats")
+        score = None if blstats is None else int(blstats[GAME_SCORE])
+        return PlayedGame(self._seed, self._steps, self._sum, score, end)
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self._simulator.close()
+
+
+class Slice:
+    """Lanes that are stepped together, and the arrays in which their frames lie.
+
+    Args:
+        lanes: The lanes.
+        arrays: See :func:`strathack.rl.memory.slice_layout`.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], arrays: Mapping[str, np.ndarray]) -> None:
+        self.lanes = lanes
+        self._arrays = arrays
+        # A frame as one row is copied several times faster than as 24.
+        self._frames = {
+            key: array.reshape(*array.shape[:3], -1) for key, array in arrays.items() if key not in _ABOUT_STEPS
+        }
+
+    def begin(self, slot: int) -> list[PlayedGame]:
+        """Begins a game in every lane; its first frame goes to row 0 of a slot."""
+        for number, lane in enumerate(self.lanes):
+            lane.begin()
+            self._show(slot, 0, number)
+        self._tell(slot, 0, first=True, acted=True, previous_action=NO_ACTION)
+        return []
+
+    def step(self, slot: int, row: int) -> list[PlayedGame]:
+        """Does in every lane what was chosen on a row of a slot; the next frames go to the next row.
+
+        Returns:
+            The games that ended.
+        """
+        arrays = self._arrays
+        actions, strategies, acted = (arrays[name][slot, row].tolist() for name in ("actions", "strategy", "acted"))
+        rewards, ended, first, goes_on = [], [], [], []
+        played = []
+        for number, lane in enumerate(self.lanes):
+            reward, end = lane.step(actions[number], strategies[number]) if acted[number] else (0.0, None)
+            if end is not None:
+                played.append(lane.played(end))
+            begins = not acted[number] or end in ("over", "success")
+            if begins:
+                lane.begin()
+            rewards.append(reward)
+            ended.append(end in ("over", "success"))
+            first.append(begins)
+            goes_on.append(end != "cut")
+            self._show(slot, row + 1, number)
+        arrays["rewards"][slot, row] = rewards
+        arrays["ended"][slot, row] = ended
+        previous = np.where(first, NO_ACTION, actions)
+        self._tell(slot, row + 1, first=first, acted=goes_on, previous_action=previous)
+        return played
+
+    def _show(self, slot: int, row: int, lane: int) -> None:
+        observation = self.lanes[lane].observation
+        for key, frames in self._frames.items():
+            frames[slot, row, lane] = observation[key].reshape(-1)
+
+    def _tell(self, slot: int, row: int, **values: object) -> None:
+        for name, value in values.items():
+            self._arrays[name][slot, row] = value
+
+    def close(self) -> None:
+        """Closes the lanes."""
+        for lane in self.lanes:
+            lane.close()
+
+
+_ABOUT_STEPS = frozenset({"first", "acted", "previous_action", "actions", "strategy", "rewards", "ended"})
+
+
+def make_slice(
+    spec: LaneSpec, place: tuple[int, ...], lanes: int, arrays: Mapping[str, np.ndarray], new_record: NewRecord | None
+) -> Slice:
+    """A slice of lanes.
+
+    Args:
+        spec: What they play.
+        place: The slice's place, which with the lane's decides its seeds.
+        lanes: How many there are.
+        arrays: Where its frames go.
+        new_record: Begins to take a game down; None keeps no games.
+    """
+    new_lane = partial(Lane, spec, new_record=new_record)
+    return Slice([new_lane(seeds=spec.seeds(*place, lane)) for lane in range(lanes)], arrays)
