@@ -30,8 +30,8 @@ class PolicyOutput:
     strategywise_logits: Tensor | None = None
     strategy: Tensor | None = None
 
-    def at(self, step: int) -> PolicyOutput:
-        """One step of an unroll."""
+    def at(self, step: int | slice) -> PolicyOutput:
+        """One step of an unroll, or some."""
         parts = {name: value[step] for name, value in vars(self).items() if value is not None}
         return replace(self, **parts)
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import logging
-import os
 import signal
 import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich.console import Console
@@ -43,11 +38,17 @@ from strathack.models.losses import action_table, strategy_table
 from strathack.models.options import BUDGET, TrainConfig
 from strathack.models.policy import Policy
 from strathack.models.presets import preset
+from strathack.models.running import (
+    METRICS,
+    OPTIONS,
+    begin_folder,
+    checked_device,
+    is_first_process,
+    other_loggers,
+    quieten,
+)
 from strathack.models.saving import LAST, SafetensorsIO, load_policy, load_values
 from strathack.models.tables import validation_table
-
-OPTIONS, METRICS = "options.json", "metrics.csv"
-"""Files of a run beside its checkpoints: its options and its learning curves."""
 
 TRAINING, VALIDATION = "training.json", "validation.json"
 """The last row of training and the last validation in full, with their confusion matrices."""
@@ -112,7 +113,9 @@ def train(config: TrainConfig) -> Ended:
     dataset = Dataset(config.data).select(config.select)
     lanes = checked_lanes(config, dataset)
     policy = new_policy(config, dataset) if resumed is None else build_policy(resumed.policy)
-    tables = label_tables(policy.config, dataset, config)
+    tables = label_tables(
+        policy.config, dataset, config.data[0], label=config.label, balance=config.balance, quiet=config.quiet
+    )
     about = {"dataset": fingerprint(dataset), "games": len(dataset), "steps": dataset.steps}
     if resumed is not None and resumed.about["dataset"] != about["dataset"]:
         raise InputError(
@@ -200,42 +203,6 @@ def resumed_run(config: TrainConfig) -> tuple[TrainConfig, Resumed]:
     return saved, Resumed(config_from_values(values["policy"]), values["about"], values["global_step"])
 
 
-def is_first_process() -> bool:
-    """Whether this is the process that was called, and none that Lightning or torchrun started beside it."""
-    return not any(int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
-
-
-def begin_folder(config: TrainConfig) -> None:
-    """Makes the run's folder and writes its options there.
-
-    Raises:
-        InputError: If there is a run in it.
-    """
-    assert config.out is not None
-    if not is_first_process():
-        return
-    if (config.out / OPTIONS).exists():
-        raise InputError(f"{config.out}: there is a run in it; resume it, or take another folder")
-    config.out.mkdir(parents=True, exist_ok=True)
-    atomic_write(config.out / OPTIONS, config.to_json().encode())
-
-
-def checked_device(config: TrainConfig) -> str:
-    """Lightning's name for where to train.
-
-    Raises:
-        InputError: If there is no such device, or not as many.
-    """
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if config.device == "cuda" and not there:
-        raise InputError("device: cuda was asked for, and PyTorch finds no GPU here")
-    if config.device == "cpu" or not there:
-        return "cpu"
-    if config.devices > there:
-        raise InputError(f"devices: {config.devices} GPUs were asked for, there are {there}")
-    return "gpu"
-
-
 def checked_lanes(config: TrainConfig, dataset: Dataset) -> int:
     """How many lanes the games allow for.
 
@@ -307,28 +274,44 @@ def dataset_names(dataset: Dataset, label: str) -> tuple[str, ...]:
     return PUBLISHED_STRATEGIES if label == "hihack_strategy" else tuple(dataset.vocabularies[label])
 
 
-def label_tables(policy: AnyConfig, dataset: Dataset, config: TrainConfig) -> LabelTables:
+def label_tables(
+    policy: AnyConfig,
+    dataset: Dataset,
+    path: Path,
+    *,
+    label: str | None = None,
+    balance: bool = False,
+    quiet: bool = True,
+) -> LabelTables:
     """From the dataset's codes to the policy's indices, and the strategies' weights.
+
+    Args:
+        policy: The policy.
+        dataset: The games.
+        path: Where they are, for errors.
+        label: The label to learn from; the policy's by default.
+        balance: Whether to weight strategies; see :func:`balanced_weights`.
+        quiet: Whether to show no progress.
 
     Raises:
         InputError: If they do not fit, or no step has the label.
     """
     actions = action_table(policy.actions)
-    if policy.label is None and config.label is not None:
-        raise InputError(f"label: a flat policy learns no {config.label}")
+    if policy.label is None and label is not None:
+        raise InputError(f"label: a flat policy learns no {label}")
     if policy.label is None:
         return LabelTables(actions)
-    label = config.label or policy.label
+    label = label or policy.label
     names = dataset_names(dataset, label)
     if isinstance(policy, CleavedConfig):
         strategy_table(names, policy.high.strategies, label)
     table = strategy_table(names, policy.strategies, label)
-    counts = strategy_counts(dataset.select(split="train"), label, table, len(policy.strategies), config.quiet)
+    counts = strategy_counts(dataset.select(split="train"), label, table, len(policy.strategies), quiet)
     if not counts.any():
         raise InputError(
-            f"{config.data[0]}: no step of the train split has a {label} (of at most {GAMES_COUNTED} games looked into)"
+            f"{path}: no step of the train split has a {label} (of at most {GAMES_COUNTED} games looked into)"
         )
-    return LabelTables(actions, table, label, balanced_weights(counts) if config.balance else None)
+    return LabelTables(actions, table, label, balanced_weights(counts) if balance else None)
 
 
 def strategy_counts(dataset: Dataset, label: str, table: np.ndarray, strategies: int, quiet: bool) -> np.ndarray:
@@ -422,28 +405,6 @@ def callbacks_of(config: TrainConfig, budget: Budget) -> list[pl.Callback]:
     return callbacks
 
 
-def other_loggers(config: TrainConfig) -> list[Logger]:
-    """Loggers that were asked for, besides the CSV file.
-
-    Raises:
-        InputError: If what they need is not installed.
-    """
-    loggers: list[Logger] = []
-    if config.tensorboard:
-        _need("tensorboard", "tensorboard")
-        assert config.out is not None
-        loggers.append(pl.loggers.TensorBoardLogger(config.out, name="", version="tensorboard"))
-    if config.wandb is not None:
-        _need("wandb", "wandb")
-        loggers.append(pl.loggers.WandbLogger(project=config.wandb, save_dir=config.out))
-    return loggers
-
-
-def _need(option: str, package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise InputError(f"{option}: the package is not installed; pip install {package}")
-
-
 def compile_parts(policy: AnyPolicy) -> None:
     """Has encoders and heads compiled; cores are cut at the starts of games, which no compiler foresees."""
     for module in policy.modules():
@@ -468,11 +429,3 @@ def _precision(config: TrainConfig, accelerator: str) -> str:
     if config.precision == "bf16" or (config.precision == "auto" and accelerator == "gpu"):
         return "bf16-mixed"
     return "32-true"
-
-
-def quieten() -> None:
-    """Keeps Lightning's remarks, which are for programmers, off a user's terminal."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", module="lightning_fabric")

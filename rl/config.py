@@ -191,6 +191,7 @@ class ImitationConfig:
         kickstart_weight: Weight of the divergence from a frozen teacher on the states that are played; by default the
             recipe's.
         teacher: The teacher: a checkpoint or a run's folder; by default the policy that is fine-tuned, as it began.
+        held_out: A dataset whose validation split tells what is kept of the cloned skill; by default demos.
         direction: forward is KL(teacher ‖ student), reverse KL(student ‖ teacher).
     """
 
@@ -201,6 +202,7 @@ class ImitationConfig:
     head_weight: float = 1.0
     kickstart_weight: str | None = None
     teacher: Path | None = None
+    held_out: Path | None = None
     direction: Literal["forward", "reverse"] = "forward"
 
     def __post_init__(self) -> None:

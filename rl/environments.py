@@ -188,10 +188,8 @@ def _nle_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...]
 
 def _keywords(made_by: Any) -> set[str]:
     """Keywords that a class and those it comes from take."""
-    owners = made_by.__mro__ if inspect.isclass(made_by) else [made_by]
-    return {
-        name for owner in owners if "__init__" in vars(owner) for name in inspect.signature(owner.__init__).parameters
-    }
+    return {name for owner in made_by.__mro__ if "__init__" in vars(owner)
+            for name in inspect.signature(vars(owner)["__init__"]).parameters}  # fmt: skip
 
 
 def _is_nle(entry_point: Any) -> bool:
@@ -222,4 +220,4 @@ def _callable_at(reference: str) -> Callable[[], gymnasium.Env[Any, Any]]:
         raise InputError(f"env: {reference}: {error}") from None
     if not callable(made_by):
         raise InputError(f"env: {reference} is not callable")
-    return made_by  # type: ignore[no-any-return]
+    return made_by

@@ -116,8 +116,12 @@ def teacher_divergence(
     assert student.strategywise_logits is not None
     assert teacher.strategy_logits is not None
     assert teacher.strategywise_logits is not None
-    actions = (chosen(output, strategy) for output in (student.strategywise_logits, teacher.strategywise_logits))
-    return _divergence(student.strategy_logits, teacher.strategy_logits, direction) + _divergence(*actions, direction)
+    of_student, of_teacher = (
+        chosen(student.strategywise_logits, strategy),
+        chosen(teacher.strategywise_logits, strategy),
+    )
+    of_strategies = _divergence(student.strategy_logits, teacher.strategy_logits, direction)
+    return of_strategies + _divergence(of_student, of_teacher, direction)
 
 
 def _divergence(student: Tensor, teacher: Tensor, direction: Direction) -> Tensor:

@@ -45,6 +45,7 @@ class FinetuneConfig:
         minutes: End after so many minutes.
         checkpoint_every: Updates between checkpoints.
         log_every: Updates between rows of metrics.csv.
+        validate_every: Updates between measurements of what is kept of the cloned skill; 0 for none.
         save_games: A dataset folder for the games that are played, the policy's strategies as labels.
         hang_seconds: Seconds without an answer after which an actor is taken for hung, and replaced.
         threads: Threads of the learner's arithmetic; by default the cores that actors leave, at least 1.
@@ -76,6 +77,7 @@ class FinetuneConfig:
     minutes: float | None = None
     checkpoint_every: int = 500
     log_every: int = 10
+    validate_every: int = 0
     save_games: Path | None = None
     hang_seconds: float = 60.0
     threads: int | None = None
@@ -95,7 +97,7 @@ class FinetuneConfig:
         """
         check_at_least(1, self, "slices", "envs", "checkpoint_every", "log_every", "devices")
         check_at_least(1, self, *(("threads",) if self.threads is not None else ()))
-        check_at_least(0, self, "seed", *(("actors",) if self.actors is not None else ()))
+        check_at_least(0, self, "seed", "validate_every", *(("actors",) if self.actors is not None else ()))
         for name in (*BUDGET, "hang_seconds"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise InputError(f"{name}: {value} is not above 0")
@@ -134,6 +136,8 @@ class FinetuneConfig:
             raise InputError("demos_weight: 0, though demos are given; leave them out")
         if imitation.kickstart_schedule.weight and imitation.teacher is None and not self.run:
             raise InputError("teacher: none is given, and no run to begin with that could be it")
+        if self.validate_every and imitation.demos is None and imitation.held_out is None:
+            raise InputError("validate_every: no dataset is given to validate on; give demos or held_out")
         if imitation.teacher is not None and not imitation.kickstart_schedule.weight:
             raise InputError("kickstart_weight: 0, though a teacher is given; leave it out, or set a weight")
 

@@ -1,0 +1,113 @@
+"""What every run has, whatever is trained: a folder, a device, loggers, perhaps several processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Protocol
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+
+from strathack.dataset.errors import InputError
+from strathack.dataset.files import atomic_write
+
+OPTIONS, METRICS = "options.json", "metrics.csv"
+"""Files of a run beside its checkpoints: its options and its learning curves."""
+
+
+class RunOptions(Protocol):
+    """Those that every run has."""
+
+    @property
+    def out(self) -> Path | None:
+        """The run's folder."""
+
+    @property
+    def device(self) -> str:
+        """Where to train: auto, cpu or cuda."""
+
+    @property
+    def devices(self) -> int:
+        """GPUs, or processes on the CPU."""
+
+    @property
+    def tensorboard(self) -> bool:
+        """Whether to log for TensorBoard."""
+
+    @property
+    def wandb(self) -> str | None:
+        """A project of Weights & Biases."""
+
+    def to_json(self) -> str:
+        """All options."""
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that was called, and none that Lightning or torchrun started beside it."""
+    return not any(int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
+
+
+def begin_folder(config: RunOptions) -> None:
+    """Makes the run's folder and writes its options there.
+
+    Raises:
+        InputError: If there is a run in it.
+    """
+    assert config.out is not None
+    if not is_first_process():
+        return
+    if (config.out / OPTIONS).exists():
+        raise InputError(f"{config.out}: there is a run in it; resume it, or take another folder")
+    config.out.mkdir(parents=True, exist_ok=True)
+    atomic_write(config.out / OPTIONS, config.to_json().encode())
+
+
+def checked_device(config: RunOptions) -> str:
+    """Lightning's name for where to train.
+
+    Raises:
+        InputError: If there is no such device, or not as many.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if config.device == "cuda" and not there:
+        raise InputError("device: cuda was asked for, and PyTorch finds no GPU here")
+    if config.device == "cpu" or not there:
+        return "cpu"
+    if config.devices > there:
+        raise InputError(f"devices: {config.devices} GPUs were asked for, there are {there}")
+    return "gpu"
+
+
+def other_loggers(config: RunOptions) -> list[Logger]:
+    """Loggers that were asked for, besides the CSV file.
+
+    Raises:
+        InputError: If what they need is not installed.
+    """
+    loggers: list[Logger] = []
+    if config.tensorboard:
+        _need("tensorboard", "tensorboard")
+        assert config.out is not None
+        loggers.append(pl.loggers.TensorBoardLogger(config.out, name="", version="tensorboard"))
+    if config.wandb is not None:
+        _need("wandb", "wandb")
+        loggers.append(pl.loggers.WandbLogger(project=config.wandb, save_dir=config.out))
+    return loggers
+
+
+def _need(option: str, package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"{option}: the package is not installed; pip install {package}")
+
+
+def quieten() -> None:
+    """Keeps Lightning's remarks, which are for programmers, off a user's terminal."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="lightning_fabric")

@@ -1,0 +1,311 @@
+"""Acts: from the frames that slices show to what is done on them, batched over the slices that wait."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strathack.dataset.actions import NO_ACTION
+from strathack.models.acting import Act, ActingConfig, Actor
+from strathack.models.cleaved import AnyPolicy
+from strathack.models.cores import State
+from strathack.rl.actors import Actors, Began, Ready, Shard
+from strathack.rl.stepping import PlayedGame
+
+HELD = "held_"
+"""What the names of an actor's own state begin with; the rest is the policy's."""
+
+
+@dataclass(frozen=True)
+class Unroll:
+    """T steps of a slice's lanes and the frame after them.
+
+    Attributes:
+        index: The slice.
+        begins: Whether the slice has begun anew with it, so that nothing is carried over from the one before.
+        arrays: What actors wrote, and what was chosen; see :func:`strathack.rl.memory.slice_layout`; [T + 1, N, …].
+        acts: ``log_prob``, ``value`` f32; ``chose`` bool; ``version`` i64, of the weights; [T, N].
+        state: The policy's state before the first frame.
+        release: To be called once the arrays are no longer looked at.
+    """
+
+    index: int
+    begins: bool
+    arrays: Mapping[str, np.ndarray]
+    acts: Mapping[str, np.ndarray]
+    state: State
+    release: Callable[[], None]
+
+
+class Chooser(Protocol):
+    """Chooses actions for lanes, and remembers."""
+
+    def initial_state(self, lanes: int) -> State:
+        """The state before a game: name → [B, …]."""
+
+    def act(self, inputs: Mapping[str, Tensor], state: State) -> tuple[Act, State]:
+        """Chooses: inputs as for a policy's step."""
+
+
+@dataclass
+class _Slice:
+    """What is known of a slice between its steps."""
+
+    state: State
+    before: State
+    acts: dict[str, np.ndarray]
+    slot: int = 0
+    begins: bool = True
+    free: list[int] = field(default_factory=list)
+    waits: bool = False
+
+
+class Clock:
+    """Seconds by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    @contextmanager
+    def measure(self, what: str) -> Iterator[None]:
+        """Counts the seconds of a block."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] += time.perf_counter() - began  # type: ignore[assignment]
+
+
+class Rollouts:
+    """Plays with a policy in a thread of its own, and hands out unrolls.
+
+    A slice that has no room for a further unroll waits until one is released, so that what is learned from is never
+    much older than the policy.
+
+    Args:
+        actors: They step the slices.
+        policy: The policy that is trained; it is copied.
+        acting: How it acts.
+        on_game: Called with each game that ended.
+        on_shard: Called with the shard of each game that was taken down.
+        on_loss: Called with the reason for which an actor was replaced.
+
+    Attributes:
+        clock: What the thread spends its time on: ``waiting``, ``inference``, ``handling``.
+    """
+
+    def __init__(
+        self,
+        actors: Actors,
+        policy: AnyPolicy,
+        acting: ActingConfig,
+        *,
+        on_game: Callable[[PlayedGame], None] = lambda game: None,
+        on_shard: Callable[[bytes], None] = lambda shard: None,
+        on_loss: Callable[[str], None] = lambda why: None,
+    ) -> None:
+        self._actors, self._trained = actors, policy
+        self._copy = deepcopy(policy).eval().requires_grad_(False)
+        self._device = next(policy.parameters()).device
+        self.chooser: Chooser = Actor(self._copy, acting)
+        self._on_game, self._on_shard, self._on_loss = on_game, on_shard, on_loss
+        self._slices: dict[int, _Slice] = {}
+        self._unrolls: queue.SimpleQueue[Unroll | BaseException] = queue.SimpleQueue()
+        self._released: queue.SimpleQueue[tuple[int, _Slice, int]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._version, self._latest = 0, 0
+        self._stopped = threading.Event()
+        self.clock = Clock()
+        self._thread = threading.Thread(target=self._run, name="acting", daemon=True)
+
+    def start(self) -> None:
+        """Begins to play."""
+        self._thread.start()
+
+    def get(self, timeout: float | None = None) -> Unroll:
+        """The next unroll.
+
+        Raises:
+            queue.Empty: If there is none in time.
+            RunError: If the actors cannot go on.
+        """
+        unroll = self._unrolls.get(timeout=timeout)
+        if isinstance(unroll, BaseException):
+            raise unroll
+        return unroll
+
+    @contextmanager
+    def updating(self, version: int) -> Iterator[None]:
+        """While the trained weights change; afterwards they are what is acted with.
+
+        Args:
+            version: How many updates they will have had.
+        """
+        with self._lock:
+            yield
+            self._latest = version
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                self._turn()
+        except BaseException as error:  # noqa: BLE001  (raised where unrolls are taken)
+            self._unrolls.put(error)
+
+    def _turn(self) -> None:
+        ready = []
+        with self.clock.measure("waiting"):
+            # Slices that wait for room are looked after by and by.
+            waiting = any(one.waits for one in self._slices.values())
+            events = list(self._actors.events(0.002 if waiting else 0.1))
+        with self.clock.measure("handling"):
+            for event in events:
+                if isinstance(event, Ready):
+                    ready.append((event.index, event.row))
+                else:
+                    self._note(event)
+            places = [place for place in (self._place(index, row) for index, row in ready) if place is not None]
+            places += self._reused()
+        if places:
+            self._act(places)
+
+    def _note(self, event: Began | PlayedGame | Shard) -> None:
+        if isinstance(event, PlayedGame):
+            self._on_game(event)
+        elif isinstance(event, Shard):
+            self._on_shard(event.content)
+        else:
+            if event.lost:
+                self._on_loss(event.lost)
+            for index in event.slices:
+                self._slices[index] = one = self._new_slice()
+                self._actors.begin(index, one.slot)
+
+    def _new_slice(self) -> _Slice:
+        spec = self._actors.spec
+        state = self.chooser.initial_state(spec.envs)
+        one = _Slice(state, _policy_state(state), self._new_acts(), free=list(range(1, spec.slots)))
+        return one
+
+    def _new_acts(self) -> dict[str, np.ndarray]:
+        shape = self._actors.spec.steps, self._actors.spec.envs
+        kinds = {"log_prob": np.float32, "value": np.float32, "chose": bool, "version": np.int64}
+        return {name: np.zeros(shape, kind) for name, kind in kinds.items()}
+
+    def _place(self, index: int, row: int) -> tuple[int, int] | None:
+        """The slice and the row of its slot that is to be acted on; None where it has to wait for room."""
+        one = self._slices[index]
+        if row < self._actors.spec.steps:
+            return index, row
+        arrays = {name: array[one.slot] for name, array in self._actors.arrays[index].items()}
+        slot = one.slot
+
+        def release() -> None:
+            self._released.put((index, one, slot))
+
+        self._unrolls.put(Unroll(index, one.begins, arrays, one.acts, one.before, release))
+        return self._next_slot(index, one)
+
+    def _next_slot(self, index: int, one: _Slice) -> tuple[int, int] | None:
+        one.waits = not one.free
+        if one.waits:
+            return None
+        last, one.slot = one.slot, one.free.pop()
+        for array in self._actors.arrays[index].values():
+            array[one.slot, 0] = array[last, -1]
+        one.acts, one.begins = self._new_acts(), False
+        one.before = _policy_state(one.state)
+        return index, 0
+
+    def _reused(self) -> list[tuple[int, int]]:
+        """Slices that waited for room and now have it."""
+        places = []
+        while not self._released.empty():
+            index, one, slot = self._released.get()
+            if self._slices[index] is not one:
+                continue  # its actor was replaced since
+            one.free.append(slot)
+            if one.waits:
+                place = self._next_slot(index, one)
+                if place is not None:
+                    places.append(place)
+        return places
+
+    def _act(self, places: Sequence[tuple[int, int]]) -> None:
+        with self.clock.measure("inference"):
+            self._take_over_weights()
+            rows = []
+            for index, row in places:
+                slot = self._slices[index].slot
+                rows.append({name: array[slot, row] for name, array in self._actors.arrays[index].items()})
+            inputs = {name: self._gathered([row[name] for row in rows]) for name in rows[0]}
+            state = joined([self._slices[index].state for index, _ in places])
+            act, after = self.chooser.act(inputs, state)
+            chosen = {
+                "actions": act.action,
+                "strategy": act.strategy,
+                "log_prob": act.log_prob,
+                "value": act.output.value,
+                "chose": act.chose,
+            }
+            known = {name: value.cpu().numpy() for name, value in chosen.items() if value is not None}
+        with self.clock.measure("handling"):
+            lanes = self._actors.spec.envs
+            for number, (index, row) in enumerate(places):
+                own = slice(number * lanes, (number + 1) * lanes)
+                one = self._slices[index]
+                one.state = {name: value[own] for name, value in after.items()}
+                arrays = self._actors.arrays[index]
+                arrays["actions"][one.slot, row] = known["actions"][own]
+                arrays["strategy"][one.slot, row] = known["strategy"][own] if "strategy" in known else NO_ACTION
+                for name in one.acts.keys() & known.keys():
+                    one.acts[name][row] = known[name][own]
+                one.acts["version"][row] = self._version
+                self._actors.step(index, one.slot, row)
+
+    def _gathered(self, rows: Sequence[np.ndarray]) -> Tensor:
+        """Lanes of several slices as one tensor: [B, …]."""
+        array = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        return torch.from_numpy(array).to(self._device)
+
+    def _take_over_weights(self) -> None:
+        if self._version == self._latest:
+            return
+        with self._lock, torch.no_grad():
+            for mine, theirs in zip(self._copy.parameters(), self._trained.parameters(), strict=True):
+                mine.copy_(theirs)
+            self._version = self._latest
+
+
+def joined(states: Sequence[State]) -> State:
+    """The states of several slices as one."""
+    if len(states) == 1:
+        return states[0]
+    return {name: torch.cat([state[name] for state in states]) for name in states[0]}
+
+
+def _policy_state(state: State) -> State:
+    return {name: value for name, value in state.items() if not name.startswith(HELD)}
+
+
+def shares(seconds: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds by what they were spent on, as shares of all."""
+    total = sum(seconds.values()) or 1.0
+    return {name: value / total for name, value in seconds.items()}
