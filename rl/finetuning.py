@@ -124,6 +124,7 @@ def _finetune(config: FinetuneConfig, saved: Mapping[str, Any] | None, fabric: F
     demos = demos_of(config.imitation.demos, policy.config)
     held_out = demos if config.imitation.held_out is None else demos_of(config.imitation.held_out, policy.config)
     check_splits(config, demos, held_out)
+    slices_in_batch(config)
     teacher = teacher_of(config, policy.config, fabric.device)
     about = {"env": config.env, "dataset": "" if demos is None else fingerprint(demos.dataset)}
     if saved is not None and saved["about"] != about:
@@ -163,6 +164,22 @@ def threads_of(config: FinetuneConfig) -> int:
 def actors_of(config: FinetuneConfig) -> int:
     """Actors of each learner; 0 for threads of this process."""
     return max(1, (os.cpu_count() or 1) // config.devices) if config.actors is None else config.actors
+
+
+def slices_in_batch(config: FinetuneConfig) -> int:
+    """How many slices are learned from at a time.
+
+    Raises:
+        InputError: If there are fewer lanes, or they are no whole slices.
+    """
+    lanes = max(actors_of(config), 1) * config.slices * config.envs
+    wanted = config.appo.batch or lanes
+    if wanted % config.envs or wanted > lanes:
+        raise InputError(
+            f"batch: {wanted} lanes; expected a multiple of the {config.envs} environments of a slice, at most the "
+            f"{lanes} of all"
+        )
+    return wanted // config.envs
 
 
 def resumed_run(config: FinetuneConfig) -> tuple[FinetuneConfig, dict[str, Any]]:
@@ -301,12 +318,6 @@ def playing(config: FinetuneConfig, policy: AnyPolicy, counters: Counters, rank:
     entropy = (config.seed, rank, counters.updates)
     lane = LaneSpec(config.env, config.game, policy.config.observations, entropy)
     spec = ActorSpec(lane, config.slices, config.envs, config.appo.unroll, slots=2)
-    lanes = max(number, 1) * config.slices * config.envs
-    if (config.appo.batch or lanes) % config.envs or (config.appo.batch or lanes) > lanes:
-        raise InputError(
-            f"batch: {config.appo.batch} lanes; expected a multiple of the {config.envs} environments of a slice, at "
-            f"most the {lanes} of all"
-        )
     launcher: Launcher = RayLauncher(number, config.address) if number else ThreadLauncher()
     with ExitStack() as stack:
         try:
@@ -451,8 +462,7 @@ class Run:
 
     def _unrolls(self, asked: list[int]) -> list[Unroll] | None:
         """As many as make a batch, of different slices; None if the end is asked for in the meantime."""
-        config = self.config
-        wanted = (config.appo.batch or max(actors_of(config), 1) * config.slices * config.envs) // config.envs
+        wanted = slices_in_batch(self.config)
         # Of two unrolls of one slice the second has to wait: memories go from batch to batch.
         taken: dict[int, Unroll] = {}
         held_over, self._held_over = self._held_over, []

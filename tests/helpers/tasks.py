@@ -89,3 +89,11 @@ class Dying(Recall):
                 raise ValueError("something broke")
             time.sleep(1000)
         return super().step(action)
+
+
+class Blind(Recall):
+    """Shows the screen's characters alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = gymnasium.spaces.Dict({"tty_chars": self.observation_space["tty_chars"]})
