@@ -48,7 +48,7 @@ from strathack.rl.learner import BadNumbersError, Gradients, Learner
 from strathack.rl.options import DEFAULT_FRAMES, FinetuneConfig
 from strathack.rl.progress import Counters
 from strathack.rl.rewards import Rewards
-from strathack.rl.rollouts import Clock, Rollouts, Unroll, shares
+from strathack.rl.rollouts import Clock, Follower, Rollouts, Unroll, shares
 from strathack.rl.serving import ActorSpec
 from strathack.rl.stepping import LaneSpec
 
@@ -137,8 +137,9 @@ def _finetune(config: FinetuneConfig, saved: Mapping[str, Any] | None, fabric: F
         loggers.append(MetricsCSV(config.out / METRICS, counters.updates))
     rewards = Rewards(config.reward, config.appo.discount)
     with ExitStack() as stack:
-        rollouts = stack.enter_context(playing(config, policy, counters, fabric.global_rank))
-        learner = learner_of(config, policy, demos, teacher, fabric, rollouts)
+        follower = Follower(policy, ActingConfig(hold=config.appo.hold))
+        rollouts = stack.enter_context(playing(config, policy.config, follower, counters, fabric.global_rank))
+        learner = learner_of(config, policy, demos, teacher, fabric, follower)
         run = Run(config, fabric, policy, learner, rollouts, rewards, counters, held_out, loggers, about)
         if saved is not None:
             run.load(saved)
@@ -311,12 +312,14 @@ def teacher_of(config: FinetuneConfig, policy: AnyConfig, device: torch.device) 
 
 
 @contextmanager
-def playing(config: FinetuneConfig, policy: AnyPolicy, counters: Counters, rank: int) -> Iterator[Rollouts]:
+def playing(
+    config: FinetuneConfig, policy: AnyConfig, follower: Follower, counters: Counters, rank: int
+) -> Iterator[Rollouts]:
     """Actors, and what plays with them."""
     number = actors_of(config)
     # Every rank and every resumption plays other games.
     entropy = (config.seed, rank, counters.updates)
-    lane = LaneSpec(config.env, config.game, policy.config.observations, entropy)
+    lane = LaneSpec(config.env, config.game, policy.observations, entropy)
     spec = ActorSpec(lane, config.slices, config.envs, config.appo.unroll, slots=2)
     launcher: Launcher = RayLauncher(number, config.address) if number else ThreadLauncher()
     with ExitStack() as stack:
@@ -326,8 +329,7 @@ def playing(config: FinetuneConfig, policy: AnyPolicy, counters: Counters, rank:
             launcher.close()
             raise
         stack.callback(actors.close)
-        acting = ActingConfig(hold=config.appo.hold)
-        rollouts = Rollouts(actors, policy, acting, on_game=counters.add_game, on_loss=counters.add_loss)
+        rollouts = Rollouts(actors, follower, on_game=counters.add_game, on_loss=counters.add_loss)
         stack.callback(rollouts.stop)
         yield rollouts
 
@@ -338,7 +340,7 @@ def learner_of(
     demos: Demos | None,
     teacher: Teacher | None,
     fabric: Fabric,
-    rollouts: Rollouts,
+    follower: Follower,
 ) -> Learner:
     """What learns."""
     demonstrations = None
@@ -356,7 +358,7 @@ def learner_of(
         demonstrations=demonstrations,
         teacher=teacher,
         gradients=Gradients(averaged),
-        changing=rollouts.updating,
+        changing=follower.updating,
         autocast=lambda: torch.autocast(fabric.device.type, torch.bfloat16) if half else nullcontext(),
     )
 

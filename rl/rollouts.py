@@ -49,13 +49,69 @@ class Unroll:
 
 
 class Chooser(Protocol):
-    """Chooses actions for lanes, and remembers."""
+    """Chooses actions for lanes, and remembers.
+
+    Attributes:
+        device: Where it takes its inputs.
+    """
+
+    device: torch.device
+
+    def refresh(self) -> int:
+        """Takes the newest weights over; how many updates they have had."""
 
     def initial_state(self, lanes: int) -> State:
         """The state before a game: name → [B, …]."""
 
     def act(self, inputs: Mapping[str, Tensor], state: State) -> tuple[Act, State]:
         """Chooses: inputs as for a policy's step."""
+
+
+class Follower:
+    """Acts with a copy of a policy that is being trained; a :class:`Chooser`.
+
+    Args:
+        policy: The policy.
+        acting: How it acts.
+
+    Raises:
+        InputError: If a flat policy is to hold strategies.
+    """
+
+    def __init__(self, policy: AnyPolicy, acting: ActingConfig) -> None:
+        self._trained, self._copy = policy, deepcopy(policy).eval().requires_grad_(False)
+        self._actor = Actor(self._copy, acting)
+        self._lock = threading.Lock()
+        self._version, self._latest = 0, 0
+        self.device = next(policy.parameters()).device
+
+    @contextmanager
+    def updating(self, version: int) -> Iterator[None]:
+        """While the trained weights change; afterwards they are what is acted with.
+
+        Args:
+            version: How many updates they will have had.
+        """
+        with self._lock:
+            yield
+            self._latest = version
+
+    def refresh(self) -> int:
+        """See :class:`Chooser`."""
+        if self._version != self._latest:
+            with self._lock, torch.no_grad():
+                for mine, theirs in zip(self._copy.parameters(), self._trained.parameters(), strict=True):
+                    mine.copy_(theirs)
+                self._version = self._latest
+        return self._version
+
+    def initial_state(self, lanes: int) -> State:
+        """See :class:`Chooser`."""
+        return self._actor.initial_state(lanes)
+
+    def act(self, inputs: Mapping[str, Tensor], state: State) -> tuple[Act, State]:
+        """See :class:`Chooser`."""
+        return self._actor.act(inputs, state)
 
 
 @dataclass
@@ -95,8 +151,7 @@ class Rollouts:
 
     Args:
         actors: They step the slices.
-        policy: The policy that is trained; it is copied.
-        acting: How it acts.
+        chooser: Says what is done.
         on_game: Called with each game that ended.
         on_shard: Called with the shard of each game that was taken down.
         on_loss: Called with the reason for which an actor was replaced.
@@ -108,23 +163,17 @@ class Rollouts:
     def __init__(
         self,
         actors: Actors,
-        policy: AnyPolicy,
-        acting: ActingConfig,
+        chooser: Chooser,
         *,
         on_game: Callable[[PlayedGame], None] = lambda game: None,
         on_shard: Callable[[bytes], None] = lambda shard: None,
         on_loss: Callable[[str], None] = lambda why: None,
     ) -> None:
-        self._actors, self._trained = actors, policy
-        self._copy = deepcopy(policy).eval().requires_grad_(False)
-        self._device = next(policy.parameters()).device
-        self.chooser: Chooser = Actor(self._copy, acting)
+        self._actors, self._chooser = actors, chooser
         self._on_game, self._on_shard, self._on_loss = on_game, on_shard, on_loss
         self._slices: dict[int, _Slice] = {}
         self._unrolls: queue.SimpleQueue[Unroll | BaseException] = queue.SimpleQueue()
         self._released: queue.SimpleQueue[tuple[int, _Slice, int]] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._version, self._latest = 0, 0
         self._stopped = threading.Event()
         self.clock = Clock()
         self._thread = threading.Thread(target=self._run, name="acting", daemon=True)
@@ -144,17 +193,6 @@ class Rollouts:
         if isinstance(unroll, BaseException):
             raise unroll
         return unroll
-
-    @contextmanager
-    def updating(self, version: int) -> Iterator[None]:
-        """While the trained weights change; afterwards they are what is acted with.
-
-        Args:
-            version: How many updates they will have had.
-        """
-        with self._lock:
-            yield
-            self._latest = version
 
     def stop(self) -> None:
         """Ends the thread."""
@@ -200,7 +238,7 @@ class Rollouts:
 
     def _new_slice(self) -> _Slice:
         spec = self._actors.spec
-        state = self.chooser.initial_state(spec.envs)
+        state = self._chooser.initial_state(spec.envs)
         one = _Slice(state, _policy_state(state), self._new_acts(), free=list(range(1, spec.slots)))
         return one
 
@@ -250,14 +288,14 @@ class Rollouts:
 
     def _act(self, places: Sequence[tuple[int, int]]) -> None:
         with self.clock.measure("inference"):
-            self._take_over_weights()
+            version = self._chooser.refresh()
             rows = []
             for index, row in places:
                 slot = self._slices[index].slot
                 rows.append({name: array[slot, row] for name, array in self._actors.arrays[index].items()})
             inputs = {name: self._gathered([row[name] for row in rows]) for name in rows[0]}
             state = joined([self._slices[index].state for index, _ in places])
-            act, after = self.chooser.act(inputs, state)
+            act, after = self._chooser.act(inputs, state)
             chosen = {
                 "actions": act.action,
                 "strategy": act.strategy,
@@ -277,21 +315,13 @@ class Rollouts:
                 arrays["strategy"][one.slot, row] = known["strategy"][own] if "strategy" in known else NO_ACTION
                 for name in one.acts.keys() & known.keys():
                     one.acts[name][row] = known[name][own]
-                one.acts["version"][row] = self._version
+                one.acts["version"][row] = version
                 self._actors.step(index, one.slot, row)
 
     def _gathered(self, rows: Sequence[np.ndarray]) -> Tensor:
         """Lanes of several slices as one tensor: [B, …]."""
         array = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        return torch.from_numpy(array).to(self._device)
-
-    def _take_over_weights(self) -> None:
-        if self._version == self._latest:
-            return
-        with self._lock, torch.no_grad():
-            for mine, theirs in zip(self._copy.parameters(), self._trained.parameters(), strict=True):
-                mine.copy_(theirs)
-            self._version = self._latest
+        return torch.from_numpy(array).to(self._chooser.device)
 
 
 def joined(states: Sequence[State]) -> State:
