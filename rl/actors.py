@@ -20,7 +20,7 @@ from strathack.collect.janitor import Scratch
 from strathack.collect.workplace import Workplace, die_with_parent
 from strathack.dataset.errors import RunError
 from strathack.rl.memory import SharedArrays
-from strathack.rl.serving import COMMAND, HELLO, ActorSpec, Command, Reply, act, receive, words_of
+from strathack.rl.serving import COMMAND, HELLO, ActorSpec, Command, Ear, Reply, act, receive
 from strathack.rl.stepping import PlayedGame
 
 START_SECONDS = 120.0
@@ -171,6 +171,7 @@ class _Actor:
     number: int
     generation: int = 0
     connection: socket.socket | None = None
+    ear: Ear | None = None
     since: float = field(default_factory=time.monotonic)
     asked: dict[int, float] = field(default_factory=dict)
     lost: str = ""
@@ -258,33 +259,33 @@ class Actors:
         slices = range(number * self.spec.slices, (number + 1) * self.spec.slices)
         for index, one in zip(slices, shared, strict=True):
             self.arrays[index] = one.arrays
-        actor.connection = connection
+        actor.connection, actor.ear = connection, Ear(connection)
         actor.asked.clear()
         self._selector.register(connection, selectors.EVENT_READ, actor)
         return Began(slices, actor.lost)
 
     def _hear(self, actor: _Actor) -> Iterator[Event]:
-        assert actor.connection is not None
+        assert actor.ear is not None
         try:
-            words = words_of(actor.connection)
+            messages = actor.ear.messages()
         except OSError:
-            words = None
-        if words is None:
+            messages = None
+        if messages is None:
             self._replace(actor, actor.said or "died")
             return
-        kind, (own, slot, row), content = words
-        if kind == Reply.READY:
-            self._failures = 0
-            actor.asked.pop(own, None)
-            yield Ready(actor.number * self.spec.slices + own, slot, row)
-        elif kind == Reply.PLAYED:
-            yield PlayedGame(**json.loads(content))
-        elif kind == Reply.SHARD:
-            yield Shard(content)
-        elif kind == Reply.REFUSED:
-            raise RunError(content.decode())
-        else:
-            actor.said = content.decode()
+        for kind, (own, slot, row), content in messages:
+            if kind == Reply.READY:
+                self._failures = 0
+                actor.asked.pop(own, None)
+                yield Ready(actor.number * self.spec.slices + own, slot, row)
+            elif kind == Reply.PLAYED:
+                yield PlayedGame(**json.loads(content))
+            elif kind == Reply.SHARD:
+                yield Shard(content)
+            elif kind == Reply.REFUSED:
+                raise RunError(content.decode())
+            else:
+                actor.said = content.decode()
 
     def _look_around(self, now: float) -> None:
         """Replaces actors that hang, and those that died before they said anything."""

@@ -20,6 +20,20 @@ Layout = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 """Array name → shape and type."""
 
 
+_TYPES = {
+    "first": "?",
+    "acted": "?",
+    "previous_action": "u1",
+    "actions": "u1",
+    "strategy": "u1",
+    "rewards": "<f4",
+    "ended": "?",
+}
+
+ABOUT_STEPS = frozenset(_TYPES)
+"""The arrays of a slice that are no observations."""
+
+
 def slice_layout(slots: int, steps: int, lanes: int, observations: tuple[str, ...]) -> Layout:
     """The arrays of a slice of environments, [slots, T + 1, lanes, …]; a slot holds an unroll.
 
@@ -44,9 +58,7 @@ def slice_layout(slots: int, steps: int, lanes: int, observations: tuple[str, ..
     arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
         key: ((*rows, *OBSERVATIONS[key].shape), OBSERVATIONS[key].dtype) for key in observations
     }
-    types = {"first": "?", "acted": "?", "previous_action": "u1", "actions": "u1", "strategy": "u1"}
-    types |= {"rewards": "<f4", "ended": "?"}
-    return arrays | {name: (rows, np.dtype(kind)) for name, kind in types.items()}
+    return arrays | {name: (rows, np.dtype(kind)) for name, kind in _TYPES.items()}
 
 
 def _places(layout: Layout) -> tuple[dict[str, int], int]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -114,17 +114,58 @@ class Follower:
         return self._actor.act(inputs, state)
 
 
-@dataclass
-class _Slice:
-    """What is known of a slice between its steps."""
+_NO_INPUTS = frozenset({"acted", "actions", "strategy", "rewards", "ended"})
 
-    state: State
-    before: State
-    acts: dict[str, np.ndarray]
-    slot: int = 0
-    begins: bool = True
-    free: list[int] = field(default_factory=list)
-    waits: bool = False
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a slot: what is chosen by, and where what is chosen goes."""
+
+    inputs: Mapping[str, Tensor]
+    actions: np.ndarray
+    strategy: np.ndarray
+
+
+class _Slice:
+    """What is known of a slice between its steps.
+
+    Args:
+        arrays: Its arrays.
+        state: The state before a game.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], state: State) -> None:
+        slots, rows, self.lanes = arrays["first"].shape
+        self.arrays, self.state, self.before = arrays, state, _policy_state(state)
+        self.steps = rows - 1
+        self.slot, self.free = 0, list(range(1, slots))
+        self.begins, self.waits = True, False
+        self.acts = self._new_acts()
+        # Made once, since the machinery's time goes into many small things.
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in _NO_INPUTS}
+        self.rows = [
+            [
+                _Row(
+                    {name: tensor[slot, row] for name, tensor in tensors.items()},
+                    arrays["actions"][slot, row],
+                    arrays["strategy"][slot, row],
+                )
+                for row in range(rows)
+            ]
+            for slot in range(slots)
+        ]
+
+    def _new_acts(self) -> dict[str, np.ndarray]:
+        kinds = {"log_prob": np.float32, "value": np.float32, "chose": bool, "version": np.int64}
+        return {name: np.zeros((self.steps, self.lanes), kind) for name, kind in kinds.items()}
+
+    def next_slot(self) -> None:
+        """Goes on to a slot that is free; the frame after the last step is its first."""
+        last, self.slot = self.slot, self.free.pop()
+        for array in self.arrays.values():
+            array[self.slot, 0] = array[last, -1]
+        self.acts, self.before = self._new_acts(), _policy_state(self.state)
+        self.begins = self.waits = False
 
 
 class Clock:
@@ -233,43 +274,26 @@ class Rollouts:
             if event.lost:
                 self._on_loss(event.lost)
             for index in event.slices:
-                self._slices[index] = one = self._new_slice()
-                self._actors.begin(index, one.slot)
-
-    def _new_slice(self) -> _Slice:
-        spec = self._actors.spec
-        state = self._chooser.initial_state(spec.envs)
-        one = _Slice(state, _policy_state(state), self._new_acts(), free=list(range(1, spec.slots)))
-        return one
-
-    def _new_acts(self) -> dict[str, np.ndarray]:
-        shape = self._actors.spec.steps, self._actors.spec.envs
-        kinds = {"log_prob": np.float32, "value": np.float32, "chose": bool, "version": np.int64}
-        return {name: np.zeros(shape, kind) for name, kind in kinds.items()}
+                state = self._chooser.initial_state(self._actors.spec.envs)
+                self._slices[index] = _Slice(self._actors.arrays[index], state)
+                self._actors.begin(index, 0)
 
     def _place(self, index: int, row: int) -> tuple[int, int] | None:
         """The slice and the row of its slot that is to be acted on; None where it has to wait for room."""
         one = self._slices[index]
-        if row < self._actors.spec.steps:
+        if row < one.steps:
             return index, row
-        arrays = {name: array[one.slot] for name, array in self._actors.arrays[index].items()}
         slot = one.slot
 
         def release() -> None:
             self._released.put((index, one, slot))
 
+        arrays = {name: array[slot] for name, array in one.arrays.items()}
         self._unrolls.put(Unroll(index, one.begins, arrays, one.acts, one.before, release))
-        return self._next_slot(index, one)
-
-    def _next_slot(self, index: int, one: _Slice) -> tuple[int, int] | None:
-        one.waits = not one.free
-        if one.waits:
+        if not one.free:
+            one.waits = True
             return None
-        last, one.slot = one.slot, one.free.pop()
-        for array in self._actors.arrays[index].values():
-            array[one.slot, 0] = array[last, -1]
-        one.acts, one.begins = self._new_acts(), False
-        one.before = _policy_state(one.state)
+        one.next_slot()
         return index, 0
 
     def _reused(self) -> list[tuple[int, int]]:
@@ -281,54 +305,44 @@ class Rollouts:
                 continue  # its actor was replaced since
             one.free.append(slot)
             if one.waits:
-                place = self._next_slot(index, one)
-                if place is not None:
-                    places.append(place)
+                one.next_slot()
+                places.append((index, 0))
         return places
 
     def _act(self, places: Sequence[tuple[int, int]]) -> None:
+        slices = [self._slices[index] for index, _ in places]
+        rows = [one.rows[one.slot][row] for one, (_, row) in zip(slices, places, strict=True)]
         with self.clock.measure("inference"):
             version = self._chooser.refresh()
-            rows = []
-            for index, row in places:
-                slot = self._slices[index].slot
-                rows.append({name: array[slot, row] for name, array in self._actors.arrays[index].items()})
-            inputs = {name: self._gathered([row[name] for row in rows]) for name in rows[0]}
-            state = joined([self._slices[index].state for index, _ in places])
-            act, after = self._chooser.act(inputs, state)
-            chosen = {
-                "actions": act.action,
-                "strategy": act.strategy,
-                "log_prob": act.log_prob,
-                "value": act.output.value,
-                "chose": act.chose,
-            }
-            known = {name: value.cpu().numpy() for name, value in chosen.items() if value is not None}
+            device = self._chooser.device
+            inputs = {name: _beside([row.inputs[name] for row in rows]).to(device) for name in rows[0].inputs}
+            act, after = self._chooser.act(inputs, joined([one.state for one in slices]))
+            actions = act.action.cpu().numpy()
+            strategy = None if act.strategy is None else act.strategy.cpu().numpy()
+            acts = {"log_prob": act.log_prob, "value": act.output.value, "chose": act.chose}
+            known = {name: value.cpu().numpy() for name, value in acts.items() if value is not None}
         with self.clock.measure("handling"):
-            lanes = self._actors.spec.envs
-            for number, (index, row) in enumerate(places):
-                own = slice(number * lanes, (number + 1) * lanes)
-                one = self._slices[index]
-                one.state = {name: value[own] for name, value in after.items()}
-                arrays = self._actors.arrays[index]
-                arrays["actions"][one.slot, row] = known["actions"][own]
-                arrays["strategy"][one.slot, row] = known["strategy"][own] if "strategy" in known else NO_ACTION
-                for name in one.acts.keys() & known.keys():
-                    one.acts[name][row] = known[name][own]
-                one.acts["version"][row] = version
-                self._actors.step(index, one.slot, row)
+            end = 0
+            for one, row, (index, number) in zip(slices, rows, places, strict=True):
+                start, end = end, end + one.lanes
+                one.state = after if len(slices) == 1 else {name: part[start:end] for name, part in after.items()}
+                row.actions[:] = actions[start:end]
+                row.strategy[:] = NO_ACTION if strategy is None else strategy[start:end]
+                for name, values in known.items():
+                    one.acts[name][number] = values[start:end]
+                one.acts["version"][number] = version
+                self._actors.step(index, one.slot, number)
 
-    def _gathered(self, rows: Sequence[np.ndarray]) -> Tensor:
-        """Lanes of several slices as one tensor: [B, …]."""
-        array = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        return torch.from_numpy(array).to(self._chooser.device)
+
+def _beside(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def joined(states: Sequence[State]) -> State:
     """The states of several slices as one."""
     if len(states) == 1:
         return states[0]
-    return {name: torch.cat([state[name] for state in states]) for name in states[0]}
+    return {name: _beside([state[name] for state in states]) for name in states[0]}
 
 
 def _policy_state(state: State) -> State:

@@ -25,6 +25,9 @@ COMMAND = struct.Struct("<BHHH")
 REPLY = struct.Struct("<BHHHI")
 """Actor to learner: what this is, slice, slot, row, bytes that follow."""
 
+AT_ONCE = 1 << 16
+"""Bytes that are heard at once."""
+
 HELLO = struct.Struct("<II")
 """An actor's first words: its number and its generation."""
 
@@ -145,14 +148,31 @@ def _say(connection: socket.socket, kind: Reply, content: bytes) -> None:
         connection.sendall(_message(kind, content))
 
 
-def words_of(connection: socket.socket) -> tuple[Reply, tuple[int, int, int], bytes] | None:
-    """The next message of an actor: what it is, slice, slot and row, content; None where it has ended."""
-    head = receive(connection, REPLY.size)
-    if not head:
-        return None
-    kind, *place, size = REPLY.unpack(head)
-    content = receive(connection, size)
-    if len(content) < size:
-        return None
-    index, slot, row = place
-    return Reply(kind), (index, slot, row), content
+class Ear:
+    """Hears what an actor says, as many messages at once as have come.
+
+    Args:
+        connection: The learner's end.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._heard = bytearray()
+
+    def messages(self) -> list[tuple[Reply, tuple[int, int, int], bytes]] | None:
+        """What each is, slice, slot and row, and its content; None where the actor has ended."""
+        part = self._connection.recv(AT_ONCE)
+        if not part:
+            return None
+        heard = self._heard
+        heard += part
+        messages, start = [], 0
+        while len(heard) >= start + REPLY.size:
+            kind, index, slot, row, size = REPLY.unpack_from(heard, start)
+            end = start + REPLY.size + size
+            if len(heard) < end:
+                break
+            messages.append((Reply(kind), (index, slot, row), bytes(heard[start + REPLY.size : end])))
+            start = end
+        del heard[:start]
+        return messages

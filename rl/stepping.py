@@ -15,6 +15,7 @@ from strathack.dataset.actions import NO_ACTION
 from strathack.dataset.errors import RunError
 from strathack.rl.config import GameConfig
 from strathack.rl.environments import End, Observation, Simulator, make_simulator
+from strathack.rl.memory import ABOUT_STEPS
 
 FRESH_SEEDS = 2**30, 2**31
 """Fresh seeds are drawn from here, far from those that demonstrations and evaluations have."""
@@ -178,15 +179,16 @@ class Slice:
         self._arrays = arrays
         # A frame as one row is copied several times faster than as 24.
         self._frames = {
-            key: array.reshape(*array.shape[:3], -1) for key, array in arrays.items() if key not in _ABOUT_STEPS
+            key: array.reshape(*array.shape[:3], -1) for key, array in arrays.items() if key not in ABOUT_STEPS
         }
+        # What a simulator shows is most often the same arrays again and again.
+        self._seen = {key: [_Seen() for _ in lanes] for key in self._frames}
 
     def begin(self, slot: int) -> list[PlayedGame]:
         """Begins a game in every lane; its first frame goes to row 0 of a slot."""
-        for number, lane in enumerate(self.lanes):
+        for lane in self.lanes:
             lane.begin()
-            self._show(slot, 0, number)
-        self._tell(slot, 0, first=True, acted=True, previous_action=NO_ACTION)
+        self._show(slot, 0, first=True, acted=True, previous_action=NO_ACTION)
         return []
 
     def step(self, slot: int, row: int) -> list[PlayedGame]:
@@ -199,31 +201,28 @@ class Slice:
         actions, strategies, acted = (arrays[name][slot, row].tolist() for name in ("actions", "strategy", "acted"))
         rewards, ended, first, goes_on = [], [], [], []
         played = []
-        for number, lane in enumerate(self.lanes):
-            reward, end = lane.step(actions[number], strategies[number]) if acted[number] else (0.0, None)
+        for lane, action, strategy, acts in zip(self.lanes, actions, strategies, acted, strict=True):
+            reward, end = lane.step(action, strategy) if acts else (0.0, None)
             if end is not None:
                 played.append(lane.played(end))
-            begins = not acted[number] or end in ("over", "success")
-            if begins:
+            over = end is not None and end != "cut"
+            if over or not acts:
                 lane.begin()
             rewards.append(reward)
-            ended.append(end in ("over", "success"))
-            first.append(begins)
+            ended.append(over)
+            first.append(over or not acts)
             goes_on.append(end != "cut")
-            self._show(slot, row + 1, number)
         arrays["rewards"][slot, row] = rewards
         arrays["ended"][slot, row] = ended
-        previous = np.where(first, NO_ACTION, actions)
-        self._tell(slot, row + 1, first=first, acted=goes_on, previous_action=previous)
+        self._show(slot, row + 1, first=first, acted=goes_on, previous_action=np.where(first, NO_ACTION, actions))
         return played
 
-    def _show(self, slot: int, row: int, lane: int) -> None:
-        observation = self.lanes[lane].observation
+    def _show(self, slot: int, row: int, **about: object) -> None:
         for key, frames in self._frames.items():
-            frames[slot, row, lane] = observation[key].reshape(-1)
-
-    def _tell(self, slot: int, row: int, **values: object) -> None:
-        for name, value in values.items():
+            target = frames[slot, row]
+            for number, (lane, seen) in enumerate(zip(self.lanes, self._seen[key], strict=True)):
+                target[number] = seen.flat(lane.observation[key])
+        for name, value in about.items():
             self._arrays[name][slot, row] = value
 
     def close(self) -> None:
@@ -232,7 +231,20 @@ class Slice:
             lane.close()
 
 
-_ABOUT_STEPS = frozenset({"first", "acted", "previous_action", "actions", "strategy", "rewards", "ended"})
+class _Seen:
+    """The array that was seen last, in one row."""
+
+    def __init__(self) -> None:
+        self._array: np.ndarray | None = None
+        self._flat: np.ndarray | None = None
+
+    def flat(self, array: np.ndarray) -> np.ndarray:
+        if array is self._array and self._flat is not None:
+            return self._flat
+        flat = array.reshape(-1)
+        if array.flags.c_contiguous:  # of others this is a copy, which the next frame is not written into
+            self._array, self._flat = array, flat
+        return flat
 
 
 def make_slice(
