@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -27,6 +28,9 @@ REPLY = struct.Struct("<BHHHI")
 
 AT_ONCE = 1 << 16
 """Bytes that are heard at once."""
+
+AWAKE_SECONDS = 0.002
+"""How long an actor waits without sleeping."""
 
 HELLO = struct.Struct("<II")
 """An actor's first words: its number and its generation."""
@@ -110,7 +114,7 @@ def act(path: Path, spec: ActorSpec, number: int, generation: int) -> None:
 
 
 def _converse(connection: socket.socket, slices: list[Slice]) -> None:
-    while command := receive(connection, COMMAND.size):
+    while command := _next_command(connection):
         what, index, slot, row = COMMAND.unpack(command)
         one = slices[index]
         if what == Command.BEGIN:
@@ -125,6 +129,16 @@ def _converse(connection: socket.socket, slices: list[Slice]) -> None:
             lane.finished.clear()
         words.append(_message(Reply.READY, b"", index, slot, shown))
         connection.sendall(b"".join(words))
+
+
+def _next_command(connection: socket.socket) -> bytes:
+    """Waits for a command, at first without sleeping: environments step a third slower on a core that has slept."""
+    patience = time.monotonic() + AWAKE_SECONDS
+    while time.monotonic() < patience:
+        with suppress(BlockingIOError):
+            command = connection.recv(COMMAND.size, socket.MSG_DONTWAIT)
+            return command + receive(connection, COMMAND.size - len(command)) if command else b""
+    return receive(connection, COMMAND.size)
 
 
 def receive(connection: socket.socket, size: int) -> bytes:
