@@ -61,8 +61,32 @@ class SkippedSeed:
 
 
 @dataclass(frozen=True)
-class _Ending:
-    """How a game ended: the end and its cause as in ``/games``, NetHack's log line, a demonstrator's error."""
+class Beginning:
+    """How a game began.
+
+    Attributes:
+        setup: What decides it, the clock apart.
+        clock: The clock it is played at.
+        start_time: What that showed, seconds since 1970.
+        character: Who is played.
+    """
+
+    setup: Setup
+    clock: str
+    start_time: int
+    character: Character
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a game ended.
+
+    Attributes:
+        end: As in ``/games``.
+        cause: Likewise.
+        log: NetHack's line about it; None where it was cut.
+        error: What went wrong in the demonstrator.
+    """
 
     end: str
     cause: str
@@ -112,16 +136,53 @@ def play_game(
         recorder.finish()
         ending = _ending(session, error, read_log(env))
         blstats = session.observation["blstats"].copy()
+    beginning = Beginning(setup, str(options.clock), start_time, character)
+    codes = labels.strategy_codes, labels.substrategy_codes
+    data = finished_game(recorder, beginning, ending, blstats, *codes, seconds=time.monotonic() - started)
+    return PlayedGame(
+        seed=seed,
+        name=game_name(seed),
+        shard=encode_shard(data, provenance),
+        role=character.role,
+        steps=recorder.steps,
+        score=int(data.row["score"]),
+        end=ending.end,
+        cause=ending.cause,
+    )
+
+
+def finished_game(
+    recorder: GameRecorder,
+    beginning: Beginning,
+    ending: Ending,
+    blstats: np.ndarray,
+    strategy_codes: Mapping[str, int],
+    substrategy_codes: Mapping[str, int],
+    *,
+    seconds: float,
+) -> GameData:
+    """A game that was recorded to its end, whoever played it.
+
+    Args:
+        recorder: Took its steps; it is finished.
+        beginning: How it began.
+        ending: How it ended.
+        blstats: The bottom line of its last frame, i32 [27].
+        strategy_codes: Name to code of ``strategy``.
+        substrategy_codes: Name to code of ``substrategy``.
+        seconds: How long it took.
+    """
+    setup = beginning.setup
     row = make_row(
         {
-            "game": game_name(seed),
-            "core": seed,
-            "disp": seed,
-            "lgen": -1,
-            "clock": options.clock,
-            "start_time": start_time,
-            "character": options.character,
-            **_who(character),
+            "game": game_name(setup.core),
+            "core": setup.core,
+            "disp": setup.disp,
+            "lgen": -1 if setup.lgen is None else setup.lgen,
+            "clock": beginning.clock,
+            "start_time": beginning.start_time,
+            "character": setup.character,
+            **_who(beginning.character),
             **_how_far(recorder.reached, ending, blstats),
             "steps": recorder.steps,
             "end": ending.end,
@@ -130,12 +191,12 @@ def play_game(
             "origin": "played",
             "keys_sha256": recorder.keys_sha256,
             "frames_sha256": recorder.frames_sha256,
-            "seconds": time.monotonic() - started,
+            "seconds": seconds,
         }
     )
     dones = np.zeros(recorder.steps, dtype=np.uint8)
     dones[-1:] = 1
-    data = GameData(
+    return GameData(
         row=row,
         frames=recorder.chunks,
         actions=recorder.actions,
@@ -144,20 +205,10 @@ def play_game(
         strategy=recorder.strategy,
         substrategy=recorder.substrategy,
         hihack_strategy=recorder.published,
-        strategy_codes=labels.strategy_codes,
-        substrategy_codes=labels.substrategy_codes,
+        strategy_codes=strategy_codes,
+        substrategy_codes=substrategy_codes,
         checkpoints=recorder.checkpoints,
         attributes=_attributes(ending),
-    )
-    return PlayedGame(
-        seed=seed,
-        name=game_name(seed),
-        shard=encode_shard(data, provenance),
-        role=character.role,
-        steps=recorder.steps,
-        score=int(row["score"]),
-        end=ending.end,
-        cause=ending.cause,
     )
 
 
@@ -173,20 +224,25 @@ def let_play(demonstrator: Demonstrator, session: Session) -> BaseException | No
     return error
 
 
-def _ending(session: Session, error: BaseException | None, log: LogEntry | None) -> _Ending:
+def _ending(session: Session, error: BaseException | None, log: LogEntry | None) -> Ending:
     if session.end == "game":
-        return _Ending(*_natural_end(session.info, log), log, error)
+        return Ending(*natural_end(session.info, log), log, error)
     if session.end is not None:
-        return _Ending(session.end, "", None, error)
+        return Ending(session.end, "", None, error)
     if error is not None:
-        return _Ending("demonstrator_error", _one_line(error), None, error)
-    return _Ending("demonstrator_stopped", "")
+        return Ending("demonstrator_error", _one_line(error), None, error)
+    return Ending("demonstrator_stopped", "")
 
 
-def _natural_end(info: Mapping[str, Any], log: LogEntry | None) -> tuple[str, str]:
+def natural_end(info: Mapping[str, Any], log: LogEntry | None) -> tuple[str, str]:
     """The end and its cause where NLE says that the game is over."""
     if int(info["end_status"]) < 0:  # StepStatus.ABORTED: NLE quit the game itself
         return "abort", "no progress"
+    return logged_end(log)
+
+
+def logged_end(log: LogEntry | None) -> tuple[str, str]:
+    """The end and its cause, as NetHack's log tells them, of a game that is over."""
     cause = log.cause if log else ""
     for end in ("ascended", "escaped", "quit"):
         if cause.startswith(end):
@@ -198,7 +254,7 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _attributes(ending: _Ending) -> dict[str, str]:
+def _attributes(ending: Ending) -> dict[str, str]:
     attributes = {}
     if ending.log is not None:
         attributes["xlogfile"] = ending.log.line
@@ -217,7 +273,7 @@ def _who(character: Character) -> dict[str, str]:
     }
 
 
-def _how_far(reached: Reached, ending: _Ending, blstats: np.ndarray) -> dict[str, Any]:
+def _how_far(reached: Reached, ending: Ending, blstats: np.ndarray) -> dict[str, Any]:
     """Score, turns and progress: NetHack's own figures where its log has the game, else the last frame's."""
     if ending.log is not None:
         fields = ending.log.fields

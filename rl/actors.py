@@ -20,7 +20,7 @@ from strathack.collect.janitor import Scratch
 from strathack.collect.workplace import Workplace, die_with_parent
 from strathack.dataset.errors import RunError
 from strathack.rl.memory import SharedArrays
-from strathack.rl.serving import COMMAND, HELLO, ActorSpec, Command, Ear, Reply, act, receive
+from strathack.rl.serving import COMMAND, HELLO, SEED, ActorSpec, Command, Ear, Reply, act, receive
 from strathack.rl.stepping import PlayedGame
 
 START_SECONDS = 120.0
@@ -54,8 +54,9 @@ class Ready:
 
 @dataclass(frozen=True)
 class Shard:
-    """A game that was taken down."""
+    """A game that was taken down, and its seed."""
 
+    seed: int
     content: bytes
 
 
@@ -281,7 +282,7 @@ class Actors:
             elif kind == Reply.PLAYED:
                 yield PlayedGame(**json.loads(content))
             elif kind == Reply.SHARD:
-                yield Shard(content)
+                yield Shard(*SEED.unpack_from(content), content[SEED.size :])
             elif kind == Reply.REFUSED:
                 raise RunError(content.decode())
             else:

@@ -59,11 +59,14 @@ class NLESimulator:
         env: The environment.
         keys: The actions that may be taken, by name.
         observation_keys: What it shows.
+
+    Attributes:
+        env: As given.
     """
 
     def __init__(self, env: Any, keys: tuple[str, ...], observation_keys: tuple[str, ...]) -> None:
         self.actions, self.observation_keys = keys, observation_keys
-        self._env = env
+        self.env = env
         there = {int(action): index for index, action in reversed(list(enumerate(env.actions)))}
         bytes_of = [int(nethack.ACTIONS[ACTION_NAMES.index(name)]) for name in keys]
         self._indices = [there[byte] for byte in bytes_of]
@@ -71,13 +74,13 @@ class NLESimulator:
     def reset(self, seed: int) -> Observation:
         """See :class:`Simulator`."""
         # NetHackChallenge puts a refusal in the place of its seeding methods; the class still has them.
-        type(self._env.nethack).set_initial_seeds(self._env.nethack, seed, seed, False, None)
-        observation, _ = self._env.reset()
+        type(self.env.nethack).set_initial_seeds(self.env.nethack, seed, seed, False, None)
+        observation, _ = self.env.reset()
         return observation
 
     def step(self, action: int) -> tuple[Observation, float, End | None]:
         """See :class:`Simulator`."""
-        observation, reward, ended, _, info = self._env.step(self._indices[action])
+        observation, reward, ended, _, info = self.env.step(self._indices[action])
         if not ended:
             return observation, reward, None
         # Tasks number their success after death; ascending is the game's own.
@@ -85,7 +88,11 @@ class NLESimulator:
 
     def close(self) -> None:
         """Ends the game."""
-        self._env.close()
+        self.env.close()
+
+    def key(self, action: int) -> int:
+        """Index of an action among all that NLE knows, as datasets have them."""
+        return self._indices[action]
 
 
 class GymnasiumSimulator:

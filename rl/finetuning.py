@@ -47,6 +47,7 @@ from strathack.rl.imitation import Demonstrations, Teacher, check_teacher, kept_
 from strathack.rl.learner import BadNumbersError, Gradients, Learner
 from strathack.rl.options import DEFAULT_FRAMES, FinetuneConfig
 from strathack.rl.progress import Counters
+from strathack.rl.recording import SavedGames, recorder_of
 from strathack.rl.rewards import Rewards
 from strathack.rl.rollouts import Clock, Follower, Rollouts, Unroll, shares
 from strathack.rl.serving import ActorSpec
@@ -138,7 +139,9 @@ def _finetune(config: FinetuneConfig, saved: Mapping[str, Any] | None, fabric: F
     rewards = Rewards(config.reward, config.appo.discount)
     with ExitStack() as stack:
         follower = Follower(policy, ActingConfig(hold=config.appo.hold))
-        rollouts = stack.enter_context(playing(config, policy.config, follower, counters, fabric.global_rank))
+        saved_games = saved_games_of(config, policy.config)
+        playing_with = playing(config, policy.config, follower, counters, saved_games, fabric.global_rank)
+        rollouts = stack.enter_context(playing_with)
         learner = learner_of(config, policy, demos, teacher, fabric, follower)
         run = Run(config, fabric, policy, learner, rollouts, rewards, counters, held_out, loggers, about)
         if saved is not None:
@@ -311,16 +314,37 @@ def teacher_of(config: FinetuneConfig, policy: AnyConfig, device: torch.device) 
     return Teacher(teacher)
 
 
+def saved_games_of(config: FinetuneConfig, policy: AnyConfig) -> SavedGames | None:
+    """Where games are kept; None where they are not.
+
+    Raises:
+        InputError: If they cannot be, or the folder holds others.
+    """
+    if config.save_games is None:
+        return None
+    assert config.out is not None
+    simulator = make_simulator(config.env, config.game, policy.observations)
+    simulator.close()
+    return SavedGames(config.save_games, recorder_of(config.env, config.game, policy, simulator, config.out))
+
+
 @contextmanager
 def playing(
-    config: FinetuneConfig, policy: AnyConfig, follower: Follower, counters: Counters, rank: int
+    config: FinetuneConfig,
+    policy: AnyConfig,
+    follower: Follower,
+    counters: Counters,
+    saved_games: SavedGames | None,
+    rank: int,
 ) -> Iterator[Rollouts]:
     """Actors, and what plays with them."""
     number = actors_of(config)
     # Every rank and every resumption plays other games.
     entropy = (config.seed, rank, counters.updates)
-    lane = LaneSpec(config.env, config.game, policy.observations, entropy)
-    spec = ActorSpec(lane, config.slices, config.envs, config.appo.unroll, slots=2)
+    recorder = None if saved_games is None else saved_games.recorder
+    recorded = () if recorder is None else recorder.provenance.observations
+    lane = LaneSpec(config.env, config.game, policy.observations, entropy, recorded)
+    spec = ActorSpec(lane, config.slices, config.envs, config.appo.unroll, slots=2, new_record=recorder)
     launcher: Launcher = RayLauncher(number, config.address) if number else ThreadLauncher()
     with ExitStack() as stack:
         try:
@@ -329,9 +353,17 @@ def playing(
             launcher.close()
             raise
         stack.callback(actors.close)
-        rollouts = Rollouts(actors, follower, on_game=counters.add_game, on_loss=counters.add_loss)
+        rollouts = Rollouts(
+            actors,
+            follower,
+            on_game=counters.add_game,
+            on_shard=(lambda seed, shard: None) if saved_games is None else saved_games.add,
+            on_loss=counters.add_loss,
+        )
         stack.callback(rollouts.stop)
         yield rollouts
+    if saved_games is not None:
+        saved_games.merge()
 
 
 def learner_of(

@@ -194,7 +194,7 @@ class Rollouts:
         actors: They step the slices.
         chooser: Says what is done.
         on_game: Called with each game that ended.
-        on_shard: Called with the shard of each game that was taken down.
+        on_shard: Called with the seed and the shard of each game that was taken down.
         on_loss: Called with the reason for which an actor was replaced.
 
     Attributes:
@@ -207,7 +207,7 @@ class Rollouts:
         chooser: Chooser,
         *,
         on_game: Callable[[PlayedGame], None] = lambda game: None,
-        on_shard: Callable[[bytes], None] = lambda shard: None,
+        on_shard: Callable[[int, bytes], None] = lambda seed, shard: None,
         on_loss: Callable[[str], None] = lambda why: None,
     ) -> None:
         self._actors, self._chooser = actors, chooser
@@ -269,7 +269,7 @@ class Rollouts:
         if isinstance(event, PlayedGame):
             self._on_game(event)
         elif isinstance(event, Shard):
-            self._on_shard(event.content)
+            self._on_shard(event.seed, event.content)
         else:
             if event.lost:
                 self._on_loss(event.lost)

@@ -10,7 +10,6 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import IntEnum
@@ -31,6 +30,9 @@ AT_ONCE = 1 << 16
 
 AWAKE_SECONDS = 0.002
 """How long an actor waits without sleeping."""
+
+SEED = struct.Struct("<q")
+"""What a shard is sent after."""
 
 HELLO = struct.Struct("<II")
 """An actor's first words: its number and its generation."""
@@ -63,7 +65,7 @@ class ActorSpec:
         envs: Environments of a slice.
         steps: Steps of an unroll.
         slots: Unrolls that a slice has room for.
-        new_record: Makes what takes games down; None keeps none.
+        new_record: Takes games down; None keeps none.
     """
 
     lane: LaneSpec
@@ -71,7 +73,7 @@ class ActorSpec:
     envs: int
     steps: int
     slots: int = 3
-    new_record: Callable[[LaneSpec], NewRecord] | None = None
+    new_record: NewRecord | None = None
 
     @property
     def layout(self) -> Layout:
@@ -95,10 +97,9 @@ def act(path: Path, spec: ActorSpec, number: int, generation: int) -> None:
         shared = [SharedArrays.attach(descriptor, spec.layout) for descriptor in descriptors]
         slices: list[Slice] = []
         try:
-            new_record = None if spec.new_record is None else spec.new_record(spec.lane)
             for index, arrays in enumerate(shared):
                 place = (number, generation, index)
-                slices.append(make_slice(spec.lane, place, spec.envs, arrays.arrays, new_record))
+                slices.append(make_slice(spec.lane, place, spec.envs, arrays.arrays, spec.new_record))
             _converse(connection, slices)
         except (InputError, RunError) as error:
             _say(connection, Reply.REFUSED, str(error).encode())
@@ -125,7 +126,7 @@ def _converse(connection: socket.socket, slices: list[Slice]) -> None:
         for game in played:
             words.append(_message(Reply.PLAYED, json.dumps(asdict(game)).encode()))
         for lane in one.lanes:
-            words += [_message(Reply.SHARD, shard) for shard in lane.finished]
+            words += [_message(Reply.SHARD, SEED.pack(seed) + shard) for seed, shard in lane.finished]
             lane.finished.clear()
         words.append(_message(Reply.READY, b"", index, slot, shown))
         connection.sendall(b"".join(words))

@@ -52,8 +52,8 @@ class Record(Protocol):
     def reward(self, reward: float) -> None:
         """Takes down what followed."""
 
-    def finish(self, end: End, steps_limit: bool) -> bytes:
-        """The game's shard."""
+    def finish(self, end: str, observation: Observation) -> bytes:
+        """The game's shard, given how it ended (as in ``/games``, or ``over``) and what it came to."""
 
 
 NewRecord = Callable[[int, Simulator, Observation], Record]
@@ -69,12 +69,14 @@ class LaneSpec:
         game: The games' settings.
         observations: Observation keys it is to show.
         entropy: What the seeds of the games are drawn by.
+        recorded: Observation keys that are kept of games which are taken down.
     """
 
     env: str
     game: GameConfig
     observations: tuple[str, ...]
     entropy: tuple[int, ...]
+    recorded: tuple[str, ...] = ()
 
     def seeds(self, *place: int) -> Iterator[int]:
         """Seeds without end for one lane, by its place: fresh ones, or drawn from a list."""
@@ -94,16 +96,17 @@ class Lane:
 
     Attributes:
         observation: What is seen now.
-        finished: Shards of games that were taken down; whoever takes them away clears it.
+        finished: Seeds and shards of games that were taken down; whoever takes them away clears it.
     """
 
     def __init__(self, spec: LaneSpec, seeds: Iterator[int], new_record: NewRecord | None = None) -> None:
-        self._simulator = make_simulator(spec.env, spec.game, spec.observations)
+        shown = tuple(dict.fromkeys((*spec.observations, *spec.recorded)))
+        self._simulator = make_simulator(spec.env, spec.game, shown)
         self._spec, self._seeds, self._new_record = spec, seeds, new_record
         self._record: Record | None = None
         self._seed, self._steps, self._sum, self._idle, self._time = 0, 0, 0.0, 0, -1
         self.observation: Observation = {}
-        self.finished: list[bytes] = []
+        self.finished: list[tuple[int, bytes]] = []
 
     def begin(self) -> None:
         """Begins the next game."""
@@ -137,14 +140,16 @@ class Lane:
             self._record.reward(reward)
         self._steps += 1
         self._sum += reward
-        if end is None and self._is_too_long():
+        limit = self._limit() if end is None else None
+        if limit is not None:
             end = "cut"
         if end is not None and self._record is not None:
-            self.finished.append(self._record.finish(end, self._steps == self._spec.game.max_steps))
+            self.finished.append((self._seed, self._record.finish(limit or end, self.observation)))
             self._record = None
         return reward, end
 
-    def _is_too_long(self) -> bool:
+    def _limit(self) -> str | None:
+        """Which limit the game is at, as ``/games`` has it."""
         game = self._spec.game
         blstats = self.observation.get("blstats")
         if blstats is not None and game.no_progress:
@@ -152,8 +157,8 @@ class Lane:
             self._idle = self._idle + 1 if time == self._time else 0
             self._time = time
             if self._idle >= game.no_progress:
-                return True
-        return game.max_steps is not None and self._steps >= game.max_steps
+                return "abort"
+        return "step_limit" if game.max_steps is not None and self._steps >= game.max_steps else None
 
     def played(self, end: End) -> PlayedGame:
         """The game that has just ended."""
@@ -162,7 +167,7 @@ class Lane:
         return PlayedGame(self._seed, self._steps, self._sum, score, end)
 
     def close(self) -> None:
-        """Closes the environment."""
+        """Closes the environment; a game that is not at its end is not kept."""
         self._simulator.close()
 
 

@@ -19,6 +19,7 @@ from strathack.models.policy import Policy
 from strathack.models.saving import load_policy, load_values, save_policy
 from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig
 from strathack.rl.finetuning import BAD_BATCH, finetune
+from strathack.rl.learner import Gradients
 from strathack.rl.options import FinetuneConfig
 
 TINY = "encoder.crop=3; encoder.crop_units=8; encoder.screen_units=0; encoder.message=4; encoder.size=16"
@@ -205,3 +206,29 @@ def test_a_resumed_run_keeps_its_own_options(tmp_path: Path, capsys: pytest.Capt
 def test_observations_of_the_helpers_are_those_that_policies_need() -> None:
     assert set(KEYS) == set(SCREEN)
     assert np.all([key in SHRUNK["symbols-small"].observations for key in KEYS])
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_same_each_from_its_own_games(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, nothing_left: None
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "helpers"))
+    words = ["--env", "tasks:Recall", "--actors", 0, "--envs", 4, "--set", FLAT, "--appo.unroll", 8, "--quiet"]
+    words += ["--devices", 2, "--device", "cpu", "--log-every", 1]
+    assert run("finetune", "--out", tmp_path / "run", *words, "--frames", 1000).status == 0
+    saved = load_values(tmp_path / "run" / "last.safetensors")
+    mine, others = (process["counters"] for process in saved["processes"])
+    assert mine["updates"] == others["updates"] == len(rows(tmp_path / "run"))
+    assert mine["frames"] == others["frames"] >= 1000
+    assert mine["returns"] != others["returns"]
+    assert run("finetune", "--resume", tmp_path / "run", "--frames", 2000).status == 0
+    again = load_values(tmp_path / "run" / "last.safetensors")
+    assert again["counters"]["frames"] >= 2000
+
+
+def test_gradients_of_several_learners_are_averaged() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(2, 3)), torch.nn.Parameter(torch.zeros(4))]
+    parameters[0].grad = torch.ones(2, 3)
+    Gradients(lambda flat: (flat + 3) / 2).share(parameters)
+    assert torch.equal(parameters[0].grad, torch.full((2, 3), 2.0))
+    assert torch.equal(parameters[1].grad, torch.full((4,), 1.5))

@@ -1,0 +1,156 @@
+"""Takes down the games that a policy plays, in the format of any other dataset, its strategies as labels."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from strathack.collect.clock import Clock
+from strathack.collect.environment import Setup, nle_version, peek_character, read_log
+from strathack.collect.game import Beginning, Ending, finished_game, logged_end
+from strathack.collect.provenance import made_now
+from strathack.collect.recorder import GameRecorder
+from strathack.dataset.errors import InputError
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.labels import UNLABELLED, Vocabulary
+from strathack.dataset.schema import DEFAULT_OBSERVATIONS, game_name
+from strathack.dataset.shard import Provenance, encode_shard
+from strathack.models.cleaved import AnyConfig
+from strathack.rl.config import GameConfig
+from strathack.rl.environments import NLESimulator, Observation, Simulator
+
+CLOCK = Clock("seed")
+"""Moon, day and night come from the seed, as environments are made here."""
+
+NO_PUBLISHED_LABEL = -1
+GAMES_PER_SHARD = 64
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Begins to take games down; it travels to actors.
+
+    Attributes:
+        provenance: Goes into the shards.
+        strategies: The policy's, a name's place being its code; none for a flat one.
+    """
+
+    provenance: Provenance
+    strategies: tuple[str, ...]
+
+    def __call__(self, seed: int, simulator: Simulator, observation: Observation) -> GameRecord:
+        """Begins with the game of a seed; see :data:`strathack.rl.stepping.NewRecord`."""
+        assert isinstance(simulator, NLESimulator), "checked when the recorder is made"
+        return GameRecord(self, seed, simulator, observation)
+
+
+class GameRecord:
+    """Takes down one game; a :class:`strathack.rl.stepping.Record`.
+
+    Args:
+        recorder: What is the same for all games.
+        seed: The game's.
+        simulator: What plays it.
+        observation: Its first.
+    """
+
+    def __init__(self, recorder: Recorder, seed: int, simulator: NLESimulator, observation: Observation) -> None:
+        setup = Setup.of_seed(seed, simulator.env.character, CLOCK.fixes_moon_phase)
+        self._recorder, self._simulator = recorder, simulator
+        self._beginning = Beginning(setup, str(CLOCK), int(time.time()), peek_character(setup))
+        self._began = time.monotonic()
+        self._steps = GameRecorder(observation, recorder.provenance.observations)
+
+    def step(self, action: int, strategy: int) -> None:
+        """Takes down what is seen now, and what is about to be done."""
+        code = strategy if strategy < len(self._recorder.strategies) else UNLABELLED
+        self._steps.record(self._simulator.key(action), code, UNLABELLED, NO_PUBLISHED_LABEL)
+
+    def reward(self, reward: float) -> None:
+        """Takes down what followed."""
+        self._steps.record_reward(reward)
+
+    def finish(self, end: str, observation: Observation) -> bytes:
+        """The game's shard."""
+        self._steps.finish()
+        log = read_log(self._simulator.env) if end in ("over", "success") else None
+        ending = Ending(end, "no progress" if end == "abort" else "") if log is None else Ending(*logged_end(log), log)
+        codes = Vocabulary(self._recorder.strategies).codes, Vocabulary(nothing="none").codes
+        seconds = time.monotonic() - self._began
+        blstats = np.asarray(observation["blstats"])
+        game = finished_game(self._steps, self._beginning, ending, blstats, *codes, seconds=seconds)
+        return encode_shard(game, self._recorder.provenance)
+
+
+def recorder_of(env: str, game: GameConfig, policy: AnyConfig, simulator: Simulator, run: Path) -> Recorder:
+    """What takes down a run's games.
+
+    Args:
+        env: The environment.
+        game: The games' settings.
+        policy: The policy that plays.
+        simulator: The environment, as it was made.
+        run: The run's folder, which is the demonstrator's name.
+
+    Raises:
+        InputError: If the environment is none of NLE's.
+    """
+    if not isinstance(simulator, NLESimulator):
+        raise InputError(f"save_games: only games of NLE and MiniHack can be kept, {env} is none of theirs")
+    options: Mapping[str, object] = {"environment": env, **asdict(game), "fix_moon_phase": CLOCK.fixes_moon_phase}
+    provenance = Provenance(
+        observations=DEFAULT_OBSERVATIONS,
+        demonstrator=f"policy {run.resolve().name}",
+        demonstrator_version=metadata.version("strathack"),
+        nle_version=nle_version(),
+        options=json.dumps(options),
+        **made_now(),
+    )
+    return Recorder(provenance, policy.strategies)
+
+
+class SavedGames:
+    """A dataset folder that takes a policy's games in.
+
+    Args:
+        path: The folder; a new one, or one that such games are in.
+        recorder: Takes them down.
+
+    Attributes:
+        recorder: As given.
+        count: How many games there are.
+
+    Raises:
+        InputError: If it holds other things.
+    """
+
+    def __init__(self, path: Path, recorder: Recorder) -> None:
+        self.recorder, provenance = recorder, recorder.provenance
+        self._folder = DatasetFolder(path)
+        settings = {"demonstrator": provenance.demonstrator, "options": provenance.options}
+        there = self._folder.read_settings()
+        if there is not None and there.get("options") != provenance.options:
+            raise InputError(f"save_games: {path} holds games of another kind; take another folder")
+        path.mkdir(parents=True, exist_ok=True)
+        self._folder.write_settings(settings)
+        self._names = {game.name for game in self._folder.games()}
+        self.count = len(self._names)
+
+    def add(self, seed: int, shard: bytes) -> None:
+        """Writes the game of a seed; one of a seed that is there already is left out."""
+        name = game_name(seed)
+        if name not in self._names:
+            self._names.add(name)
+            self._folder.add_game(name, shard)
+            self.count += 1
+
+    def merge(self) -> None:
+        """Merges one-game shards into larger ones."""
+        for _ in self._folder.merge(GAMES_PER_SHARD):
+            pass

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from shrinking import SHRUNK
+
+from strathack.cli import main
+from strathack.dataset import Dataset
+from strathack.dataset.schema import ENDS
+from strathack.models.policy import Policy
+from strathack.models.saving import save_policy
+from strathack.rl.config import APPOConfig, GameConfig
+from strathack.rl.finetuning import finetune
+from strathack.rl.options import FinetuneConfig
+
+
+def play(folder: Path, **changes: Any) -> None:
+    save_policy(folder / "policy.safetensors", Policy(SHRUNK["symbols-small"]))
+    values: dict[str, Any] = {
+        "run": [folder / "policy.safetensors"], "out": folder / "run", "actors": 0, "slices": 1, "envs": 3,
+        "frames": 400, "appo": APPOConfig(unroll=8), "quiet": True, "save_games": folder / "games",
+    }  # fmt: skip
+    finetune(FinetuneConfig(**{**values, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("env", "no_progress", "end"), [("NetHackChallenge-v0", 20, "abort"), ("NetHackScore-v0", 0, "step_limit")]
+)
+def test_games_that_are_kept_replay_frame_for_frame(
+    env: str, no_progress: int, end: str, tmp_path: Path, run: Any
+) -> None:
+    play(tmp_path, env=env, game=GameConfig(max_steps=30, no_progress=no_progress))
+    dataset = Dataset(tmp_path / "games")
+    assert len(dataset) >= 9
+    assert ENDS[end] in dataset.rows["end"]
+    strategies = np.concatenate([game.strategy[:] for game in dataset])
+    assert len(np.unique(strategies)) > 3
+    assert dataset.vocabularies["strategy"] == SHRUNK["symbols-small"].strategies
+    verified = run("dataset", "verify", tmp_path / "games", "--replay", "--workers", 0, "--quiet")
+    assert verified.status == 0, verified.err
+    assert verified.err.count("came back") == len(dataset)
+
+
+def test_games_of_other_environments_cannot_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--env", "tasks:Recall", "--actors", "0", "--quiet", "--save-games", str(tmp_path / "games")]
+    with pytest.raises(SystemExit):
+        main(["finetune", "--out", str(tmp_path / "run"), *words])
+    assert "save_games: only games of NLE and MiniHack can be kept, tasks:Recall is none" in capsys.readouterr().err
