@@ -7,7 +7,7 @@ TREE := build/tree/strathack
 
 .PHONY: demo test slow lint bench clean
 
-demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursued, replay them from their keys, clone it
+demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursued, replay them from their keys, clone it, fine-tune the clone
 	$(BIN)/strathack collect demo/data --seeds 1,2,4,5,22,24,28,30
 	$(BIN)/strathack analysis strategies demo/data --out demo/strategies.png
 	$(BIN)/strathack dataset compact demo/data demo/keys
@@ -15,6 +15,8 @@ demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursue
 	$(BIN)/strathack dataset split demo/data --train 0.75 --validation 0.25 --test 0 --quiet
 	rm -rf demo/run
 	$(BIN)/strathack train demo/data --out demo/run --minutes 2 --lanes 5 --unroll 96 --validate-every 250
+	rm -rf demo/finetuned
+	$(BIN)/strathack finetune demo/run --out demo/finetuned --imitation.demos demo/data --imitation.demos-lanes 5 --minutes 2 --validate-every 40
 
 test: $(VENV)/.test
 	$(BIN)/pytest -m "not slow"
@@ -34,6 +36,7 @@ bench: $(VENV)/.test ## the figures of benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/replay_speed.py bench/data
 	$(BIN)/python benchmarks/clone_cpu.py bench/data
 	$(BIN)/python benchmarks/clone_gpu.py bench/data
+	$(BIN)/python benchmarks/acting.py
 
 lint: $(VENV)/.lint $(TREE)
 	$(BIN)/ruff check .

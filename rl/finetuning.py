@@ -156,7 +156,8 @@ def _finetune(config: FinetuneConfig, saved: Mapping[str, Any] | None, fabric: F
 def fabric_of(config: FinetuneConfig) -> Fabric:
     """Lightning's Fabric: devices, and the processes that learn side by side."""
     accelerator = {"gpu": "cuda"}.get(name := checked_device(config), name)
-    return Fabric(accelerator=accelerator, devices=config.devices, strategy="ddp" if config.devices > 1 else "auto")
+    strategy = "ddp" if config.devices * config.nodes > 1 else "auto"
+    return Fabric(accelerator=accelerator, devices=config.devices, num_nodes=config.nodes, strategy=strategy)
 
 
 def threads_of(config: FinetuneConfig) -> int:
@@ -283,7 +284,7 @@ def check_splits(config: FinetuneConfig, demos: Demos | None, held_out: Demos | 
         InputError: If there are too few.
     """
     if demos is not None:
-        lanes, games = config.imitation.demos_lanes, _games(demos, "train") // config.devices
+        lanes, games = config.imitation.demos_lanes, _games(demos, "train") // (config.devices * config.nodes)
         if lanes > games:
             path = config.imitation.demos
             raise InputError(f"demos_lanes: {lanes} lanes are more than the {games} games to train on in {path}")

@@ -52,6 +52,7 @@ class FinetuneConfig:
         precision: Arithmetic of the learner; auto is bf16 on GPUs and 32 elsewhere.
         device: Where to learn and to act; auto takes GPUs where there are any.
         devices: GPUs, or processes on the CPU, each with its own actors.
+        nodes: Machines, each started with torchrun.
         tensorboard: Also log for TensorBoard.
         wandb: Also log to this project of Weights & Biases.
         seed: Decides fresh weights, the games' seeds and the order of demonstrations.
@@ -84,6 +85,7 @@ class FinetuneConfig:
     precision: Literal["auto", "32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
+    nodes: int = 1
     tensorboard: bool = False
     wandb: str | None = None
     seed: int = 0
@@ -95,7 +97,7 @@ class FinetuneConfig:
         Raises:
             InputError: By name of the option.
         """
-        check_at_least(1, self, "slices", "envs", "checkpoint_every", "log_every", "devices")
+        check_at_least(1, self, "slices", "envs", "checkpoint_every", "log_every", "devices", "nodes")
         check_at_least(1, self, *(("threads",) if self.threads is not None else ()))
         check_at_least(0, self, "seed", "validate_every", *(("actors",) if self.actors is not None else ()))
         for name in (*BUDGET, "hang_seconds"):
