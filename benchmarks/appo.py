@@ -8,15 +8,18 @@ Sample Factory wants a virtual environment of its own (it needs numpy 1):
     peer/bin/pip install --no-deps sample-factory==2.1.1
     python benchmarks/appo.py --peer peer/bin/python [--network crop|screen]
 
-Both play NetHackScore-v0 with NLE's own settings and 23 actions in two processes of sixteen environments each, unrolls of
-32, an LSTM of 128; rounds alternate, and a round's rate is that of its second half.
+Both play NetHackScore-v0 with NLE's 23 actions for it and nothing skipped, in two processes of sixteen environments
+each, unrolls of 32, an LSTM of 128; rounds alternate, and a round's rate is that of its second half.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -28,11 +31,12 @@ import torch
 from torch import Tensor, nn
 
 ACTORS, LANES, UNROLL, HIDDEN, ENCODED = 2, 16, 32, 128, 256
+START_SECONDS = 15
 KEYS = ("tty_chars", "tty_cursor", "blstats")
 
 
 class Network(nn.Module):
-    """A frame to a vector: a 9×9 crop around the cursor or the whole screen, embedded and convolved; the bottom line."""
+    """A frame to a vector: a 9×9 crop around the cursor or the whole screen, embedded and convolved; and blstats."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -130,21 +134,38 @@ def actions() -> dict[str, int]:
     return {ACTION_NAMES[nethack.ACTIONS.index(action)]: nethack.ACTIONS.index(action) for action in TASK_ACTIONS}
 
 
-def peer(kind: str, seconds: float) -> None:
-    """Runs Sample Factory, which writes its rates to its log."""
+def peer_env(name: str, cfg: object, env_config: object, render_mode: str | None = None) -> object:
+    """The environment as Sample Factory wants it; its processes import this."""
     import gymnasium
     import nle.env  # noqa: F401
     import numpy as np
-    from sample_factory.algo.utils.context import global_model_factory
-    from sample_factory.cfg.arguments import parse_full_cfg, parse_sf_args
-    from sample_factory.envs.env_utils import register_env
+
+    class Plain(gymnasium.Wrapper):
+        def reset(self, **options: object) -> object:
+            return self.env.reset()
+
+        def step(self, action: object) -> object:
+            observation, reward, ended, cut, _ = self.env.step(int(action))
+            return observation, np.float32(reward), ended, cut, {}
+
+    env = gymnasium.make(
+        "NetHackScore-v0",
+        observation_keys=KEYS,
+        disable_env_checker=True,
+        allow_all_modes=True,
+        allow_all_yn_questions=True,
+    )
+    return Plain(env.unwrapped)
+
+
+def peer_encoder(cfg: object, space: object) -> nn.Module:
+    """The network as Sample Factory wants it."""
     from sample_factory.model.encoder import Encoder
-    from sample_factory.train import run_rl
 
     class Encoded(Encoder):
-        def __init__(self, cfg: object, space: object) -> None:
+        def __init__(self) -> None:
             super().__init__(cfg)
-            self.network = Network(kind)
+            self.network = Network(os.environ["APPO_NETWORK"])
 
         def forward(self, inputs: dict[str, Tensor]) -> Tensor:
             return self.network(inputs)
@@ -152,28 +173,28 @@ def peer(kind: str, seconds: float) -> None:
         def get_out_size(self) -> int:
             return ENCODED
 
-    class Plain(gymnasium.Wrapper):
-        def reset(self, **options: object) -> object:
-            return self.env.reset()
+    return Encoded()
 
-        def step(self, action: object) -> object:
-            observation, reward, ended, cut, info = self.env.step(int(action))
-            return observation, np.float32(reward), ended, cut, {}
 
-    def made(name: str, cfg: object, env_config: object, render_mode: str | None = None) -> gymnasium.Env:
-        env = gymnasium.make("NetHackScore-v0", observation_keys=KEYS, disable_env_checker=True, allow_all_modes=True,
-                             allow_all_yn_questions=True)  # fmt: skip
-        return Plain(env.unwrapped)
+def peer(kind: str, seconds: float) -> None:
+    """Runs Sample Factory, which writes its rates to its log."""
+    from sample_factory.algo.utils.context import global_model_factory
+    from sample_factory.cfg.arguments import parse_full_cfg, parse_sf_args
+    from sample_factory.envs.env_utils import register_env
+    from sample_factory.train import run_rl
 
-    register_env("nethack", made)
-    global_model_factory().register_encoder_factory(Encoded)
+    os.environ["APPO_NETWORK"] = kind
+    register_env("nethack", peer_env)
+    global_model_factory().register_encoder_factory(peer_encoder)
     with tempfile.TemporaryDirectory() as folder:
         words = f"""--env=nethack --experiment=run --train_dir={folder} --device=cpu --serial_mode=False --async_rl=True
             --num_workers={ACTORS} --num_envs_per_worker={LANES} --worker_num_splits=2 --rollout={UNROLL}
-            --recurrence={UNROLL} --use_rnn=True --rnn_type=lstm --rnn_size={HIDDEN} --batch_size={ACTORS * LANES * UNROLL}
-            --num_batches_per_epoch=1 --num_epochs=1 --normalize_input=False --normalize_returns=True --with_vtrace=True
+            --recurrence={UNROLL} --batch_size={ACTORS * LANES * UNROLL}
+            --use_rnn=True --rnn_type=lstm --rnn_size={HIDDEN}
+            --num_batches_per_epoch=1 --num_epochs=1 --with_vtrace=False
+            --normalize_input=False --normalize_returns=True
             --train_for_seconds={int(seconds)} --with_wandb=False --save_every_sec=1000 --nonlinearity=elu
-            --decoder_mlp_layers --env_gpu_observations=False --worker_init_delay=0""".split()
+            --decoder_mlp_layers --env_gpu_observations=False""".split()
         parser, _ = parse_sf_args(words)
         run_rl(parse_full_cfg(parser, words))
 
@@ -181,10 +202,19 @@ def peer(kind: str, seconds: float) -> None:
 def peer_rate(python: str, kind: str, seconds: float) -> float:
     """The other's rate in its second half, from the totals in its log."""
     command = [python, __file__, "--as-peer", "--network", kind, "--seconds", str(seconds)]
-    log = subprocess.run(command, capture_output=True, text=True)
-    reports = re.findall(r"\[([\d-]+ [\d:]+),\d+\].*Total num frames: (\d+)", log.stdout + log.stderr)
+    with tempfile.TemporaryFile("w+") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        # It does not heed its own limit of time while actors are busy.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds + START_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        file.seek(0)
+        log = file.read()
+    reports = re.findall(r"\[([\d-]+ [\d:]+),\d+\].*Total num frames: (\d+)", log)
     if len(reports) < 3:
-        sys.exit(f"the peer said nothing of its rate:\n{(log.stdout + log.stderr)[-3000:]}")
+        sys.exit(f"the peer said nothing of its rate:\n{log[-3000:]}")
     points = [(time.mktime(time.strptime(when, "%Y-%m-%d %H:%M:%S")), int(frames)) for when, frames in reports]
     (first, before), (last, after) = points[len(points) // 2], points[-1]
     return (after - before) / (last - first)
@@ -203,9 +233,8 @@ def main() -> None:
         return
     if arguments.peer is None or not Path(arguments.peer).exists():
         parser.error(f"--peer: {arguments.peer} is no Python; see --help for how to make one")
-    print(
-        f"{arguments.network}: {sum(p.numel() for p in Network(arguments.network).parameters()):,} parameters and the LSTM's"
-    )
+    count = sum(parameter.numel() for parameter in Network(arguments.network).parameters())
+    print(f"{arguments.network}: {count:,} parameters and the LSTM's")
     ratios = []
     for number in range(arguments.rounds):
         theirs = peer_rate(arguments.peer, arguments.network, arguments.seconds)
