@@ -121,6 +121,8 @@ def _finetune(config: FinetuneConfig, saved: Mapping[str, Any] | None, fabric: F
     fabric.seed_everything(config.seed, verbose=False)
     torch.set_num_threads(threads_of(config))
     policy = policy_of(config, saved).to(fabric.device)
+    # From here on every process draws for itself.
+    torch.manual_seed(config.seed + fabric.global_rank)
     check_environment(config, policy.config)
     demos = demos_of(config.imitation.demos, policy.config)
     held_out = demos if config.imitation.held_out is None else demos_of(config.imitation.held_out, policy.config)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from made_up_games import write_games
@@ -232,3 +233,59 @@ def test_gradients_of_several_learners_are_averaged() -> None:
     Gradients(lambda flat: (flat + 3) / 2).share(parameters)
     assert torch.equal(parameters[0].grad, torch.full((2, 3), 2.0))
     assert torch.equal(parameters[1].grad, torch.full((4,), 1.5))
+
+
+def waited_for(condition: Any, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def on_ray(folder: Path) -> list[Any]:
+    words = ["finetune", "--out", folder, "--env", "tasks:Recall", "--actors", 2, "--envs", 4, "--set", FLAT]
+    return [*words, "--appo.unroll", 8, "--quiet", "--minutes", 9, "--log-every", 1, "--checkpoint-every", 2]
+
+
+def learned(folder: Path) -> int:
+    return len(rows(folder)) if (folder / "metrics.csv").exists() else 0
+
+
+@pytest.mark.slow
+def test_all_actors_are_killed_and_the_learner_goes_on(
+    tmp_path: Path, start: Any, monkeypatch: pytest.MonkeyPatch, nothing_left: None
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "helpers"))
+    folder = tmp_path / "run"
+    process = start(*on_ray(folder))
+    waited_for(lambda: learned(folder) >= 3)
+    family = psutil.Process(process.pid).children(recursive=True)
+    actors = [one for one in family if "_RayActor" in " ".join(one.cmdline())]
+    assert len(actors) == 2
+    for actor in actors:
+        actor.kill()
+    waited_for(lambda: rows(folder)[-1]["actors_lost"] == "2")
+    before = learned(folder)
+    waited_for(lambda: learned(folder) > before + 5)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "finetune --resume" in err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_learner_that_is_killed_is_resumed(
+    tmp_path: Path, start: Any, run: Any, monkeypatch: pytest.MonkeyPatch, nothing_left: None
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "helpers"))
+    folder = tmp_path / "run"
+    process = start(*on_ray(folder))
+    waited_for(lambda: learned(folder) >= 5)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    saved = load_values(folder / "last.safetensors")["counters"]
+    assert saved["updates"] >= 4
+    assert run("finetune", "--resume", folder, "--frames", saved["frames"] + 1000, "--quiet").status == 0
+    steps = [int(row["step"]) for row in rows(folder)]
+    assert steps == list(range(1, steps[-1] + 1))
+    assert int(rows(folder)[-1]["games"]) > saved["games"]

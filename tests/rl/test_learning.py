@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from strathack.rl.config import APPOConfig
+from strathack.rl.config import APPOConfig, GameConfig
 from strathack.rl.finetuning import finetune
 from strathack.rl.options import FinetuneConfig
+from strathack.rl.progress import Counters
+from strathack.rl.stepping import PlayedGame
 
 CROP = "encoder.crop=3; encoder.crop_units=16; encoder.screen_units=0; encoder.message=8; encoder.size=32"
 # With the previous action a policy could carry the cue along in what it does.
@@ -37,3 +41,40 @@ def test_a_cue_is_remembered_by_policies_with_a_memory_alone(core: str, seed: in
         assert abs(recent["return/mean"]) < 0.4
     else:
         assert recent["return/mean"] > 0.9
+
+
+def permutation_p(before: list[float], after: list[float], rounds: int = 10_000) -> float:
+    """How often a random division of the games into two as large shows as large a rise."""
+    rng, both = np.random.default_rng(0), np.array(before + after)
+    found = np.mean(after) - np.mean(before)
+    rises = 0
+    for _ in range(rounds):
+        rng.shuffle(both)
+        rises += both[len(before) :].mean() - both[: len(before)].mean() >= found
+    return (rises + 1) / (rounds + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_exploring_gets_better_in_nethack(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    returns: list[float] = []
+    add_game = Counters.add_game
+
+    def added(counters: Counters, game: PlayedGame) -> None:
+        returns.append(game.reward)
+        add_game(counters, game)
+
+    monkeypatch.setattr(Counters, "add_game", added)
+    keys = "north,east,south,west,northeast,southeast,southwest,northwest,more,esc"
+    values: dict[str, Any] = {
+        "env": "NetHackScout-v0", "game": GameConfig(keys=keys, max_steps=300, no_progress=60),
+        "set": "heads.kind=flat; core.hidden=128", "appo": APPOConfig(learning_rate=5e-4, entropy=0.01),
+    }  # fmt: skip
+    finetune(FinetuneConfig(out=tmp_path / "run", actors=2, frames=400_000, seed=seed, quiet=True, **values))
+    assert permutation_p(returns[:200], returns[-200:]) < 0.01
+
+
+def test_a_permutation_test_tells_a_rise_from_none() -> None:
+    rng = np.random.default_rng(1)
+    assert permutation_p(rng.normal(0, 1, 50).tolist(), rng.normal(1, 1, 50).tolist(), 1000) < 0.01
+    assert permutation_p(rng.normal(0, 1, 50).tolist(), rng.normal(0, 1, 50).tolist(), 1000) > 0.05
