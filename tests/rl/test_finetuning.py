@@ -19,8 +19,9 @@ from strathack.dataset.errors import RunError
 from strathack.models.policy import Policy
 from strathack.models.saving import load_policy, load_values, save_policy
 from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig
-from strathack.rl.finetuning import BAD_BATCH, finetune
+from strathack.rl.finetuning import finetune
 from strathack.rl.learner import Gradients
+from strathack.rl.loop import BAD_BATCH
 from strathack.rl.options import FinetuneConfig
 
 TINY = "encoder.crop=3; encoder.crop_units=8; encoder.screen_units=0; encoder.message=4; encoder.size=16"
