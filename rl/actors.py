@@ -282,7 +282,8 @@ class Actors:
             elif kind == Reply.PLAYED:
                 yield PlayedGame(**json.loads(content))
             elif kind == Reply.SHARD:
-                yield Shard(*SEED.unpack_from(content), content[SEED.size :])
+                (seed,) = SEED.unpack_from(content)
+                yield Shard(seed, content[SEED.size :])
             elif kind == Reply.REFUSED:
                 raise RunError(content.decode())
             else:
