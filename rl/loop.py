@@ -88,13 +88,15 @@ class Run:
             RunError: If the loss is no number, or actors cannot go on.
         """
         config, counters = self.config, self.counters
+        interrupted = None
         if config.validate_every and not counters.updates:
             self._validate()
-        while self.share_done() < 1:
+        while self.share_done() < 1 and interrupted is None:
             began = time.monotonic()
             with self._clock.measure("waiting"):
                 unrolls = self._unrolls(asked)
             if unrolls is None:
+                interrupted = asked[0]
                 break
             with self._clock.measure("learning"):
                 batch = assembled(unrolls, self.rewards, self.fabric.device)
@@ -107,9 +109,11 @@ class Run:
             if counters.updates % config.checkpoint_every == 0:
                 self.save()
             if self._any(bool(asked)):
-                break
+                interrupted = asked[0] if asked else signal.SIGTERM  # another process was asked
+        if config.validate_every and counters.updates % config.validate_every and interrupted is None:
+            self._validate()
         self.save()
-        return asked[0] if asked else None
+        return interrupted
 
     def _unrolls(self, asked: list[int]) -> list[Unroll] | None:
         """As many as make a batch, of different slices; None if the end is asked for in the meantime."""
@@ -193,6 +197,7 @@ class Run:
         self.counters.validation_nll = result.action_nll
         for logger in self._loggers:
             logger.log_metrics(row | {"frames": self.counters.frames}, self.counters.updates)
+        self._lap, self._frames_at_lap = time.monotonic(), self.counters.frames
 
     def save(self) -> None:
         """Writes the checkpoint."""

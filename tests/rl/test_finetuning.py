@@ -95,7 +95,7 @@ def test_demonstrations_and_a_teacher_keep_a_policy_near_what_it_was(tmp_path: P
     weights = (1, 0.5, -0.001, 0.5, 0.5 * 0.9**2)
     total = sum(weight * float(row[f"loss/{part}"]) for weight, part in zip(weights, parts, strict=True))
     assert float(row["loss/total"]) == pytest.approx(total, rel=1e-4)
-    assert len([row for row in rows(tmp_path / "run") if row["validation/action_nll"]]) == 1 + ended.updates // 3
+    assert len([row for row in rows(tmp_path / "run") if row["validation/action_nll"]]) == 1 + -(-ended.updates // 3)
 
 
 @pytest.mark.parametrize(
