@@ -119,7 +119,12 @@ def test_a_reward_that_is_not_finite_names_environment_and_seed(nothing_left: No
 
 
 @pytest.mark.parametrize(
-    ("what", "why"), [("die", "died"), ("hang", "hung for 3 seconds"), ("raise", "something broke")]
+    ("what", "why"),
+    [
+        ("die", "died"),
+        pytest.param("hang", "hung for 3 seconds", marks=pytest.mark.slow),
+        pytest.param("raise", "something broke", marks=pytest.mark.slow),
+    ],
 )
 def test_an_actor_that_is_lost_is_replaced_and_the_others_go_on(
     what: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_left: None

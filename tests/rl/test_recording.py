@@ -27,7 +27,11 @@ def play(folder: Path, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("env", "no_progress", "end"), [("NetHackChallenge-v0", 20, "abort"), ("NetHackScore-v0", 0, "step_limit")]
+    ("env", "no_progress", "end"),
+    [
+        ("NetHackScore-v0", 0, "step_limit"),
+        pytest.param("NetHackChallenge-v0", 20, "abort", marks=pytest.mark.slow),
+    ],
 )
 def test_games_that_are_kept_replay_frame_for_frame(
     env: str, no_progress: int, end: str, tmp_path: Path, run: Any
