@@ -125,6 +125,7 @@ def test_a_full_disk_stops_the_run_and_its_workers(run, small_disk):
     assert set(read_dataset(small_disk / "data")) < set(range(4))
 
 
+@pytest.mark.slow
 def test_a_bot_that_cannot_be_imported_stops_the_run_before_anything_is_written(run, tmp_path):
     (tmp_path / "bot.py").write_text("import nowhere_to_be_found\ndef make_agent(): ...")
     ended = run("collect", tmp_path / "data", "--seeds", "0:4", "--demonstrator", tmp_path, "--workers", 1)

@@ -266,6 +266,7 @@ def test_compact_keeps_keys_labels_and_digests(data, tmp_path, capfd):
     assert again == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_hundred_thousand_games_open_from_their_tables_alone(tmp_path):
     """In a process of its own, under 500 MB; the time is measured by `benchmarks/opening.py`."""

@@ -218,6 +218,7 @@ def test_a_signal_saves_and_the_run_can_be_resumed(games, tmp_path, start, capsy
     assert steps == sorted(steps)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_same_batches(games, tmp_path, run, nothing_left):
     words = ["--set", SMALL_LSTM, "--lanes", 3, "--unroll", 8, "--steps", 8, "--validate-every", 4, "--log-every", 2]
     words += ["--device", "cpu", "--quiet"]
