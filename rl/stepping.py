@@ -32,7 +32,7 @@ class PlayedGame:
         seed: Its seed.
         steps: Its steps.
         reward: Sum of its rewards, as the environment gave them.
-        score: NetHack's score at the last frame; None where that is not shown.
+        score: NetHack's score before the last step, since after a death it shows none; None where it is not shown.
         end: How it ended.
     """
 
@@ -105,13 +105,14 @@ class Lane:
         self._spec, self._seeds, self._new_record = spec, seeds, new_record
         self._record: Record | None = None
         self._seed, self._steps, self._sum, self._idle, self._time = 0, 0, 0.0, 0, -1
+        self._score: int | None = None
         self.observation: Observation = {}
         self.finished: list[tuple[int, bytes]] = []
 
     def begin(self) -> None:
         """Begins the next game."""
         self._seed = next(self._seeds)
-        self._steps, self._sum, self._idle, self._time = 0, 0.0, 0, -1
+        self._steps, self._sum, self._idle, self._time, self._score = 0, 0.0, 0, -1, None
         self.observation = self._simulator.reset(self._seed)
         if self._new_record is not None:
             self._record = self._new_record(self._seed, self._simulator, self.observation)
@@ -152,19 +153,17 @@ class Lane:
         """Which limit the game is at, as ``/games`` has it."""
         game = self._spec.game
         blstats = self.observation.get("blstats")
-        if blstats is not None and game.no_progress:
-            time = int(blstats[GAME_TIME])
+        if blstats is not None:
+            time, self._score = int(blstats[GAME_TIME]), int(blstats[GAME_SCORE])
             self._idle = self._idle + 1 if time == self._time else 0
             self._time = time
-            if self._idle >= game.no_progress:
+            if 0 < game.no_progress <= self._idle:
                 return "abort"
         return "step_limit" if game.max_steps is not None and self._steps >= game.max_steps else None
 
     def played(self, end: End) -> PlayedGame:
         """The game that has just ended."""
-        blstats = self.observation.get("blstats")
-        score = None if blstats is None else int(blstats[GAME_SCORE])
-        return PlayedGame(self._seed, self._steps, self._sum, score, end)
+        return PlayedGame(self._seed, self._steps, self._sum, self._score, end)
 
     def close(self) -> None:
         """Closes the environment; a game that is not at its end is not kept."""
