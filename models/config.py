@@ -391,7 +391,7 @@ class PolicyConfig:
                 place = place[name]
             if last == "kind":
                 # Its other fields are those of another class.
-                fresh = asdict(_part(path.partition(".")[0], {"kind": text.strip()}))
+                fresh = asdict(_part(parents[0], {"kind": text.strip()}))
                 place.clear()
                 place.update(fresh)
             elif last == "label" and last in place:

@@ -99,3 +99,8 @@ def test_what_a_policy_needs():
     assert PolicyConfig(SymbolsConfig(blstats=0)).observations == ("tty_chars", "tty_colors", "tty_cursor")
     assert preset("lstm").label is None
     assert preset("hier-lstm").label == "strategy"
+
+
+def test_spaces_around_a_change_do_not_matter():
+    changed = preset("symbols-small").changed([" core.kind = transformer", " core.layers=1 "])
+    assert (changed.core.kind, changed.core.layers) == ("transformer", 1)
