@@ -216,7 +216,7 @@ class TrainingProgress(pl.Callback):
         done = self._budget.share_done()
         left = self._budget.seconds * (1 - done) / done if done else math.inf
         values = pl_module.shown
-        told = [f"{_clock(left)} left"] if left < math.inf else []
+        told = [f"{clock_time(left)} left"] if left < math.inf else []
         if values:
             validated = pl_module.validated
             beside = f", validation {validated.action_nll:.3f}" if validated is not None else ""
@@ -234,7 +234,8 @@ class TrainingProgress(pl.Callback):
         self._progress.stop()
 
 
-def _clock(seconds: float) -> str:
+def clock_time(seconds: float) -> str:
+    """Hours, minutes and seconds, 1:02:03."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,22 @@ from strathack.models.presets import preset
 
 BUDGET = ("steps", "minutes", "passes")
 """Options that say when training ends; a run that goes on may be given another end."""
+
+
+def check_nothing_else_is_given(options: Any, budget: Sequence[str]) -> None:
+    """Checks that a run which goes on is given nothing but another end.
+
+    Args:
+        options: A dataclass with the options ``resume`` and ``quiet``.
+        budget: Names of those that say when it ends.
+
+    Raises:
+        InputError: By name of the option.
+    """
+    for one in fields(options):
+        default = one.default_factory() if one.default_factory is not MISSING else one.default
+        if one.name not in ("resume", "quiet", *budget) and getattr(options, one.name) != default:
+            raise InputError(f"{one.name}: a resumed run keeps its own; only {', '.join(budget)} may be given anew")
 
 
 @dataclass(frozen=True)
@@ -135,7 +151,7 @@ class TrainConfig(CloningConfig):
         if self.label is not None and self.label not in labels:
             raise InputError(f"label: {self.label!r} is unknown{near_match(self.label, labels)}")
         if self.resume is not None:
-            self._check_nothing_else_is_given()
+            check_nothing_else_is_given(self, BUDGET)
             return
         if not self.data:
             raise InputError("data: no dataset is given, and no run to resume")
@@ -154,12 +170,6 @@ class TrainConfig(CloningConfig):
         given = [name for name in ("weights", "high") if getattr(self, name) is not None]
         if given and (self.set or self.policy != TrainConfig.policy):
             raise InputError(f"{given[0]}: the policy is what the checkpoint holds; leave policy and set out")
-
-    def _check_nothing_else_is_given(self) -> None:
-        for one in fields(self):
-            default = one.default_factory() if one.default_factory is not MISSING else one.default
-            if one.name not in ("resume", "quiet", *BUDGET) and getattr(self, one.name) != default:
-                raise InputError(f"{one.name}: a resumed run keeps its own; only {', '.join(BUDGET)} may be given anew")
 
     def to_json(self) -> str:
         """As kept in a run's folder; from any other, too."""

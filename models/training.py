@@ -248,11 +248,20 @@ def new_policy(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
         policy = load_policy(config.weights)
     else:
         policy = Policy(_preset_for(config, dataset))
-    missing = [key for key in policy.config.observations if key not in dataset.observations]
+    check_observations(policy.config, dataset, config.data[0])
+    return policy
+
+
+def check_observations(policy: AnyConfig, dataset: Dataset, path: Path) -> None:
+    """Checks that a dataset has what a policy needs.
+
+    Raises:
+        InputError: If it does not; the path is named.
+    """
+    missing = [key for key in policy.observations if key not in dataset.observations]
     if missing:
         have = ", ".join(dataset.observations) or "none, only keys (strathack dataset expand replays them)"
-        raise InputError(f"{config.data[0]}: the policy needs {', '.join(missing)}; the dataset has {have}")
-    return policy
+        raise InputError(f"{path}: the policy needs {', '.join(missing)}; the dataset has {have}")
 
 
 def _preset_for(config: TrainConfig, dataset: Dataset) -> PolicyConfig:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
+from strathack.models.callbacks import clock_time
 from strathack.rl.progress import RECENT, Counters
 
 _SHOWN = (
@@ -63,8 +64,7 @@ class Display:
         done = self._share_done()
         told = []
         if (since := done - self._done_at_first) > 0:
-            left = round((time.monotonic() - self._began) * (1 - done) / since)
-            told.append(f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left")
+            told.append(f"{clock_time((time.monotonic() - self._began) * (1 - done) / since)} left")
         if self._row:
             told.append(f"{self._row['frames_per_second']:,.0f} frames/s")
         told += [form.format(self._row[name]) for name, form in _SHOWN if self._row.get(name)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from strathack.dataset.errors import FormatError, InputError
 from strathack.models.config import check_at_least
+from strathack.models.options import check_nothing_else_is_given
 from strathack.models.presets import preset
 from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig, RewardConfig
 from strathack.rl.recipes import recipe_named
@@ -108,7 +109,7 @@ class FinetuneConfig:
         if self.actors == 0 and self.address is not None:
             raise InputError("actors: 0 steps in this process, without Ray; it does not go with --address")
         if self.resume is not None:
-            self._check_nothing_else_is_given()
+            check_nothing_else_is_given(self, BUDGET)
             return
         if self.out is None:
             raise InputError("out: no folder is given for the run")
@@ -142,12 +143,6 @@ class FinetuneConfig:
             raise InputError("validate_every: no dataset is given to validate on; give demos or held_out")
         if imitation.teacher is not None and not imitation.kickstart_schedule.weight:
             raise InputError("kickstart_weight: 0, though a teacher is given; leave it out, or set a weight")
-
-    def _check_nothing_else_is_given(self) -> None:
-        for one in fields(self):
-            default = one.default_factory() if one.default_factory is not MISSING else one.default
-            if one.name not in ("resume", "quiet", *BUDGET) and getattr(self, one.name) != default:
-                raise InputError(f"{one.name}: a resumed run keeps its own; only {', '.join(BUDGET)} may be given anew")
 
     @property
     def begin(self) -> Path | None:

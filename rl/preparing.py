@@ -21,7 +21,7 @@ from strathack.models.cloning import LabelTables
 from strathack.models.policy import Policy
 from strathack.models.presets import preset
 from strathack.models.saving import POLICY, load_policy
-from strathack.models.training import label_tables
+from strathack.models.training import check_observations, label_tables
 from strathack.rl.actors import Actors, Launcher, RayLauncher, ThreadLauncher
 from strathack.rl.environments import Simulator, make_simulator
 from strathack.rl.imitation import Demonstrations, Teacher, check_teacher
@@ -126,10 +126,7 @@ def demos_of(path: Path | None, policy: AnyConfig) -> Demos | None:
     if path is None:
         return None
     dataset = Dataset([path])
-    missing = [key for key in policy.observations if key not in dataset.observations]
-    if missing:
-        have = ", ".join(dataset.observations) or "none, only keys (strathack dataset expand replays them)"
-        raise InputError(f"{path}: the policy needs {', '.join(missing)}; the dataset has {have}")
+    check_observations(policy, dataset, path)
     return Demos(dataset, label_tables(policy, dataset, path))
 
 
