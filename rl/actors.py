@@ -124,7 +124,8 @@ class RayLauncher:
     """
 
     def __init__(self, actors: int, address: str | None) -> None:
-        self._cluster = Cluster(actors, address)
+        # All that is learned waits for them, so they are as urgent as the rest.
+        self._cluster = Cluster(actors, address, niceness=0)
         self._ray = ray = self._cluster.ray
         try:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

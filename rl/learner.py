@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +25,9 @@ from strathack.rl.config import APPOConfig, ImitationConfig
 from strathack.rl.imitation import Demonstrations, Teacher
 from strathack.rl.losses import Parts, Weights, masked_mean, normalised, ppo_loss, teacher_divergence, value_loss
 from strathack.rl.vtrace import vtrace
+
+LEARNING_NICENESS = 10
+"""How much nicer the learner is than those who act (see nice(2))."""
 
 Metrics = dict[str, Tensor]
 """Name → scalar."""
@@ -131,8 +138,7 @@ class Learner:
         self._critic = critic_parameters(policy)
         self._holds = steps_held(policy.config, ActingConfig(hold=config.hold)) > 0
         # As in the paper's code (facts of HiHack): betas are Adam's own, epsilon 1e-7.
-        fused = next(policy.parameters()).device.type == "cuda"
-        self.optimizer = torch.optim.Adam(self._trained, config.learning_rate, eps=1e-7, fused=fused)
+        self.optimizer = torch.optim.Adam(self._trained, config.learning_rate, eps=1e-7, fused=True)
         self.updates = 0
 
     def update(self, batch: Batch) -> Metrics:
@@ -234,6 +240,27 @@ class Learner:
         with self._changing(self.updates + 1):
             self.optimizer.step()
         return norm.detach()
+
+
+def learning_thread(device: torch.device) -> Executor:
+    """A thread to learn in that gives way to those who act.
+
+    What is played ahead is bounded, so a learner that waits for a core loses nothing; a policy that waits for one
+    keeps all its environments waiting.
+
+    Args:
+        device: Where it learns.
+    """
+
+    def begin() -> None:
+        if sys.platform == "linux":  # elsewhere all of a process is as nice as its threads
+            thread = threading.get_native_id()
+            own = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(own + LEARNING_NICENESS, 19))
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # a thread's own
+
+    return ThreadPoolExecutor(1, "learning", begin)
 
 
 def explained(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:

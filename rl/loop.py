@@ -6,6 +6,7 @@ import queue
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +20,7 @@ from strathack.models.saving import LAST, POLICY, save_values
 from strathack.rl.batches import Batch, assembled
 from strathack.rl.display import Display
 from strathack.rl.imitation import kept_skill
-from strathack.rl.learner import BadNumbersError, Learner
+from strathack.rl.learner import BadNumbersError, Learner, learning_thread
 from strathack.rl.options import DEFAULT_FRAMES, FinetuneConfig
 from strathack.rl.preparing import Demos, slices_in_batch
 from strathack.rl.progress import Counters
@@ -87,6 +88,10 @@ class Run:
         Raises:
             RunError: If the loss is no number, or actors cannot go on.
         """
+        with learning_thread(self.fabric.device) as learning:
+            return self._until_it_ends(asked, learning)
+
+    def _until_it_ends(self, asked: list[int], learning: Executor) -> int | None:
         config, counters = self.config, self.counters
         interrupted = None
         if config.validate_every and not counters.updates:
@@ -100,7 +105,7 @@ class Run:
                 break
             with self._clock.measure("learning"):
                 batch = assembled(unrolls, self.rewards, self.fabric.device)
-                metrics = self._learn(batch)
+                metrics = self._learn(batch, learning)
             self._count(batch, time.monotonic() - began)
             if counters.updates % config.log_every == 0:
                 self._log({name: float(value) for name, value in metrics.items()})
@@ -136,9 +141,9 @@ class Run:
         self._held_over += held_over
         return list(taken.values())
 
-    def _learn(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def _learn(self, batch: Batch, learning: Executor) -> dict[str, torch.Tensor]:
         try:
-            return self.learner.update(batch)
+            return learning.submit(self.learner.update, batch).result()
         except BadNumbersError as error:
             assert self.config.out is not None
             path = self.config.out / BAD_BATCH

@@ -33,6 +33,9 @@ from strathack.rl.rollouts import Follower, Rollouts
 from strathack.rl.serving import ActorSpec
 from strathack.rl.stepping import LaneSpec
 
+AWAKE_SECONDS = 0.002
+"""How long actors that have a core of their own wait without sleeping."""
+
 
 def threads_of(config: FinetuneConfig) -> int:
     """Threads of the learner's arithmetic."""
@@ -43,6 +46,11 @@ def threads_of(config: FinetuneConfig) -> int:
 def actors_of(config: FinetuneConfig) -> int:
     """Actors of each learner; 0 for threads of this process."""
     return max(1, (os.cpu_count() or 1) // config.devices) if config.actors is None else config.actors
+
+
+def cores_to_spare(config: FinetuneConfig) -> bool:
+    """Whether actors, those who act and learners have a core each."""
+    return (os.cpu_count() or 1) >= config.devices * (actors_of(config) + 2)
 
 
 def slices_in_batch(config: FinetuneConfig) -> int:
@@ -197,7 +205,10 @@ def playing(
     recorder = None if saved_games is None else saved_games.recorder
     recorded = () if recorder is None else recorder.provenance.observations
     lane = LaneSpec(config.env, config.game, policy.observations, entropy, recorded)
-    spec = ActorSpec(lane, config.slices, config.envs, config.appo.unroll, slots=2, new_record=recorder)
+    spec = ActorSpec(
+        lane, config.slices, config.envs, config.appo.unroll, slots=2, new_record=recorder,
+        awake_seconds=AWAKE_SECONDS if cores_to_spare(config) else 0.0,
+    )  # fmt: skip
     launcher: Launcher = RayLauncher(number, config.address) if number else ThreadLauncher()
     with ExitStack() as stack:
         try:

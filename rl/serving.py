@@ -28,9 +28,6 @@ REPLY = struct.Struct("<BHHHI")
 AT_ONCE = 1 << 16
 """Bytes that are heard at once."""
 
-AWAKE_SECONDS = 0.002
-"""How long an actor waits without sleeping."""
-
 SEED = struct.Struct("<q")
 """What a shard is sent after."""
 
@@ -66,6 +63,8 @@ class ActorSpec:
         steps: Steps of an unroll.
         slots: Unrolls that a slice has room for.
         new_record: Takes games down; None keeps none.
+        awake_seconds: How long it waits for a command without sleeping. Environments step a third slower on a core
+            that has slept; where there are fewer cores than threads, though, others have use for it.
     """
 
     lane: LaneSpec
@@ -74,6 +73,7 @@ class ActorSpec:
     steps: int
     slots: int = 3
     new_record: NewRecord | None = None
+    awake_seconds: float = 0.0
 
     @property
     def layout(self) -> Layout:
@@ -100,7 +100,7 @@ def act(path: Path, spec: ActorSpec, number: int, generation: int) -> None:
             for index, arrays in enumerate(shared):
                 place = (number, generation, index)
                 slices.append(make_slice(spec.lane, place, spec.envs, arrays.arrays, spec.new_record))
-            _converse(connection, slices)
+            _converse(connection, slices, spec.awake_seconds)
         except (InputError, RunError) as error:
             _say(connection, Reply.REFUSED, str(error).encode())
         except (BrokenPipeError, ConnectionResetError):
@@ -114,8 +114,8 @@ def act(path: Path, spec: ActorSpec, number: int, generation: int) -> None:
                 arrays.close()
 
 
-def _converse(connection: socket.socket, slices: list[Slice]) -> None:
-    while command := _next_command(connection):
+def _converse(connection: socket.socket, slices: list[Slice], awake_seconds: float) -> None:
+    while command := _next_command(connection, awake_seconds):
         what, index, slot, row = COMMAND.unpack(command)
         one = slices[index]
         if what == Command.BEGIN:
@@ -132,9 +132,9 @@ def _converse(connection: socket.socket, slices: list[Slice]) -> None:
         connection.sendall(b"".join(words))
 
 
-def _next_command(connection: socket.socket) -> bytes:
-    """Waits for a command, at first without sleeping: environments step a third slower on a core that has slept."""
-    patience = time.monotonic() + AWAKE_SECONDS
+def _next_command(connection: socket.socket, awake_seconds: float) -> bytes:
+    """Waits for a command, at first without sleeping."""
+    patience = time.monotonic() + awake_seconds
     while time.monotonic() < patience:
         with suppress(BlockingIOError):
             command = connection.recv(COMMAND.size, socket.MSG_DONTWAIT)
