@@ -96,7 +96,7 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
     rollouts = Rollouts(actors, follower)
     learner = Learner(policy, appo, ImitationConfig(), changing=follower.updating)
     rewards, clock, device = Rewards(RewardConfig(), appo.discount), Clock(), torch.device("cpu")
-    learning = learning_thread(device)
+    learning = learning_thread(device, ACTORS)
     rollouts.start()
     began = half = time.monotonic()
     frames = 0

@@ -142,7 +142,6 @@ def _finetune(config: FinetuneConfig, saved: Mapping[str, Any] | None, fabric: F
             run.load(saved)
         stack.enter_context(run.display)
         asked = stack.enter_context(asked_to_end())
-        rollouts.start()
         interrupted = run.until_it_ends(asked)
     return Ended(config.out, counters, interrupted)
 

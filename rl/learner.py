@@ -242,14 +242,16 @@ class Learner:
         return norm.detach()
 
 
-def learning_thread(device: torch.device) -> Executor:
+def learning_thread(device: torch.device, threads: int) -> Executor:
     """A thread to learn in that gives way to those who act.
 
     What is played ahead is bounded, so a learner that waits for a core loses nothing; a policy that waits for one
-    keeps all its environments waiting.
+    keeps all its environments waiting. To be made before acting begins: MKL has one number of threads for all, the one
+    that was set last, and the small products of acting go best by one.
 
     Args:
         device: Where it learns.
+        threads: Threads of its arithmetic.
     """
 
     def begin() -> None:
@@ -257,10 +259,13 @@ def learning_thread(device: torch.device) -> Executor:
             thread = threading.get_native_id()
             own = os.getpriority(os.PRIO_PROCESS, thread)
             os.setpriority(os.PRIO_PROCESS, thread, min(own + LEARNING_NICENESS, 19))
+        torch.set_num_threads(threads)  # a thread's own, but for MKL's
         if device.type == "cuda":
             torch.cuda.set_device(device)  # a thread's own
 
-    return ThreadPoolExecutor(1, "learning", begin)
+    executor = ThreadPoolExecutor(1, "learning", begin)
+    executor.submit(lambda: None).result()
+    return executor
 
 
 def explained(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:

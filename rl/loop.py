@@ -22,7 +22,7 @@ from strathack.rl.display import Display
 from strathack.rl.imitation import kept_skill
 from strathack.rl.learner import BadNumbersError, Learner, learning_thread
 from strathack.rl.options import DEFAULT_FRAMES, FinetuneConfig
-from strathack.rl.preparing import Demos, slices_in_batch
+from strathack.rl.preparing import Demos, slices_in_batch, threads_of
 from strathack.rl.progress import Counters
 from strathack.rl.rewards import Rewards
 from strathack.rl.rollouts import Clock, Rollouts, Unroll, shares
@@ -88,7 +88,8 @@ class Run:
         Raises:
             RunError: If the loss is no number, or actors cannot go on.
         """
-        with learning_thread(self.fabric.device) as learning:
+        with learning_thread(self.fabric.device, threads_of(self.config)) as learning:
+            self.rollouts.start()
             return self._until_it_ends(asked, learning)
 
     def _until_it_ends(self, asked: list[int], learning: Executor) -> int | None:

@@ -49,7 +49,7 @@ class FinetuneConfig:
         validate_every: Updates between measurements of what is kept of the cloned skill; 0 for none.
         save_games: A dataset folder for the games that are played, the policy's strategies as labels.
         hang_seconds: Seconds without an answer after which an actor is taken for hung, and replaced.
-        threads: Threads of the learner's arithmetic; by default the cores that actors leave, at least 1.
+        threads: Threads of the learner's arithmetic; by default one a core, since it gives way to actors.
         precision: Arithmetic of the learner; auto is bf16 on GPUs and 32 elsewhere.
         device: Where to learn and to act; auto takes GPUs where there are any.
         devices: GPUs, or processes on the CPU, each with its own actors.

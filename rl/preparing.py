@@ -39,8 +39,12 @@ AWAKE_SECONDS = 0.002
 
 def threads_of(config: FinetuneConfig) -> int:
     """Threads of the learner's arithmetic."""
-    cores = os.cpu_count() or 1
-    return config.threads or max(1, (cores // config.devices) - actors_of(config))
+    return config.threads or max(1, (os.cpu_count() or 1) // config.devices)
+
+
+def acting_threads_of(config: FinetuneConfig) -> int:
+    """Threads of the arithmetic by which actions are chosen: what actors leave."""
+    return max(1, (os.cpu_count() or 1) // config.devices - actors_of(config))
 
 
 def actors_of(config: FinetuneConfig) -> int:
@@ -220,6 +224,7 @@ def playing(
         rollouts = Rollouts(
             actors,
             follower,
+            threads=acting_threads_of(config),
             on_game=counters.add_game,
             on_shard=(lambda seed, shard: None) if saved_games is None else saved_games.add,
             on_loss=counters.add_loss,

@@ -196,6 +196,7 @@ class Rollouts:
     Args:
         actors: They step the slices.
         chooser: Says what is done.
+        threads: Threads of its arithmetic.
         on_game: Called with each game that ended.
         on_shard: Called with the seed and the shard of each game that was taken down.
         on_loss: Called with the reason for which an actor was replaced.
@@ -209,11 +210,12 @@ class Rollouts:
         actors: Actors,
         chooser: Chooser,
         *,
+        threads: int = 1,
         on_game: Callable[[PlayedGame], None] = lambda game: None,
         on_shard: Callable[[int, bytes], None] = lambda seed, shard: None,
         on_loss: Callable[[str], None] = lambda why: None,
     ) -> None:
-        self._actors, self._chooser = actors, chooser
+        self._actors, self._chooser, self._threads = actors, chooser, threads
         self._on_game, self._on_shard, self._on_loss = on_game, on_shard, on_loss
         self._slices: dict[int, _Slice] = {}
         self._unrolls: queue.SimpleQueue[Unroll | BaseException] = queue.SimpleQueue()
@@ -245,6 +247,7 @@ class Rollouts:
             self._thread.join(timeout=10)
 
     def _run(self) -> None:
+        torch.set_num_threads(self._threads)  # a thread's own
         try:
             while not self._stopped.is_set():
                 self._turn()

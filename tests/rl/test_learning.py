@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from strathack.rl.config import APPOConfig, GameConfig
+from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig
 from strathack.rl.finetuning import finetune
 from strathack.rl.options import FinetuneConfig
 from strathack.rl.progress import Counters
@@ -54,24 +57,81 @@ def permutation_p(before: list[float], after: list[float], rounds: int = 10_000)
     return (rises + 1) / (rounds + 1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_exploring_gets_better_in_nethack(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    returns: list[float] = []
+@pytest.fixture
+def returns(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The return of each game that ends while it is asked for, in order."""
+    noted: list[float] = []
     add_game = Counters.add_game
 
     def added(counters: Counters, game: PlayedGame) -> None:
-        returns.append(game.reward)
+        noted.append(game.reward)
         add_game(counters, game)
 
     monkeypatch.setattr(Counters, "add_game", added)
+    return noted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_exploring_gets_better_in_nethack(seed: int, tmp_path: Path, returns: list[float]) -> None:
     keys = "north,east,south,west,northeast,southeast,southwest,northwest,more,esc"
     values: dict[str, Any] = {
         "env": "NetHackScout-v0", "game": GameConfig(keys=keys, max_steps=300, no_progress=60),
         "set": "heads.kind=flat; core.hidden=128", "appo": APPOConfig(learning_rate=5e-4, entropy=0.01),
     }  # fmt: skip
-    finetune(FinetuneConfig(out=tmp_path / "run", actors=2, frames=400_000, seed=seed, quiet=True, **values))
+    finetune(FinetuneConfig(out=tmp_path / "run", actors=2, frames=1_000_000, seed=seed, quiet=True, **values))
     assert permutation_p(returns[:200], returns[-200:]) < 0.01
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run that cloned AutoAscend for some minutes, and the games it was cloned from."""
+    folder = tmp_path_factory.mktemp("clone")
+    run, data = folder / "run", folder / "data"
+    for words in (
+        f"collect {data} --seeds 100:132 --max-steps 2000 --quiet",
+        f"dataset split {data} --train 0.75 --validation 0.25 --test 0 --quiet",
+        f"train {data} --out {run} --steps 2500 --lanes 16 --unroll 32 --validate-every 500 --quiet",
+    ):
+        subprocess.run([sys.executable, "-m", "strathack", *words.split()], check=True, timeout=1500)
+    return run, data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cloned_skill_is_kept_by_imitation_and_lost_without(
+    seed: int, clone: tuple[Path, Path], tmp_path: Path, returns: list[float]
+) -> None:
+    run, data = clone
+    held_out = ImitationConfig(held_out=data)
+    arms: dict[str, dict[str, Any]] = {
+        "nothing": {"recipe": "scratch", "imitation": held_out},
+        "demos": {"imitation": ImitationConfig(demos=data, demos_lanes=16)},
+        "kickstart": {"recipe": "kickstart", "imitation": held_out},
+    }
+    kept, later = {}, {}
+    for name, values in arms.items():
+        returns.clear()
+        finetune(
+            FinetuneConfig(
+                run=[run], out=tmp_path / name, game=GameConfig(max_steps=500), actors=2, frames=150_000, seed=seed,
+                appo=APPOConfig(learning_rate=3e-4, critic_warmup=20), validate_every=10**6, quiet=True, **values,
+            )
+        )  # fmt: skip
+        before, after = validation_nlls(tmp_path / name)
+        kept[name], later[name] = after / before, returns[-100:]
+        print(seed, name, before, after, np.mean(returns[:50]), np.mean(later[name]), len(returns))
+    assert kept["demos"] < 1.05
+    assert kept["kickstart"] < 1.05
+    assert kept["nothing"] > 1.15
+
+
+def validation_nlls(run: Path) -> tuple[float, float]:
+    """At the beginning and at the end of a run."""
+    with (run / "metrics.csv").open(newline="") as file:
+        values = [row["validation/action_nll"] for row in csv.DictReader(file)]
+    found = [float(value) for value in values if value]
+    return found[0], found[-1]
 
 
 def test_a_permutation_test_tells_a_rise_from_none() -> None:
