@@ -74,6 +74,7 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
     from strathack.models.acting import ActingConfig
     from strathack.models.config import FlatConfig, LSTMConfig, PolicyConfig, SymbolsConfig
     from strathack.models.policy import Policy
+    from strathack.models.running import hold_freed_memory
     from strathack.rl.actors import Actors, RayLauncher
     from strathack.rl.batches import assembled
     from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig, RewardConfig
@@ -83,6 +84,7 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
     from strathack.rl.serving import ActorSpec
     from strathack.rl.stepping import LaneSpec
 
+    hold_freed_memory()
     torch.set_num_threads(1)
     names = tuple(actions())
     config = PolicyConfig(SymbolsConfig(size=ENCODED), LSTMConfig(HIDDEN), FlatConfig(), names)

@@ -43,6 +43,7 @@ from strathack.models.running import (
     OPTIONS,
     begin_folder,
     checked_device,
+    hold_freed_memory,
     is_first_process,
     other_loggers,
     quieten,
@@ -80,6 +81,7 @@ def main(config: TrainConfig) -> int:
         RunError: If the loss is no number.
     """
     quieten()
+    hold_freed_memory()
     try:
         ended = train(config)
     except OSError as error:

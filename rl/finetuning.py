@@ -22,6 +22,7 @@ from strathack.models.running import (
     OPTIONS,
     begin_folder,
     checked_device,
+    hold_freed_memory,
     is_first_process,
     other_loggers,
     quieten,
@@ -71,6 +72,7 @@ def main(config: FinetuneConfig) -> int:
         RunError: If the loss is no number, or actors cannot go on.
     """
     quieten()
+    hold_freed_memory()
     try:
         ended = finetune(config)
     except OSError as error:
