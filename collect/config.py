@@ -62,7 +62,7 @@ class GameOptions:
         roles: Roles to play; seeds of others are skipped. Empty for all.
         max_steps: Steps after which a game is cut, None for none.
         max_seconds: Seconds after which a game is cut, None for none.
-        observations: Observation keys to keep.
+        observations: Observation keys to keep; empty for the keys pressed alone.
     """
 
     demonstrator: str = "autoascend"
@@ -81,7 +81,8 @@ class GameOptions:
         """
         check_character(self.character)
         parse_roles(self.roles)
-        parse_observations(self.observations)
+        if self.observations:
+            parse_observations(self.observations)
         for name in ("max_steps", "max_seconds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -114,7 +115,7 @@ class CollectConfig:
         roles: Roles to play, by three letters: val,sam. Seeds that draw another are skipped.
         max_steps: Steps after which a game is cut; by default none.
         max_seconds: Seconds after which a game is cut, and a hung worker replaced; by default none.
-        observations: Observation keys to keep, or all.
+        observations: Observation keys to keep; all; or none, for the keys pressed alone, from which games are replayed.
         games_per_shard: Games in a shard after the final merge.
         retries: How often a seed is tried again whose worker died.
         extend: Add seeds to a dataset that was collected without them.
@@ -165,7 +166,7 @@ class CollectConfig:
             roles=parse_roles(split_list(self.roles)),
             max_steps=self.max_steps,
             max_seconds=self.max_seconds,
-            observations=parse_observations(split_list(self.observations)),
+            observations=() if self.observations == "none" else parse_observations(split_list(self.observations)),
         )
 
 

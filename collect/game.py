@@ -200,7 +200,7 @@ def finished_game(
         row=row,
         frames=recorder.chunks,
         actions=recorder.actions,
-        rewards=recorder.rewards,
+        rewards=recorder.rewards if recorder.chunks else None,
         dones=dones,
         strategy=recorder.strategy,
         substrategy=recorder.substrategy,

@@ -66,21 +66,23 @@ class Work:
 
     Attributes:
         jobs: What to do, by the name of the game that it makes.
-        factory: Makes the worker.
+        factory: Makes the worker; of no use with a pool of its own.
         report: Describes an outcome for the display; the second argument says whether it is tried again.
         load: Makes what a worker needs of a job, when it is handed out.
         environment: Environment variables that the workers start with.
         max_seconds: Seconds after which a worker counts as hung.
         retries: How often a job is tried again whose worker died.
+        pool: Opens the pool that does them; by default Ray workers, or this process.
     """
 
     jobs: Mapping[str, Any]
-    factory: Factory
     report: Callable[[Outcome, bool], Report]
+    factory: Factory | None = None
     load: Callable[[Any], Any] = lambda job: job
     environment: Mapping[str, str] = field(default_factory=dict)
     max_seconds: float | None = None
     retries: int = 2
+    pool: Callable[[], Pool] | None = None
 
 
 class Making(Protocol):
@@ -267,7 +269,10 @@ def _set(texts: dict[str, str], name: str, text: str) -> bool:
     return text != before
 
 
-def _open_pool(work: Work, placement: Placement, display: Display, interruption: Interruption) -> LocalPool | RayPool:
+def _open_pool(work: Work, placement: Placement, display: Display, interruption: Interruption) -> Pool:
+    if work.pool is not None:
+        return work.pool()
+    assert work.factory is not None, "work has a pool or what makes workers"
     if placement.workers != 0:
         return RayPool(placement.workers, placement.address, work.factory, work.environment, work.max_seconds)
 

@@ -12,7 +12,7 @@ from strathack.collect.demonstrators import Demonstrator, make_demonstrator
 from strathack.collect.display import Report, print_summary
 from strathack.collect.environment import NO_PROGRESS_TIMEOUT, OPTIONS, nle_version
 from strathack.collect.game import SkippedSeed
-from strathack.collect.jobs import Work, agreed_settings, make_dataset
+from strathack.collect.jobs import Made, Work, agreed_settings, make_dataset
 from strathack.collect.player import Player
 from strathack.collect.pools import Failed, Outcome
 from strathack.collect.provenance import made_now
@@ -23,6 +23,18 @@ from strathack.dataset.shard import Provenance
 
 def main(config: CollectConfig) -> int:
     """The command. Returns its exit status: 0, 1 if a seed could not be played, 130 after Ctrl-C.
+
+    Raises:
+        InputError: If the request is bad; nothing on disk has changed then.
+        RunError: If the run had to stop; what is on disk is valid.
+    """
+    made = collect(config)
+    print_summary(made.folder, made.failures)
+    return made.exit_status()
+
+
+def collect(config: CollectConfig) -> Made:
+    """Plays the games that are not there yet.
 
     Raises:
         InputError: If the request is bad; nothing on disk has changed then.
@@ -43,9 +55,7 @@ def main(config: CollectConfig) -> int:
         max_seconds=game.max_seconds,
         retries=config.retries,
     )
-    made = make_dataset(config, settings, work)
-    print_summary(made.folder, made.failures)
-    return made.exit_status()
+    return make_dataset(config, settings, work)
 
 
 def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:

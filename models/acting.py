@@ -95,35 +95,56 @@ class Actor:
         return state
 
     @torch.no_grad()
-    def act(self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[Act, State]:
+    def act(
+        self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], uniforms: Tensor | None = None
+    ) -> tuple[Act, State]:
         """Chooses an action for each lane.
 
         Args:
             inputs: See :meth:`strathack.models.policy.Policy.step`.
             state: The state before it.
+            uniforms: Numbers from [0, 1) that decide what is drawn, one for the strategy and one for the action,
+                f32 [B, 2]; by default they are drawn, too.
 
         Returns:
             What was chosen, and the state after it.
         """
         output, after = self.policy.step(inputs, {name: part for name, part in state.items() if "held_" not in name})
         if not self._hold:
-            action = self._chosen(output.action_logits)
+            action = self._chosen(output.action_logits, uniforms, 1)
             return Act(action, likely_strategy(output, action), log_prob_of(output, action), None, output), after
         assert output.strategy_logits is not None
         assert output.strategywise_logits is not None
         # A strategy may go on for longer than it has to: then it was chosen again.
         anew = inputs["first"].bool() | (state["held_steps"] >= self._hold) | (state["held_steps"] == 0)
-        strategy = torch.where(anew, self._chosen(output.strategy_logits), state["held_strategy"])
-        action = self._chosen(chosen(output.strategywise_logits, strategy))
+        strategy = torch.where(anew, self._chosen(output.strategy_logits, uniforms, 0), state["held_strategy"])
+        action = self._chosen(chosen(output.strategywise_logits, strategy), uniforms, 1)
         after |= {"held_strategy": strategy, "held_steps": torch.where(anew, 0, state["held_steps"]) + 1}
         return Act(action, strategy, log_prob_of(output, action, strategy, anew), anew, output), after
 
-    def _chosen(self, logits: Tensor) -> Tensor:
+    def _chosen(self, logits: Tensor, uniforms: Tensor | None, column: int) -> Tensor:
         if self.config.greedy:
             return logits.argmax(-1)
+        if uniforms is not None:
+            return drawn(logits, uniforms[:, column])
         # The largest of p / e with e from Exp(1) is as p draws it, in half the time of torch.multinomial.
         probabilities = logits.float().softmax(-1)
         return (probabilities / torch.empty_like(probabilities).exponential_(generator=self.generator)).argmax(-1)
+
+
+def drawn(logits: Tensor, uniform: Tensor) -> Tensor:
+    """What a number from [0, 1) draws: the first choice up to which the probabilities add to more than it.
+
+    Args:
+        logits: Unnormalised log-probabilities, [B, choices].
+        uniform: f32 [B].
+
+    Returns:
+        i64 [B].
+    """
+    cumulative = logits.float().softmax(-1).cumsum(-1)
+    # They add to 1 but for rounding; what is above the sum draws the last that is possible.
+    return torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True).squeeze(-1)
 
 
 def steps_held(config: AnyConfig, acting: ActingConfig) -> int:

@@ -26,6 +26,9 @@ from strathack.rl.stepping import PlayedGame
 START_SECONDS = 120.0
 """How long an actor may take until it says its first words."""
 
+PATIENCE_SECONDS = 0.003
+"""How long slices that are ready wait for others."""
+
 MAX_FAILURES = 5
 """Actors in a row that may end without having stepped anything."""
 
@@ -118,12 +121,13 @@ class RayLauncher:
     Args:
         actors: How many.
         address: Address of a running Ray cluster; None to start one for this run alone.
+        environment: Environment variables that they start with.
 
     Raises:
         InputError: If no cluster answers at the address.
     """
 
-    def __init__(self, actors: int, address: str | None) -> None:
+    def __init__(self, actors: int, address: str | None, environment: Mapping[str, str] | None = None) -> None:
         # All that is learned waits for them, so they are as urgent as the rest.
         self._cluster = Cluster(actors, address, niceness=0)
         self._ray = ray = self._cluster.ray
@@ -131,7 +135,10 @@ class RayLauncher:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-            self._actor = ray.remote(_RayActor).options(num_cpus=1, max_restarts=0, scheduling_strategy=here)
+            options = {"num_cpus": 1, "max_restarts": 0, "scheduling_strategy": here}
+            if environment:
+                options["runtime_env"] = {"env_vars": dict(environment)}
+            self._actor = ray.remote(_RayActor).options(**options)
         except BaseException:
             self.close()
             raise
@@ -244,6 +251,27 @@ class Actors:
         if now >= self._look_around_at:
             self._look_around_at = now + 1.0
             self._look_around(now)
+
+    def gathered(self, timeout: float, wanted: int) -> list[Event]:
+        """What has happened, with so many slices that are ready if they come within a moment of each other.
+
+        A frame costs less arithmetic the more there are beside it; the others are stepped in the meantime.
+
+        Args:
+            timeout: Seconds to wait for the first event.
+            wanted: Slices to wait for, some milliseconds.
+
+        Raises:
+            RunError: As :meth:`events`.
+        """
+        events = list(self.events(timeout))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while 0 < sum(isinstance(event, Ready) for event in events) < wanted:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            events += self.events(left)
+        return events
 
     def _welcome(self) -> Began | None:
         connection, _ = self._listener.accept()

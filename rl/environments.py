@@ -138,13 +138,16 @@ class GymnasiumSimulator:
         self._env.close()
 
 
-def make_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...]) -> Simulator:
+def make_simulator(
+    env: str, game: GameConfig, observation_keys: tuple[str, ...], *, fix_moon_phase: bool = True
+) -> Simulator:
     """The environment that an option names.
 
     Args:
         env: A gymnasium id, an entry point's name, or ``package.module:callable``.
         game: The games' settings.
         observation_keys: What it is to show, where that can be chosen.
+        fix_moon_phase: Whether NLE derives moon, day and night from the seed.
 
     Raises:
         InputError: If there is none of that name, with the near match, or a setting does not fit.
@@ -152,7 +155,7 @@ def make_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...]
     if env.startswith("MiniHack"):
         _register_minihack(env)
     if env in gymnasium.registry and _is_nle(gymnasium.registry[env].entry_point):
-        return _nle_simulator(env, game, observation_keys)
+        return _nle_simulator(env, game, observation_keys, fix_moon_phase)
     for setting in ("keys", "character", "penalty_step", "penalty_time"):
         if getattr(game, setting) not in (None, ""):
             raise InputError(f"{setting}: only environments of NLE and MiniHack can be given it, {env} is none")
@@ -167,12 +170,12 @@ def make_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...]
     raise InputError(f"env: {env!r} is unknown{near_match(env, known)}")
 
 
-def _nle_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...]) -> NLESimulator:
+def _nle_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...], fix_moon_phase: bool) -> NLESimulator:
     made_by = _loaded(gymnasium.registry[env].entry_point)
     wanted: dict[str, Any] = {
         "observation_keys": observation_keys,
         "max_episode_steps": NO_STEP_LIMIT,
-        "fix_moon_phase": True,
+        "fix_moon_phase": fix_moon_phase,
         "allow_all_yn_questions": True,
         "allow_all_modes": True,
         "character": game.character,

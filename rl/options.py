@@ -1,4 +1,4 @@
-"""The options of ``strathack finetune``: they check themselves."""
+"""The options of ``strathack finetune`` and ``strathack evaluate``: they check themselves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from strathack.collect.characters import check_character, parse_roles
+from strathack.collect.clock import DEFAULT_CLOCK, Clock
+from strathack.collect.config import parse_seeds, split_list
+from strathack.collect.pools import Placement
 from strathack.dataset.errors import FormatError, InputError
 from strathack.models.config import check_at_least
 from strathack.models.options import check_nothing_else_is_given
@@ -19,6 +23,7 @@ BUDGET = ("frames", "minutes")
 """Options that say when training ends; a run that goes on may be given another end."""
 
 DEFAULT_FRAMES = 10_000_000
+DEFAULT_GAMES = 128
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,87 @@ class FinetuneConfig:
         """With another end, where that one is given, and as quiet."""
         end: Mapping[str, Any] = {name: getattr(other, name) for name in BUDGET}
         return replace(self, quiet=other.quiet, **(end if any(value is not None for value in end.values()) else {}))
+
+
+FIRST_EVALUATED_SEED = 100_000
+"""Where seeds of evaluations begin by default, far from those that demonstrations are collected from."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Plays games to see what a player is worth: every seed once, each game to its end.
+
+    Attributes:
+        what: A run's folder, a checkpoint, autoascend, a bot's folder, package.module:callable, or random.
+        out: The folder for scores.parquet and evaluation.json, and for the games' keys.
+        games: How many games.
+        seeds: Their seeds, numbers and half-open ranges: 100000:101024; by default as many as games from 100000 on.
+        roles: Roles to play, by three letters: val,sam. Seeds that draw another are left out.
+        character: Who is played, as NLE writes it: @ (drawn from the seed) or role-race-alignment-gender.
+        clock: The games' wall clock: an instant in UTC, held by libfaketime; seed; or system.
+        max_steps: Steps after which a game is cut; by default none.
+        greedy: A policy takes what is most likely instead of drawing.
+        hold: A policy chooses strategies, and keeps each for at least so many steps; 0 chooses none.
+        save_games: A dataset folder for the games with their frames, the policy's strategies as labels; by default
+            their keys alone are kept, in the folder given by out.
+        workers: Processes that step games, by Ray; by default one a core. 0 plays in this process.
+        slices: Slices of a process's games that are stepped in turn.
+        envs: Games of a slice.
+        address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
+        retries: How often a seed is tried again whose worker died.
+        device: Where a policy runs; auto takes a GPU where there is one.
+        quiet: Plain lines instead of a live display.
+    """
+
+    what: str
+    out: Path = Path("evaluation")
+    games: int | None = None
+    seeds: str = ""
+    roles: str = ""
+    character: str = "@"
+    clock: str = DEFAULT_CLOCK
+    max_steps: int | None = None
+    greedy: bool = False
+    hold: int = 0
+    save_games: Path | None = None
+    workers: int | None = None
+    slices: int = 2
+    envs: int = 8
+    address: str | None = None
+    retries: int = 2
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks every option, and that they go together.
+
+        Raises:
+            InputError: By name of the option.
+        """
+        check_at_least(1, self, "slices", "envs", *(n for n in ("games", "max_steps") if getattr(self, n) is not None))
+        check_at_least(0, self, "hold", "retries")
+        seeds = parse_seeds(self.all_seeds)
+        if self.games is not None and self.seeds and self.games != len(seeds):
+            raise InputError(f"games: {self.games} are asked for and {len(seeds)} seeds are given; leave one out")
+        Clock.parse(self.clock)
+        check_character(self.character)
+        parse_roles(split_list(self.roles))
+        _ = self.placement
+
+    @property
+    def all_seeds(self) -> str:
+        """The seeds that are played, those of other roles included."""
+        return self.seeds or f"{FIRST_EVALUATED_SEED}:{FIRST_EVALUATED_SEED + (self.games or DEFAULT_GAMES)}"
+
+    @property
+    def placement(self) -> Placement:
+        """Where games are stepped."""
+        return Placement(self.workers, self.address)
+
+    @property
+    def games_folder(self) -> Path:
+        """The dataset that the games go into."""
+        return self.save_games or self.out / "games"
 
 
 def made(config: type[Any], values: Mapping[str, Any]) -> Any:

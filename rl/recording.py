@@ -25,8 +25,8 @@ from strathack.models.cleaved import AnyConfig
 from strathack.rl.config import GameConfig
 from strathack.rl.environments import NLESimulator, Observation, Simulator
 
-CLOCK = Clock("seed")
-"""Moon, day and night come from the seed, as environments are made here."""
+LEARNING_CLOCK = Clock("seed")
+"""Moon, day and night come from the seed in environments that are learned in."""
 
 NO_PUBLISHED_LABEL = -1
 GAMES_PER_SHARD = 64
@@ -39,10 +39,12 @@ class Recorder:
     Attributes:
         provenance: Goes into the shards.
         strategies: The policy's, a name's place being its code; none for a flat one.
+        clock: What the games are played at.
     """
 
     provenance: Provenance
     strategies: tuple[str, ...]
+    clock: Clock = LEARNING_CLOCK
 
     def __call__(self, seed: int, simulator: Simulator, observation: Observation) -> GameRecord:
         """Begins with the game of a seed; see :data:`strathack.rl.stepping.NewRecord`."""
@@ -61,9 +63,10 @@ class GameRecord:
     """
 
     def __init__(self, recorder: Recorder, seed: int, simulator: NLESimulator, observation: Observation) -> None:
-        setup = Setup.of_seed(seed, simulator.env.character, CLOCK.fixes_moon_phase)
+        clock = recorder.clock
+        setup = Setup.of_seed(seed, simulator.env.character, clock.fixes_moon_phase)
         self._recorder, self._simulator = recorder, simulator
-        self._beginning = Beginning(setup, str(CLOCK), int(time.time()), peek_character(setup))
+        self._beginning = Beginning(setup, str(clock), int(time.time()), peek_character(setup))
         self._began = time.monotonic()
         self._steps = GameRecorder(observation, recorder.provenance.observations)
 
@@ -103,16 +106,27 @@ def recorder_of(env: str, game: GameConfig, policy: AnyConfig, simulator: Simula
     """
     if not isinstance(simulator, NLESimulator):
         raise InputError(f"save_games: only games of NLE and MiniHack can be kept, {env} is none of theirs")
-    options: Mapping[str, object] = {"environment": env, **asdict(game), "fix_moon_phase": CLOCK.fixes_moon_phase}
-    provenance = Provenance(
-        observations=DEFAULT_OBSERVATIONS,
-        demonstrator=f"policy {run.resolve().name}",
+    options = {"environment": env, **asdict(game), "fix_moon_phase": LEARNING_CLOCK.fixes_moon_phase}
+    provenance = provenance_of(f"policy {run.resolve().name}", options, DEFAULT_OBSERVATIONS)
+    return Recorder(provenance, policy.strategies)
+
+
+def provenance_of(player: str, options: Mapping[str, object], observations: tuple[str, ...]) -> Provenance:
+    """Where the games that a policy plays come from.
+
+    Args:
+        player: The policy's name.
+        options: What decides the games.
+        observations: Observation keys that are kept; none for the keys pressed alone.
+    """
+    return Provenance(
+        observations=observations,
+        demonstrator=player,
         demonstrator_version=metadata.version("strathack"),
         nle_version=nle_version(),
         options=json.dumps(options),
         **made_now(),
     )
-    return Recorder(provenance, policy.strategies)
 
 
 class SavedGames:

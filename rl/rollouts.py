@@ -23,9 +23,6 @@ from strathack.models.cores import State
 from strathack.rl.actors import Actors, Began, Event, Ready, Shard
 from strathack.rl.stepping import PlayedGame
 
-PATIENCE_SECONDS = 0.003
-"""How long slices that are ready wait for others."""
-
 HELD = "held_"
 """What the names of an actor's own state begin with; the rest is the policy's."""
 
@@ -270,20 +267,10 @@ class Rollouts:
             self._act(places)
 
     def _awaited(self) -> list[Event]:
-        """What has happened, with half of the slices if they come within a moment of each other.
-
-        A frame costs less arithmetic the more there are beside it; the other half is being stepped in the meantime.
-        """
+        """What has happened, with half of the slices if they come together; the other half is stepped meanwhile."""
         # Slices that wait for room are looked after by and by.
         waiting = any(one.waits for one in self._slices.values())
-        events = list(self._actors.events(0.002 if waiting else 0.1))
-        deadline = time.perf_counter() + PATIENCE_SECONDS
-        while 0 < sum(isinstance(event, Ready) for event in events) < (len(self._slices) + 1) // 2:
-            left = deadline - time.perf_counter()
-            if left <= 0:
-                break
-            events += self._actors.events(left)
-        return events
+        return self._actors.gathered(0.002 if waiting else 0.1, (len(self._slices) + 1) // 2)
 
     def _note(self, event: Began | PlayedGame | Shard) -> None:
         if isinstance(event, PlayedGame):

@@ -10,10 +10,13 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
+
+import numpy as np
 
 from strathack.dataset.errors import InputError, RunError
 from strathack.rl.memory import Layout, SharedArrays, slice_layout
@@ -80,6 +83,17 @@ class ActorSpec:
         """The arrays of a slice."""
         return slice_layout(self.slots, self.steps, self.envs, self.lane.observations)
 
+    def new_slice(self, place: tuple[int, ...], arrays: Mapping[str, np.ndarray]) -> Slice:
+        """A slice in an actor's process.
+
+        Args:
+            place: Its place, which with a lane's decides the lane's seeds.
+            arrays: Its arrays.
+        """
+        return make_slice(
+            self.lane, [self.lane.seeds(*place, lane) for lane in range(self.envs)], arrays, self.new_record
+        )
+
 
 def act(path: Path, spec: ActorSpec, number: int, generation: int) -> None:
     """Is an actor until the learner ends the conversation.
@@ -98,8 +112,7 @@ def act(path: Path, spec: ActorSpec, number: int, generation: int) -> None:
         slices: list[Slice] = []
         try:
             for index, arrays in enumerate(shared):
-                place = (number, generation, index)
-                slices.append(make_slice(spec.lane, place, spec.envs, arrays.arrays, spec.new_record))
+                slices.append(spec.new_slice((number, generation, index), arrays.arrays))
             _converse(connection, slices, spec.awake_seconds)
         except (InputError, RunError) as error:
             _say(connection, Reply.REFUSED, str(error).encode())
@@ -121,7 +134,7 @@ def _converse(connection: socket.socket, slices: list[Slice], awake_seconds: flo
         if what == Command.BEGIN:
             played, shown = one.begin(slot), 0
         else:
-            played, shown = one.step(slot, row), row + 1
+            played, shown = one.step(slot, row), one.row_after(row)
         words = []
         for game in played:
             words.append(_message(Reply.PLAYED, json.dumps(asdict(game)).encode()))

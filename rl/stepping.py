@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -70,6 +69,7 @@ class LaneSpec:
         observations: Observation keys it is to show.
         entropy: What the seeds of the games are drawn by.
         recorded: Observation keys that are kept of games which are taken down.
+        fix_moon_phase: Whether NLE derives moon, day and night from the seed.
     """
 
     env: str
@@ -77,6 +77,7 @@ class LaneSpec:
     observations: tuple[str, ...]
     entropy: tuple[int, ...]
     recorded: tuple[str, ...] = ()
+    fix_moon_phase: bool = True
 
     def seeds(self, *place: int) -> Iterator[int]:
         """Seeds without end for one lane, by its place: fresh ones, or drawn from a list."""
@@ -96,22 +97,28 @@ class Lane:
 
     Attributes:
         observation: What is seen now.
+        idle: Whether there was no further game to begin.
         finished: Seeds and shards of games that were taken down; whoever takes them away clears it.
     """
 
     def __init__(self, spec: LaneSpec, seeds: Iterator[int], new_record: NewRecord | None = None) -> None:
         shown = tuple(dict.fromkeys((*spec.observations, *spec.recorded)))
-        self._simulator = make_simulator(spec.env, spec.game, shown)
+        self._simulator = make_simulator(spec.env, spec.game, shown, fix_moon_phase=spec.fix_moon_phase)
         self._spec, self._seeds, self._new_record = spec, seeds, new_record
         self._record: Record | None = None
         self._seed, self._steps, self._sum, self._idle, self._time = 0, 0, 0.0, 0, -1
         self._score: int | None = None
         self.observation: Observation = {}
+        self.idle = False
         self.finished: list[tuple[int, bytes]] = []
 
     def begin(self) -> None:
-        """Begins the next game."""
-        self._seed = next(self._seeds)
+        """Begins the next game, if there is one."""
+        seed = next(self._seeds, None)
+        self.idle = seed is None
+        if seed is None:
+            return
+        self._seed = seed
         self._steps, self._sum, self._idle, self._time, self._score = 0, 0.0, 0, -1, None
         self.observation = self._simulator.reset(self._seed)
         if self._new_record is not None:
@@ -192,11 +199,12 @@ class Slice:
         """Begins a game in every lane; its first frame goes to row 0 of a slot."""
         for lane in self.lanes:
             lane.begin()
-        self._show(slot, 0, first=True, acted=True, previous_action=NO_ACTION)
+        begun = [not lane.idle for lane in self.lanes]
+        self._show(slot, 0, first=begun, acted=begun, previous_action=NO_ACTION)
         return []
 
     def step(self, slot: int, row: int) -> list[PlayedGame]:
-        """Does in every lane what was chosen on a row of a slot; the next frames go to the next row.
+        """Does in every lane what was chosen on a row of a slot; the next frames go to the next row, or the first.
 
         Returns:
             The games that ended.
@@ -210,22 +218,30 @@ class Slice:
             if end is not None:
                 played.append(lane.played(end))
             over = end is not None and end != "cut"
-            if over or not acts:
+            anew = over or not acts
+            if anew:
                 lane.begin()
             rewards.append(reward)
             ended.append(over)
-            first.append(over or not acts)
-            goes_on.append(end != "cut")
+            first.append(anew and not lane.idle)
+            goes_on.append(end != "cut" and not lane.idle)
         arrays["rewards"][slot, row] = rewards
         arrays["ended"][slot, row] = ended
-        self._show(slot, row + 1, first=first, acted=goes_on, previous_action=np.where(first, NO_ACTION, actions))
+        self._show(
+            slot, self.row_after(row), first=first, acted=goes_on, previous_action=np.where(first, NO_ACTION, actions)
+        )
         return played
+
+    def row_after(self, row: int) -> int:
+        """Where the frames go that follow a row's; after the last it is the first."""
+        return (row + 1) % self._arrays["first"].shape[1]
 
     def _show(self, slot: int, row: int, **about: object) -> None:
         for key, frames in self._frames.items():
             target = frames[slot, row]
             for number, (lane, seen) in enumerate(zip(self.lanes, self._seen[key], strict=True)):
-                target[number] = seen.flat(lane.observation[key])
+                if not lane.idle:
+                    target[number] = seen.flat(lane.observation[key])
         for name, value in about.items():
             self._arrays[name][slot, row] = value
 
@@ -252,16 +268,14 @@ class _Seen:
 
 
 def make_slice(
-    spec: LaneSpec, place: tuple[int, ...], lanes: int, arrays: Mapping[str, np.ndarray], new_record: NewRecord | None
+    spec: LaneSpec, seeds: Sequence[Iterator[int]], arrays: Mapping[str, np.ndarray], new_record: NewRecord | None
 ) -> Slice:
     """A slice of lanes.
 
     Args:
         spec: What they play.
-        place: The slice's place, which with the lane's decides its seeds.
-        lanes: How many there are.
+        seeds: Each lane's.
         arrays: Where its frames go.
         new_record: Begins to take a game down; None keeps no games.
     """
-    new_lane = partial(Lane, spec, new_record=new_record)
-    return Slice([new_lane(seeds=spec.seeds(*place, lane)) for lane in range(lanes)], arrays)
+    return Slice([Lane(spec, own, new_record) for own in seeds], arrays)

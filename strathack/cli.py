@@ -111,6 +111,16 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         "strathack.rl.finetuning:main",
         "train a policy on what it plays, together with imitation",
     ),
+    "evaluate": Command(
+        "strathack.rl.options:EvaluateConfig",
+        "strathack.evaluating:main",
+        "play games to see what a policy, a bot or AutoAscend is worth",
+    ),
+    "compare": Command(
+        "strathack.analysis.options:CompareConfig",
+        "strathack.analysis.comparing:main",
+        "say whether one player is better than another, or that the games are too few to tell",
+    ),
     "analysis": {
         "strategies": Command(
             "strathack.analysis.options:StrategiesConfig",

@@ -89,7 +89,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("clone")
     run, data = folder / "run", folder / "data"
     for words in (
-        f"collect {data} --seeds 100:132 --max-steps 2000 --quiet",
+        f"collect {data} --seeds 100:124 --max-steps 2000 --quiet",
         f"dataset split {data} --train 0.75 --validation 0.25 --test 0 --quiet",
         f"train {data} --out {run} --steps 2500 --lanes 16 --unroll 32 --validate-every 500 --quiet",
     ):
@@ -114,7 +114,7 @@ def test_a_cloned_skill_is_kept_by_imitation_and_lost_without(
         returns.clear()
         finetune(
             FinetuneConfig(
-                run=[run], out=tmp_path / name, game=GameConfig(max_steps=500), actors=2, frames=150_000, seed=seed,
+                run=[run], out=tmp_path / name, game=GameConfig(max_steps=500), actors=2, frames=100_000, seed=seed,
                 appo=APPOConfig(learning_rate=3e-4, critic_warmup=20), validate_every=10**6, quiet=True, **values,
             )
         )  # fmt: skip

@@ -1,0 +1,206 @@
+"""``strathack compare``: whether one player is better than another, by the games they played."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+from scipy import stats
+
+from strathack.analysis.options import CompareConfig
+from strathack.analysis.plots import draw_distributions, save
+from strathack.analysis.scores import FIGURES, Estimate, estimated, figure_of, scores_of
+from strathack.analysis.tables import DIGITS, cells, told
+from strathack.dataset import Dataset
+from strathack.dataset.errors import FormatError, InputError
+
+SCORES = "scores.parquet"
+"""The table of an evaluation, in its folder."""
+
+PERMUTATIONS = 9999
+SIGNIFICANT = 0.05
+POWER = 0.8
+
+PUBLISHED: Mapping[str, tuple[str, str]] = {
+    "AutoAscend (Piterbarg et al., 2023)": ("8,556 ± 187", "4,918"),
+    "HiHack hierarchical LSTM, APPO + BC (Piterbarg et al., 2023)": ("1,551 ± 73", "972"),
+    "HiHack flat LSTM, APPO + BC (Piterbarg et al., 2023)": ("1,204 ± 138", "779"),
+    "best cloned policy (Tuyls et al., 2023)": ("2,740", ""),
+}
+"""Mean and median scores from papers, of all roles: of other games, seeds and clocks than ours."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One player's games against another's.
+
+    Attributes:
+        games: How many pairs, or how many of each.
+        paired: Whether both played the same seeds, which are compared one by one.
+        difference: Mean of the first less mean of the second, with its bootstrap interval at 95 %.
+        p: How probable a difference as large is if the players are alike, by permutation (two-sided).
+        needed: How many games each would have to play for such a difference to be seen in four of five evaluations
+            (normal approximation; 5 % two-sided); infinite where there is none.
+    """
+
+    games: tuple[int, int]
+    paired: bool
+    difference: Estimate
+    p: float
+    needed: float
+
+    @property
+    def verdict(self) -> str:
+        """What can be said, plainly."""
+        if self.p < SIGNIFICANT:
+            return "better" if self.difference.value > 0 else "worse"
+        if math.isinf(self.needed):
+            return "no difference"
+        return f"too few games to tell (about {self.needed:,.0f} each would do, if this is the difference)"
+
+
+def main(config: CompareConfig) -> int:
+    """The command.
+
+    Raises:
+        InputError: If there is nothing to compare, or it lacks what is compared.
+    """
+    tables = {name: scores_at(path) for name, path in named(config.data).items()}
+    values = {name: column_of(table, config.figure, name) for name, table in tables.items()}
+    console = Console()
+    console.print(_players_table(values, config))
+    pairs = {(a, b): compared(values[a], values[b]) for a, b in combinations(values, 2)}
+    console.print(_pairs_table(pairs, config.figure))
+    if config.out is not None:
+        save(
+            draw_distributions({name: series.to_numpy() for name, series in values.items()}, config.figure), config.out
+        )
+        console.print(f"drawn in {config.out}", highlight=False)
+    return 0
+
+
+def named(paths: Sequence[Path]) -> dict[str, Path]:
+    """A name for each folder: the shortest end of its path that no other has."""
+    for length in range(1, max(len(path.resolve().parts) for path in paths) + 1):
+        names = ["/".join(path.resolve().parts[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return dict(zip(names, paths, strict=True))
+    raise InputError(f"data: {paths[0]} is given twice")
+
+
+def scores_at(path: Path) -> pd.DataFrame:
+    """The games of an evaluation's folder, or of a dataset.
+
+    Raises:
+        InputError: If there are none.
+        FormatError: If the table is not one of ours.
+    """
+    if not (path / SCORES).is_file():
+        dataset = Dataset(path)
+        if not len(dataset):
+            raise InputError(f"{path}: holds no games")
+        return scores_of(dataset)
+    try:
+        table = pd.read_parquet(path / SCORES)
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path / SCORES}: cannot be read ({error})") from None
+    missing = [name for name in ("core", *FIGURES) if name not in table]
+    if missing:
+        raise FormatError(f"{path / SCORES}: no table of an evaluation; it lacks {', '.join(missing)}")
+    return table
+
+
+def column_of(table: pd.DataFrame, figure: str, name: str) -> pd.Series:
+    """A figure by seed; games of which it is not known are left out.
+
+    Raises:
+        InputError: If it is known of none, or a seed occurs twice.
+    """
+    series = table.set_index("core")[figure].astype(np.float64).dropna()
+    if series.empty:
+        raise InputError(f"{name}: {figure} is known of none of its {len(table)} games")
+    if series.index.has_duplicates:
+        raise InputError(f"{name}: seed {series.index[series.index.duplicated()][0]} was played twice")
+    return series.sort_index()
+
+
+def compared(first: pd.Series, second: pd.Series, *, seed: int = 0) -> Comparison:
+    """Compares figures by seed.
+
+    Args:
+        first: Seed → figure.
+        second: Likewise; games of the same seeds are paired, where these are all seeds of either.
+        seed: Decides what is drawn.
+    """
+    rng = np.random.default_rng(seed)
+    paired = len(first) == len(second) and bool((first.index == second.index).all())
+    a, b = first.to_numpy(), second.to_numpy()
+    if paired:
+        changes = a - b
+        difference = estimated(changes, np.mean, seed)
+        spread = float(changes.std(ddof=1)) if len(changes) > 1 else math.nan
+    else:
+        difference = _difference(a, b, rng)
+        spread = math.sqrt(float(a.var(ddof=1) + b.var(ddof=1))) if min(len(a), len(b)) > 1 else math.nan
+    p = 1.0
+    if min(len(a), len(b)) > 1:
+        p = float(
+            stats.permutation_test(
+                (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), vectorized=True, n_resamples=PERMUTATIONS,
+                permutation_type="samples" if paired else "independent", rng=rng,
+            ).pvalue
+        )  # fmt: skip
+    return Comparison((len(a), len(b)), paired, difference, p, games_needed(difference.value, spread))
+
+
+def _difference(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> Estimate:
+    value = float(a.mean() - b.mean())
+    if min(len(a), len(b)) < 2:
+        return Estimate(value, math.nan, math.nan)
+    found = stats.bootstrap(
+        (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), method="percentile", n_resamples=2000, rng=rng
+    ).confidence_interval
+    return Estimate(value, float(found.low), float(found.high))
+
+
+def games_needed(difference: float, spread: float) -> float:
+    """Games after which a difference is seen four times of five, by a two-sided test at 5 %.
+
+    Args:
+        difference: Between the means.
+        spread: Standard deviation of the difference of two games.
+    """
+    if difference == 0 or math.isnan(spread):
+        return math.inf
+    z = stats.norm.ppf(1 - SIGNIFICANT / 2) + stats.norm.ppf(POWER)
+    return float(math.ceil((z * spread / difference) ** 2))
+
+
+def _players_table(values: Mapping[str, pd.Series], config: CompareConfig) -> Table:
+    right = [Column(name, justify="right") for name in ("games", "mean ± s.e.", "median (95 %)", "IQM (95 %)")]
+    table = Table(config.figure.replace("_", " "), *right, box=SIMPLE_HEAD)
+    for name, series in values.items():
+        table.add_row(name, f"{len(series):,}", *cells(figure_of(series.to_numpy()), DIGITS.get(config.figure, 0)))
+    if config.published and config.figure == "score":
+        table.add_section()
+        for name, (mean, median) in PUBLISHED.items():
+            table.add_row(f"published: {name}", "", mean, median, "")
+    return table
+
+
+def _pairs_table(pairs: Mapping[tuple[str, str], Comparison], figure: str) -> Table:
+    table = Table(
+        "", "", "by", Column("difference (95 %)", justify="right"), Column("p", justify="right"), "", box=SIMPLE_HEAD
+    )
+    for (a, b), one in pairs.items():
+        how = f"{one.games[0]:,} pairs" if one.paired else f"{one.games[0]:,} and {one.games[1]:,} games"
+        table.add_row(a, f"− {b}", how, told(one.difference, DIGITS.get(figure, 0)), f"{one.p:.4f}", one.verdict)
+    return table

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_games import write_games
+
+from strathack.analysis.comparing import compared, games_needed, named
+from strathack.analysis.scores import scores_of
+from strathack.cli import main
+from strathack.dataset import Dataset
+
+
+def series(values: np.ndarray, start: int = 0) -> pd.Series:
+    return pd.Series(values, index=range(start, start + len(values)))
+
+
+def test_the_same_seeds_are_compared_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    games = rng.normal(1000, 500, 60)
+    better = compared(series(games + rng.normal(40, 20, 60)), series(games))
+    assert better.paired
+    assert (better.verdict, better.p < 0.001) == ("better", True)
+    assert better.difference.low < 40 < better.difference.high
+    # Of other seeds, the same games tell nothing: a difference of 40 drowns in a spread of 500.
+    apart = compared(series(games + 40), series(games, start=1000))
+    assert not apart.paired
+    assert "too few games to tell" in apart.verdict
+    assert apart.needed > 1000
+
+
+def test_players_alike_are_rarely_told_apart() -> None:
+    rng = np.random.default_rng(1)
+    found = [compared(series(rng.exponential(size=40)), series(rng.exponential(size=40), 40)).p for _ in range(40)]
+    assert sum(p < 0.05 for p in found) <= 6
+    assert compared(series(np.ones(9)), series(np.ones(9))).verdict == "no difference"
+    assert compared(series(np.ones(1)), series(np.zeros(1))).p == 1.0
+
+
+def test_the_games_needed_are_those_of_a_test_of_that_power() -> None:
+    # n = ((1.96 + 0.84) · spread / difference)², as textbooks have it.
+    assert games_needed(1.0, 1.0) == 8
+    assert games_needed(0.1, 1.0) == 785
+    assert games_needed(0.0, 1.0) == float("inf")
+
+
+def test_folders_are_called_by_what_tells_them_apart() -> None:
+    assert list(named([Path("x/a"), Path("x/b")])) == ["a", "b"]
+    assert list(named([Path("x/run"), Path("y/run")])) == ["x/run", "y/run"]
+
+
+def test_evaluations_and_datasets_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        write_games(tmp_path / name, [30, 50, 40])
+    (tmp_path / "table").mkdir()
+    scores_of(Dataset(tmp_path / "two")).to_parquet(tmp_path / "table" / "scores.parquet")
+    words = [str(tmp_path / name) for name in ("one", "table")]
+    assert main(["compare", *words, "--out", str(tmp_path / "out.png"), "--published"]) == 0
+    out = capsys.readouterr().out
+    assert "3 pairs" in out
+    assert "no difference" in out
+    assert "published: AutoAscend" in out
+    assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["one"], "data: one folder is nothing to compare; expected two or more"),
+        (["one", "none"], "none: no such folder"),
+        (["one", "one"], "data: one is given twice"),
+        (["one", "odd"], "odd/scores.parquet: no table of an evaluation; it lacks core, score, turns"),
+        (["one", "broken"], "broken/scores.parquet: cannot be read"),
+        (["one", "two", "--out", "picture"], "out: picture has no ending that names a picture format"),
+        (["one", "two", "--figure", "luck"], "figure"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        write_games(tmp_path / name, [30, 50])
+    for name in ("odd", "broken"):
+        (tmp_path / name).mkdir()
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "odd" / "scores.parquet")
+    (tmp_path / "broken" / "scores.parquet").write_text("not parquet")
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", *words])
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
