@@ -219,7 +219,10 @@ def _loaded(entry_point: Any) -> Any:
 def _register_minihack(env: str) -> None:
     if importlib.util.find_spec("minihack") is None:
         raise InputError(f"env: {env} needs MiniHack, which is not installed; pip install minihack")
-    importlib.import_module("minihack")
+    try:
+        importlib.import_module("minihack")
+    except ImportError as error:  # it wants old releases of setuptools, say
+        raise InputError(f"env: {env} needs MiniHack, which cannot be imported ({error})") from None
 
 
 def _callable_at(reference: str) -> Callable[[], gymnasium.Env[Any, Any]]:

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from shrinking import SHRUNK, made_up_inputs  # noqa: E402
 
 from strathack.dataset.errors import InputError  # noqa: E402
-from strathack.models.acting import ActingConfig, Actor  # noqa: E402
+from strathack.models.acting import ActingConfig, Actor, drawn  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
 
 T, B = 20, 3
@@ -90,3 +90,30 @@ def test_a_flat_policy_acts_and_holds_nothing():
         acted(ActingConfig(hold=2), name="lstm")
     with pytest.raises(InputError, match="hold: -1 is below 0"):
         ActingConfig(hold=-1)
+
+
+def test_a_number_draws_each_choice_as_often_as_it_is_probable():
+    logits = torch.tensor([[0.0, 1.0, -1e30, 2.0], [5.0, -1e30, -1e30, -1e30], [-1e30, -1e30, -1e30, 0.0]])
+    # All that are given: multiples of 2⁻²³ below 1.
+    numbers = torch.cat([torch.arange(0, 2**23, 97) / 2**23, torch.tensor([1 - 2.0**-23])])
+    for row in logits:
+        chosen = drawn(row.expand(len(numbers), -1), numbers)
+        shares = torch.bincount(chosen, minlength=4) / len(numbers)
+        torch.testing.assert_close(shares, row.softmax(-1), atol=1e-3, rtol=0)
+        assert not shares[row == -1e30].any()
+
+
+def test_numbers_that_are_given_decide_strategy_and_action():
+    torch.manual_seed(0)
+    policy = Policy(SHRUNK["symbols-small"]).eval()
+    inputs = made_up_inputs(np.random.default_rng(0), 1, 2, np.ones((1, 2), bool))
+    frame = {key: value[0] for key, value in inputs.items()}
+    actor = Actor(policy, ActingConfig(hold=3))
+    state = actor.initial_state(2)
+    uniforms = torch.tensor([[0.2, 0.7], [0.9, 0.1]])
+    act, _ = actor.act(frame, state, uniforms)
+    again, _ = actor.act(frame, state, uniforms)
+    assert act.action.tolist() == again.action.tolist()
+    assert act.strategy.tolist() == drawn(act.output.strategy_logits, uniforms[:, 0]).tolist()
+    of_strategy = act.output.strategywise_logits[torch.arange(2), act.strategy]
+    assert act.action.tolist() == drawn(of_strategy, uniforms[:, 1]).tolist()
