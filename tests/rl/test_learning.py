@@ -100,7 +100,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_cloned_skill_is_kept_by_imitation_and_lost_without(
-    seed: int, clone: tuple[Path, Path], tmp_path: Path, returns: list[float]
+    seed: int, clone: tuple[Path, Path], tmp_path: Path
 ) -> None:
     run, data = clone
     held_out = ImitationConfig(held_out=data)
@@ -109,9 +109,8 @@ def test_a_cloned_skill_is_kept_by_imitation_and_lost_without(
         "demos": {"imitation": ImitationConfig(demos=data, demos_lanes=16)},
         "kickstart": {"recipe": "kickstart", "imitation": held_out},
     }
-    kept, later = {}, {}
+    grown = {}
     for name, values in arms.items():
-        returns.clear()
         finetune(
             FinetuneConfig(
                 run=[run], out=tmp_path / name, game=GameConfig(max_steps=500), actors=2, frames=100_000, seed=seed,
@@ -119,11 +118,11 @@ def test_a_cloned_skill_is_kept_by_imitation_and_lost_without(
             )
         )  # fmt: skip
         before, after = validation_nlls(tmp_path / name)
-        kept[name], later[name] = after / before, returns[-100:]
-        print(seed, name, before, after, np.mean(returns[:50]), np.mean(later[name]), len(returns))
-    assert kept["demos"] < 1.05
-    assert kept["kickstart"] < 1.05
-    assert kept["nothing"] > 1.15
+        grown[name] = after / before
+    # Returns say nothing yet after so few games; the NLL of held-out demonstrations does.
+    assert grown["demos"] < 1.05
+    assert grown["kickstart"] < 1.05
+    assert grown["nothing"] > 1.15
 
 
 def validation_nlls(run: Path) -> tuple[float, float]:
