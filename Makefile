@@ -37,6 +37,7 @@ bench: $(VENV)/.test ## the figures of benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/clone_cpu.py bench/data
 	$(BIN)/python benchmarks/clone_gpu.py bench/data
 	$(BIN)/python benchmarks/acting.py
+	$(BIN)/python benchmarks/evaluating.py
 
 lint: $(VENV)/.lint $(TREE)
 	$(BIN)/ruff check .
