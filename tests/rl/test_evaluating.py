@@ -9,6 +9,7 @@ import pytest
 from shrinking import SHRUNK
 
 from strathack.analysis.scores import scores_of
+from strathack.cli import main
 from strathack.dataset import Dataset
 from strathack.models.policy import Policy
 from strathack.models.saving import save_policy
@@ -58,6 +59,7 @@ def test_the_bot_is_worth_what_its_collected_games_say(tmp_path: Path, run: Any)
     assert Dataset(tmp_path / "out" / "games").observations == ()
 
 
+@pytest.mark.slow
 def test_roles_are_chosen_before_anything_is_played(tmp_path: Path, run: Any) -> None:
     words = ("evaluate", "random", "--out", tmp_path / "out", "--seeds", "0:12", "--workers", 0, *SHORT)
     ended = run(*words, "--roles", "sam")
@@ -80,8 +82,13 @@ def test_roles_are_chosen_before_anything_is_played(tmp_path: Path, run: Any) ->
         (["."], "no checkpoint in it"),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused(words: list[str], message: str, tmp_path: Path, run: Any) -> None:
-    ended = run("evaluate", *words, "--out", tmp_path / "out", cwd=tmp_path)
-    assert ended.status == 2, ended.err
-    assert message in ended.error
+def test_what_cannot_be_evaluated_is_refused(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", *words, "--out", str(tmp_path / "out")])
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
