@@ -27,7 +27,6 @@ from strathack.models.acting import ActingConfig
 from strathack.models.saving import checkpoint_at, load_policy
 from strathack.rl.actors import Actors, Launcher, RayLauncher, ThreadLauncher
 from strathack.rl.config import GameConfig
-from strathack.rl.environments import make_simulator
 from strathack.rl.exam import ExamGame, ExamPool, ExamSpec, Player, PolicyPlayer, RandomPlayer
 from strathack.rl.options import EvaluateConfig
 from strathack.rl.recording import Recorder, provenance_of
@@ -132,15 +131,14 @@ def _examine(config: EvaluateConfig, examined: Examined) -> Made:
     if config.workers == 0 and not clock.is_running():
         restart_under(clock)
     player = examined.player
+    unknown = [name for name in player.actions if name not in ACTION_NAMES]
+    if unknown:
+        raise InputError(f"what: {config.what} acts by {', '.join(unknown[:3])}, which {ENVIRONMENT} does not know")
     # Keys that are twice in NLE's list stand for one action; all of them are NLE's own choice.
     keys = "" if player.actions == ACTION_NAMES else ",".join(player.actions)
     game = GameConfig(
         character=config.character, keys=keys, max_steps=config.max_steps, no_progress=NO_PROGRESS_TIMEOUT
     )
-    with closing(make_simulator(ENVIRONMENT, game, player.observations)) as simulator:
-        missing = [key for key in player.observations if key not in simulator.observation_keys]
-    if missing:
-        raise InputError(f"what: the policy needs {', '.join(missing)}, which {ENVIRONMENT} does not show")
     settings: dict[str, Any] = {
         **examined.settings,
         "environment": ENVIRONMENT,

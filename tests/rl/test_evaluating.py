@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ def test_roles_are_chosen_before_anything_is_played(tmp_path: Path, run: Any) ->
     scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
     assert set(scores["role"]) == {"Sam"}
     assert 1 in scores["core"].tolist()  # seed 1 draws a Samurai
+
+
+def test_a_policy_of_another_environment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "other.safetensors"
+    save_policy(path, Policy(replace(SHRUNK["symbols-small"], actions=("left", "right"))))
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", str(path), "--out", str(tmp_path / "out")])
+    assert "acts by left, right, which NetHackChallenge-v0 does not know" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
