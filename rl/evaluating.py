@@ -79,9 +79,8 @@ def examined_of(config: EvaluateConfig) -> Examined | None:
         raise InputError(
             f"what: {what!r} is no checkpoint, no run's folder, no bot's folder, and neither autoascend nor random"
         )
-    device = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device.replace("auto", "cpu")
     checkpoint = checkpoint_at(path)
-    player = PolicyPlayer(load_policy(checkpoint, device), ActingConfig(config.greedy, config.hold))
+    player = PolicyPlayer(load_policy(checkpoint, _device(config)), ActingConfig(config.greedy, config.hold))
     settings = {
         "demonstrator": f"policy {(checkpoint.parent if path.is_dir() else checkpoint).resolve().name}",
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
@@ -89,6 +88,13 @@ def examined_of(config: EvaluateConfig) -> Examined | None:
         "hold": config.hold,
     }
     return Examined(player, settings)
+
+
+def _device(config: EvaluateConfig) -> str:
+    there = torch.cuda.is_available()
+    if config.device == "cuda" and not there:
+        raise InputError("device: cuda was asked for, and PyTorch finds no GPU here")
+    return "cuda" if there and config.device != "cpu" else "cpu"
 
 
 def _refuse_acting(config: EvaluateConfig, who: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from shrinking import SHRUNK
 
 from strathack.analysis.scores import scores_of
@@ -68,6 +69,13 @@ def test_roles_are_chosen_before_anything_is_played(tmp_path: Path, run: Any) ->
     scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
     assert set(scores["role"]) == {"Sam"}
     assert 1 in scores["core"].tolist()  # seed 1 draws a Samurai
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", str(policy), "--out", str(tmp_path / "out"), "--device", "cuda"])
+    assert "device: cuda was asked for, and PyTorch finds no GPU here" in capsys.readouterr().err
 
 
 def test_a_policy_of_another_environment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
