@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_games import write_games
 
@@ -28,6 +28,7 @@ def test_figures_are_those_of_the_games() -> None:
     assert score.mean.low < 16 < score.mean.high
 
 
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30), st.randoms(use_true_random=False))
 def test_the_order_of_games_is_of_no_consequence(scores: list[int], random: object) -> None:
     games = table(scores)

@@ -55,6 +55,7 @@ def seeds_option(seeds):
     return ("--seeds", ",".join(map(str, seeds)))
 
 
+@pytest.mark.slow
 def test_two_published_games_keypress_for_keypress(run, tmp_path, nothing_left):
     ended = run("collect", tmp_path / "data", *seeds_option(QUICK), "--workers", 2, "--quiet")
     assert ended.status == 0, ended.err

@@ -48,6 +48,7 @@ def test_no_worker_one_worker_and_two_play_the_same_games(run, tmp_path):
     assert same_games(games[0], games[2])
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_one_try(start, tmp_path):
     process = start("collect", tmp_path / "data", "--seeds", "0:4", *SLEEPER, "--workers", 2)
     wait_for_workers(process, 2)[0].kill()

@@ -27,6 +27,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_policy_is_evaluated_on_ray_and_its_games_replay(
     policy: Path, tmp_path: Path, run: Any, nothing_left: None
 ) -> None:
