@@ -17,13 +17,10 @@ from scipy import stats
 
 from strathack.analysis.options import CompareConfig
 from strathack.analysis.plots import draw_distributions, save
-from strathack.analysis.scores import FIGURES, Estimate, estimated, figure_of, scores_of
+from strathack.analysis.scores import FIGURES, RESAMPLES, SCORES, Estimate, estimated, figure_of, scores_of
 from strathack.analysis.tables import DIGITS, cells, told
 from strathack.dataset import Dataset
 from strathack.dataset.errors import FormatError, InputError
-
-SCORES = "scores.parquet"
-"""The table of an evaluation, in its folder."""
 
 PERMUTATIONS = 9999
 SIGNIFICANT = 0.05
@@ -154,11 +151,15 @@ def compared(first: pd.Series, second: pd.Series, *, seed: int = 0) -> Compariso
     if min(len(a), len(b)) > 1:
         p = float(
             stats.permutation_test(
-                (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), vectorized=True, n_resamples=PERMUTATIONS,
+                (a, b), _mean_difference, vectorized=True, n_resamples=PERMUTATIONS,
                 permutation_type="samples" if paired else "independent", rng=rng,
             ).pvalue
         )  # fmt: skip
     return Comparison((len(a), len(b)), paired, difference, p, games_needed(difference.value, spread))
+
+
+def _mean_difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    return np.asarray(a.mean(axis) - b.mean(axis))
 
 
 def _difference(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> Estimate:
@@ -166,7 +167,7 @@ def _difference(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> Estim
     if min(len(a), len(b)) < 2:
         return Estimate(value, math.nan, math.nan)
     found = stats.bootstrap(
-        (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), method="percentile", n_resamples=2000, rng=rng
+        (a, b), _mean_difference, method="percentile", n_resamples=RESAMPLES, rng=rng
     ).confidence_interval
     return Estimate(value, float(found.low), float(found.high))
 

@@ -13,6 +13,9 @@ from scipy import stats
 from strathack.dataset import Dataset
 from strathack.dataset.labels import count_by_name
 
+SCORES = "scores.parquet"
+"""The table of an evaluation, in its folder."""
+
 SHARE = "share_"
 """What the names of the columns begin with that hold a strategy's share of a game's steps."""
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from strathack.analysis.options import StrategiesConfig
+from strathack.analysis.plots import save
 from strathack.dataset.errors import InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import STRATEGIES, count_by_name
@@ -77,10 +78,7 @@ def main(config: StrategiesConfig) -> int:
     if not games:
         raise InputError(f"{config.data}: holds no games")
     figure = draw(games, config.max_games)
-    try:
-        figure.savefig(config.out, dpi=120)
-    except (OSError, ValueError) as error:  # no such folder, no such format
-        raise InputError(f"out: {config.out} cannot be written ({error})") from error
+    save(figure, config.out)
     print(f"{len(games)} games drawn in {config.out}")
     return 0
 

@@ -22,7 +22,7 @@ from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput
 from strathack.rl.actors import Actors, Began, Ready, Shard
 from strathack.rl.memory import Layout
-from strathack.rl.rollouts import joined
+from strathack.rl.rollouts import NO_INPUTS, joined
 from strathack.rl.serving import ActorSpec
 from strathack.rl.stepping import Slice, make_slice
 
@@ -31,8 +31,6 @@ NO_SEED = -1
 
 NEXT_SEED = "next_seed"
 """The array by which lanes are told what to play, i64 [lanes]."""
-
-_CHOSEN = frozenset({"acted", "actions", "strategy", "rewards", "ended", NEXT_SEED})
 
 
 class Player(Protocol):
@@ -203,7 +201,9 @@ class _Slice:
         self.steps = np.zeros(self.lanes, np.int64)
         self.parked: int | None = None
         rows = range(arrays["first"].shape[1])
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in _CHOSEN}
+        tensors = {
+            name: torch.from_numpy(array) for name, array in arrays.items() if name not in {*NO_INPUTS, NEXT_SEED}
+        }
         self.inputs = [{name: tensor[0, row] for name, tensor in tensors.items()} for row in rows]
 
 
@@ -297,7 +297,7 @@ class ExamPool:
         return goes_on
 
     def _act(self, places: Sequence[tuple[_Slice, int, int]]) -> None:
-        inputs = _beside([one.inputs[row] for one, _, row in places])
+        inputs = joined([one.inputs[row] for one, _, row in places])
         seeds, steps = (np.concatenate([getattr(one, name) for one, _, _ in places]) for name in ("seeds", "steps"))
         device = self._player.device
         act, after = self._player.act(
@@ -323,7 +323,3 @@ class ExamPool:
     def close(self) -> None:
         """Ends the actors."""
         self._actors.close()
-
-
-def _beside(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -114,7 +114,8 @@ class Follower:
         return self._actor.act(inputs, state)
 
 
-_NO_INPUTS = frozenset({"acted", "actions", "strategy", "rewards", "ended"})
+NO_INPUTS = frozenset({"acted", "actions", "strategy", "rewards", "ended"})
+"""The arrays of a slice by which nothing is chosen."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class _Slice:
         self.begins, self.waits = True, False
         self.acts = self._new_acts()
         # Made once, since the machinery's time goes into many small things.
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in _NO_INPUTS}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in NO_INPUTS}
         self.rows = [
             [
                 _Row(

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from strathack.analysis.scores import Summary, scores_of, summaries_by, summary_of
+from strathack.analysis.scores import SCORES, Summary, scores_of, summaries_by, summary_of
 from strathack.analysis.tables import summary_table
 from strathack.collect.config import parse_seeds
 from strathack.collect.provenance import made_now
@@ -18,7 +18,7 @@ from strathack.dataset.errors import InputError, RunError
 from strathack.rl.evaluating import play
 from strathack.rl.options import EvaluateConfig
 
-SCORES, EVALUATION = "scores.parquet", "evaluation.json"
+EVALUATION = "evaluation.json"
 
 
 def main(config: EvaluateConfig) -> int:
