@@ -14,7 +14,7 @@ class StrategiesConfig:
     """Draws the strategies of each game over time, and their shares by role.
 
     Attributes:
-        data: The dataset folder.
+        data: A dataset folder, a shard, or an evaluation's folder.
         out: The picture, PNG or another format that matplotlib writes.
         max_games: Games shown over time; the shares are those of all.
     """
@@ -63,6 +63,163 @@ class CompareConfig:
                 raise InputError(f"{path}: no such folder")
         if self.out is not None:
             check_picture(self.out)
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """Shows a game in the terminal.
+
+    Attributes:
+        data: A dataset folder, a shard, or an evaluation's folder. A game without its frames is replayed from its keys.
+        game: The game's name or seed; by default the first.
+        step: Where to begin.
+        speed: Steps a second.
+    """
+
+    data: Path
+    game: str = ""
+    step: int = 0
+    speed: int = 10
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: By name of the option.
+        """
+        if self.step < 0:
+            raise InputError(f"step: {self.step} is below 0")
+        if self.speed < 1:
+            raise InputError(f"speed: {self.speed} is below 1")
+
+
+@dataclass(frozen=True)
+class ExportCastConfig:
+    """Writes a game as a recording that asciinema plays.
+
+    Attributes:
+        data: A dataset folder, a shard, or an evaluation's folder. A game without its frames is replayed from its keys.
+        out: The recording, asciinema version 2.
+        game: The game's name or seed; by default the first.
+        start: First step.
+        stop: Step after the last; by default the game's end.
+        speed: Steps a second.
+        caption: Two lines below the screen: the strategy, the substrategy and the action.
+    """
+
+    data: Path
+    out: Path = Path("game.cast")
+    game: str = ""
+    start: int = 0
+    stop: int | None = None
+    speed: float = 10.0
+    caption: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: By name of the option.
+        """
+        check_stretch(self.start, self.stop)
+        if not 0 < self.speed <= 1000:
+            raise InputError(f"speed: {self.speed:g} is not above 0 and at most 1,000")
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Writes one page about a dataset or an evaluation, which needs no network.
+
+    Attributes:
+        data: A dataset folder, a shard, or an evaluation's folder.
+        out: The page, HTML; -o for short.
+        select: A condition on the games: "role == 'Val' and score > 5000".
+        playable: How many games can be watched in the page, from the best score to the worst.
+        watch: Which ones instead, by name or seed: 4,game_7.
+        replay: Replay games without frames for the shares by depth, experience level and hit points as well; those to
+            be watched always are.
+        title: The page's title; by default the folder's name.
+        quiet: No progress line.
+    """
+
+    data: Path
+    out: Path = Path("report.html")
+    select: str | None = None
+    playable: int = 4
+    watch: str = ""
+    replay: bool = False
+    title: str = ""
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: By name of the option.
+        """
+        if self.playable < 0:
+            raise InputError(f"playable: {self.playable} is below 0")
+
+    @property
+    def wanted(self) -> list[str]:
+        """Names or seeds of the games to be watched."""
+        return [name.strip() for name in self.watch.split(",") if name.strip()]
+
+
+VIDEOS = (".mp4", ".gif")
+
+
+@dataclass(frozen=True)
+class ExportVideoConfig:
+    """Writes a game as a video, with the strategy as caption.
+
+    Attributes:
+        data: A dataset folder, a shard, or an evaluation's folder. A game without its frames is replayed from its keys.
+        out: The video; its ending, .mp4 or .gif, names its format.
+        game: The game's name or seed; by default the first.
+        start: First step.
+        stop: Step after the last; by default the game's end.
+        speed: Steps, and pictures, a second.
+        size: Height of a row of the screen in pixels.
+        caption: Below the screen: the strategy, the substrategy and the action.
+        quiet: No progress line.
+    """
+
+    data: Path
+    out: Path = Path("game.mp4")
+    game: str = ""
+    start: int = 0
+    stop: int | None = None
+    speed: int = 10
+    size: int = 20
+    caption: bool = True
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: By name of the option.
+        """
+        check_stretch(self.start, self.stop)
+        if self.out.suffix not in VIDEOS:
+            raise InputError(f"out: {self.out} ends in neither .mp4 nor .gif")
+        if not 1 <= self.speed <= 50:
+            raise InputError(f"speed: {self.speed} is not between 1 and 50")
+        if not 8 <= self.size <= 64:
+            raise InputError(f"size: {self.size} is not between 8 and 64")
+
+
+def check_stretch(start: int, stop: int | None) -> None:
+    """Checks the first step of a stretch and the step after its last.
+
+    Raises:
+        InputError: If there is no step between.
+    """
+    if start < 0:
+        raise InputError(f"start: {start} is below 0")
+    if stop is not None and stop <= start:
+        raise InputError(f"stop: {stop} is not above start, {start}")
 
 
 def check_picture(out: Path) -> None:

@@ -16,6 +16,9 @@ from strathack.dataset.labels import count_by_name
 SCORES = "scores.parquet"
 """The table of an evaluation, in its folder."""
 
+EVALUATION = "evaluation.json"
+"""What an evaluation was of and what came of it, beside the table."""
+
 SHARE = "share_"
 """What the names of the columns begin with that hold a strategy's share of a game's steps."""
 

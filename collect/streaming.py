@@ -19,6 +19,7 @@ import numpy as np
 from strathack.collect.clock import DEFAULT_CLOCK, Clock
 from strathack.collect.replay_server import Block, Close, More, Open
 from strathack.dataset.errors import CorruptionError, InputError, RunError
+from strathack.dataset.frames import FrameReader, StoredFrames
 from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Game
 
@@ -199,3 +200,35 @@ class ReplayedReader:
         """Lets the game go."""
         if self._asked:
             self._process.forget(self._number)
+
+
+class AnyFrames(AbstractContextManager["AnyFrames"]):
+    """A :class:`strathack.dataset.frames.FrameSource` that reads what is stored and replays what is not.
+
+    Processes that replay are started when the first game needs one.
+
+    Args:
+        processes: How many; by default one a core.
+    """
+
+    def __init__(self, processes: int | None = None) -> None:
+        self._processes = processes
+        self._replayed: ReplayedFrames | None = None
+
+    def open(self, game: Game, names: Sequence[str], start: int) -> FrameReader:
+        """Opens a game; see :class:`strathack.dataset.frames.FrameSource`."""
+        if all(name in game.obs or name in game.arrays for name in names):
+            return StoredFrames().open(game, names, start)
+        if self._replayed is None:
+            self._replayed = ReplayedFrames(self._processes)
+        return self._replayed.open(game, names, start)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        if self._replayed is not None:
+            self._replayed.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

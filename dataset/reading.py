@@ -177,6 +177,9 @@ class Dataset:
         path: A folder, a shard, or a list of them.
         on_corrupt: ``skip`` leaves out shards that cannot be read, with a warning each.
 
+    Attributes:
+        left_out: Why shards were left out, a line each.
+
     Raises:
         InputError: If there is no shard at a path.
         FormatError: If a shard cannot be read.
@@ -189,8 +192,9 @@ class Dataset:
     def __init__(self, path: Paths, *, on_corrupt: OnCorrupt = "raise") -> None:
         paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
         opened: list[tuple[Path, ShardTables, np.ndarray]] = []
+        self.left_out: list[str] = []
         for source in map(Path, paths):
-            opened += _open(source, on_corrupt)
+            opened += _open(source, on_corrupt, self.left_out)
         self._paths = [shard for shard, _, _ in opened]
         self._tables = [tables for _, tables, _ in opened]
         empty = np.zeros(0, dtype=GAME_DTYPE)
@@ -305,7 +309,7 @@ class Dataset:
         """The games at these places, in this order."""
         places = np.fromiter(places, dtype=np.int64)
         taken = Dataset.__new__(Dataset)
-        taken._paths, taken._tables = self._paths, self._tables
+        taken._paths, taken._tables, taken.left_out = self._paths, self._tables, self.left_out
         taken._rows, taken._shards = self._rows[places], self._shards[places]
         return taken
 
@@ -337,8 +341,11 @@ def _categories(values: np.ndarray, codes: Mapping[str, int]) -> pd.Categorical:
     return pd.Categorical.from_codes(places[values], categories=names)
 
 
-def _open(source: Path, on_corrupt: OnCorrupt) -> list[tuple[Path, ShardTables, np.ndarray]]:
-    """The shards at a path, what they say of their games, and which games of each to take."""
+def _open(source: Path, on_corrupt: OnCorrupt, left_out: list[str]) -> list[tuple[Path, ShardTables, np.ndarray]]:
+    """The shards at a path, what they say of their games, and which games of each to take.
+
+    Why others were left out is added to ``left_out``.
+    """
     _check_name("on_corrupt", on_corrupt, ("raise", "skip"))
     if source.is_dir():
         shards = DatasetFolder(source).shards()
@@ -357,6 +364,7 @@ def _open(source: Path, on_corrupt: OnCorrupt) -> list[tuple[Path, ShardTables, 
             if on_corrupt == "raise":
                 raise
             warnings.warn(f"left out: {error}", stacklevel=3)
+            left_out.append(str(error))
             continue
         # A killed merge leaves games in a merged shard, which comes first, and in their own.
         kept = np.array([row for row, name in enumerate(tables.rows["game"]) if name not in seen], dtype=np.int64)

@@ -121,6 +121,26 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         "strathack.analysis.comparing:main",
         "say whether one player is better than another, or that the games are too few to tell",
     ),
+    "report": Command(
+        "strathack.analysis.options:ReportConfig",
+        "strathack.reporting:main",
+        "write one page about a dataset or an evaluation, with games to watch in it",
+    ),
+    "watch": Command(
+        "strathack.analysis.options:WatchConfig",
+        "strathack.watching:watch_main",
+        "watch a game in the terminal, with what was pursued at each step",
+    ),
+    "export-cast": Command(
+        "strathack.analysis.options:ExportCastConfig",
+        "strathack.watching:cast_main",
+        "write a game as a recording for asciinema",
+    ),
+    "export-video": Command(
+        "strathack.analysis.options:ExportVideoConfig",
+        "strathack.watching:video_main",
+        "write a game as an mp4 or a gif",
+    ),
     "analysis": {
         "strategies": Command(
             "strathack.analysis.options:StrategiesConfig",
@@ -141,7 +161,13 @@ GROUP_HELP: Mapping[str, str] = {
 GROUP_DEFAULT: Mapping[str, str] = {"models": "list"}
 """What a group does when no command of it is named."""
 
-EXTRAS: Mapping[str, str] = {"torch": "train", "pytorch_lightning": "train", "safetensors": "train"}
+EXTRAS: Mapping[str, str] = {
+    "torch": "train",
+    "pytorch_lightning": "train",
+    "safetensors": "train",
+    "av": "export",
+    "PIL": "export",
+}
 """Package that a command may need → the extra that installs it."""
 
 
@@ -171,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 if the work could not be finished, 2 if the request was bad.
     """
-    words = [_with_underscores(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    words = [_as_declared(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     parser = _Parser(prog="strathack", description=strathack.__doc__, version=strathack.__version__)
     _add_commands(parser, COMMANDS)
     command, options = _chosen(parser.parse_args(words), COMMANDS)
@@ -183,8 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fail(str(error), status=1)
 
 
-def _with_underscores(word: str) -> str:
-    """``--games-per-shard=8`` → ``--games_per_shard=8``."""
+def _as_declared(word: str) -> str:
+    """``--games-per-shard=8`` → ``--games_per_shard=8``; ``-o`` → ``--out``."""
+    if word == "-o":
+        return "--out"
     name, separator, value = word.partition("=")
     return name[:2] + name[2:].replace("-", "_") + separator + value if name.startswith("--") else word
 

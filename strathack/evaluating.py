@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from strathack.analysis.scores import SCORES, Summary, scores_of, summaries_by, summary_of
+from strathack.analysis.scores import EVALUATION, SCORES, Summary, scores_of, summaries_by, summary_of
 from strathack.analysis.tables import summary_table
 from strathack.collect.config import parse_seeds
 from strathack.collect.provenance import made_now
@@ -17,8 +18,6 @@ from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError, RunError
 from strathack.rl.evaluating import play
 from strathack.rl.options import EvaluateConfig
-
-EVALUATION = "evaluation.json"
 
 
 def main(config: EvaluateConfig) -> int:
@@ -59,6 +58,7 @@ def _told(config: EvaluateConfig, settings: Any, summary: Summary, by_role: dict
     options = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     return {
         "options": options,
+        "games": os.path.relpath(config.games_folder, config.out),
         "settings": settings,
         **made_now(),
         "summary": summary.to_values(),

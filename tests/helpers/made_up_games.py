@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.folder import DatasetFolder
-from strathack.dataset.labels import STRATEGIES, Vocabulary
+from strathack.dataset.labels import STRATEGIES, UNLABELLED, Vocabulary
 from strathack.dataset.schema import OBSERVATIONS, game_name, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard, new_shard, write_tables
 
@@ -34,7 +35,7 @@ def provenance(**changes: object) -> Provenance:
 
 
 def write_games(
-    folder: Path, lengths: Sequence[int], games_per_shard: int = 4, keys: Sequence[str] = KEYS
+    folder: Path, lengths: Sequence[int], games_per_shard: int = 4, keys: Sequence[str] = KEYS, labelled: bool = True
 ) -> dict[str, dict[str, np.ndarray]]:
     """Writes a dataset of made-up games; returns their arrays by the games' names."""
     there = DatasetFolder(folder)
@@ -43,6 +44,8 @@ def write_games(
     games = {}
     for seed, steps in enumerate(lengths):
         data, games[game_name(seed)] = made_up(seed, steps, keys)
+        if not labelled:
+            data = replace(data, strategy=np.full(steps, UNLABELLED, "u1"))
         there.add_game(game_name(seed), encode_shard(data, provenance(observations=tuple(keys))))
     list(there.merge(games_per_shard))
     return games

@@ -43,7 +43,7 @@ def test_the_version(capsys):
         (["colect"], "invalid choice: 'colect'"),
         (["analysis"], "expected"),
         (["collect"], "required: collect.out"),
-        (["analysis", "strategies", "/nowhere"], "/nowhere: no such dataset"),
+        (["analysis", "strategies", "/nowhere"], "/nowhere: does not exist"),
     ],
 )
 def test_a_bad_line_is_refused_in_one_line_with_status_2(words, line, capsys):

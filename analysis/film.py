@@ -1,0 +1,250 @@
+"""A game to be looked at: its screen at any step, what was pursued there, and where that changes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import zstandard
+
+from strathack.analysis.runs import starts_of
+from strathack.analysis.scores import EVALUATION, SCORES
+from strathack.dataset import Dataset
+from strathack.dataset.errors import FormatError, InputError, near_match
+from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames
+from strathack.dataset.labels import UNLABELLED, names_by_code
+from strathack.dataset.reading import Game, OnCorrupt
+from strathack.dataset.schema import OBSERVATIONS, game_name
+
+SCREEN = ("tty_chars", "tty_colors", "tty_cursor")
+"""The observations that make a screen."""
+
+ROWS, COLUMNS = 24, 80
+
+_BLOCK_STEPS = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Screen:
+    """What a terminal shows at one step.
+
+    Attributes:
+        chars: Characters, Latin-1, u8 [24, 80].
+        colours: Colours, 0 to 15, u8 [24, 80].
+        cursor: Row and column.
+    """
+
+    chars: np.ndarray
+    colours: np.ndarray
+    cursor: tuple[int, int]
+
+    @property
+    def lines(self) -> list[str]:
+        """Its 24 rows as text; what cannot be printed is a space."""
+        return [line.decode("latin-1") for line in np.ascontiguousarray(printable(self.chars)).view("S80")[:, 0]]
+
+
+def printable(chars: np.ndarray) -> np.ndarray:
+    """Characters, u8 of any shape, with a space for those that Latin-1 does not print."""
+    soft_hyphen = 173  # no terminal gives it a column
+    return np.where((chars < 32) | ((chars > 126) & (chars < 161)) | (chars == soft_hyphen), np.uint8(32), chars)
+
+
+class Film:
+    """A game's screens and labels by step.
+
+    Screens are read forward, since a replay knows no other way; those that were passed are kept, compressed, so that
+    going back costs nothing. May be used from threads.
+
+    Args:
+        game: The game.
+        source: Where its screens come from.
+
+    Raises:
+        InputError: If it has no steps.
+        FormatError: If it is not as the format has it.
+    """
+
+    def __init__(self, game: Game, source: FrameSource | None = None) -> None:
+        if not len(game):
+            raise InputError(f"{game.path}: {game.name} has no steps; there is nothing to show")
+        self.game = game
+        self.strategy: np.ndarray = game.strategy[:]
+        self.substrategy: np.ndarray = game.substrategy[:]
+        self._actions = game.action_names()
+        self._source = source or StoredFrames()
+        self._reader: FrameReader | None = None
+        self._read: list[bytes] = []
+        self._last: tuple[int, np.ndarray] = (-1, np.zeros(0))
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.game)
+
+    @cached_property
+    def title(self) -> str:
+        """Whose game it is, and what came of it."""
+        info = self.game.info
+        who = "-".join(info[key].lower() for key in ("role", "race", "gender", "alignment") if info[key])
+        cause = f": {info['cause']}" if info["cause"] else ""
+        return f"{self.game.name}  {who}  score {info['score']:,}  {info['end'].replace('_', ' ')}{cause}"
+
+    @cached_property
+    def strategy_names(self) -> Mapping[int, str]:
+        """Strategies by their codes."""
+        return names_by_code(self.game.strategy.codes)
+
+    @cached_property
+    def _substrategy_names(self) -> Mapping[int, str]:
+        return names_by_code(self.game.substrategy.codes)
+
+    @cached_property
+    def changes(self) -> np.ndarray:
+        """Steps at which another strategy begins, the first step included, i64 [runs]."""
+        return starts_of(self.strategy)
+
+    def strategy_at(self, step: int) -> str:
+        """The strategy's name."""
+        return self.strategy_names[int(self.strategy[step])]
+
+    def substrategy_at(self, step: int) -> str:
+        """The substrategy's name; empty where none was announced."""
+        code = int(self.substrategy[step])
+        return "" if code == UNLABELLED else self._substrategy_names[code]
+
+    def action_at(self, step: int) -> str:
+        """The action's name; empty where no key is known."""
+        return str(self._actions[step])
+
+    def change_after(self, step: int) -> int | None:
+        """The next step at which another strategy begins."""
+        place = int(np.searchsorted(self.changes, step, side="right"))
+        return int(self.changes[place]) if place < len(self.changes) else None
+
+    def change_before(self, step: int) -> int | None:
+        """The last step before at which another strategy began."""
+        place = int(np.searchsorted(self.changes, step, side="left")) - 1
+        return int(self.changes[place]) if place >= 0 else None
+
+    def has_read(self, step: int) -> bool:
+        """Whether a step's screen is there at once."""
+        return step < len(self._read) * _BLOCK_STEPS
+
+    def screen(self, step: int) -> Screen:
+        """The screen at a step.
+
+        Raises:
+            FormatError: If it is not as it was written, or its replay is another game.
+            RunError: If it cannot be replayed.
+        """
+        row = self._block(step // _BLOCK_STEPS)[step % _BLOCK_STEPS]
+        return _screen(row)
+
+    def screens(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Screen]]:
+        """Steps and their screens in order; see :meth:`screen`."""
+        for step in range(start, len(self) if stop is None else min(stop, len(self))):
+            yield step, self.screen(step)
+
+    def find(self, text: str, after: int) -> int | None:
+        """The next step whose message line says something that the step before it did not say.
+
+        Args:
+            text: What to look for, in either case.
+            after: The step to look from; it is not looked at itself.
+        """
+        wanted = text.lower()
+        said = wanted in self.screen(after).lines[0].lower()
+        for step, screen in self.screens(after + 1):
+            says = wanted in screen.lines[0].lower()
+            if says and not said:
+                return step
+            said = says
+        return None
+
+    def close(self) -> None:
+        """Lets go of what is being read."""
+        with self._lock:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+
+    def _block(self, index: int) -> np.ndarray:
+        """The screens of a block, u8 [steps, elements]."""
+        with self._lock:
+            if self._last[0] != index:
+                while len(self._read) <= index:
+                    self._read.append(zstandard.compress(self._read_on().tobytes(), 1))
+                values = np.frombuffer(zstandard.decompress(self._read[index]), np.uint8)
+                self._last = (index, values.reshape(-1, _ELEMENTS))
+            return self._last[1]
+
+    def _read_on(self) -> np.ndarray:
+        if self._reader is None:
+            self._reader = self._source.open(self.game, SCREEN, 0)
+        start = len(self._read) * _BLOCK_STEPS
+        stop = min(start + _BLOCK_STEPS, len(self))
+        values = np.empty((stop - start, _ELEMENTS), np.uint8)
+        self._reader.copy(start, stop, {name: values[:, place] for name, place in _PLACES.items()})
+        return values
+
+
+def _places() -> dict[str, slice]:
+    places, at = {}, 0
+    for name in SCREEN:
+        size = int(np.prod(OBSERVATIONS[name].shape))
+        places[name] = slice(at, at + size)
+        at += size
+    return places
+
+
+_PLACES = _places()
+_ELEMENTS = _PLACES[SCREEN[-1]].stop
+
+
+def _screen(row: np.ndarray) -> Screen:
+    chars, colours, cursor = (row[_PLACES[name]] for name in SCREEN)
+    return Screen(chars.reshape(ROWS, COLUMNS), colours.reshape(ROWS, COLUMNS) & 15, (int(cursor[0]), int(cursor[1])))
+
+
+def games_at(path: Path, *, on_corrupt: OnCorrupt = "raise") -> Dataset:
+    """The games of a dataset's folder, a shard, or an evaluation's folder.
+
+    Args:
+        path: The folder or shard.
+        on_corrupt: What to do with shards that cannot be read.
+
+    Raises:
+        InputError: If there are none.
+        FormatError: If what is there cannot be read.
+    """
+    if not (path / SCORES).is_file():
+        dataset = Dataset(path, on_corrupt=on_corrupt)
+    else:
+        try:
+            folder = json.loads((path / EVALUATION).read_text())["games"]
+        except (OSError, ValueError, KeyError) as error:
+            raise FormatError(f"{path / EVALUATION}: does not tell where its games are ({error!r})") from None
+        dataset = Dataset(path / folder, on_corrupt=on_corrupt)
+    if not len(dataset):
+        raise InputError(f"{path}: holds no games" + "".join(f"; {reason}" for reason in dataset.left_out[:1]))
+    return dataset
+
+
+def game_named(dataset: Dataset, name: str) -> Game:
+    """A game by its name, or by its seed; the first of all if nothing is given.
+
+    Raises:
+        InputError: If there is no such game.
+    """
+    if not name:
+        return dataset[0]
+    names = [row["game"].decode() for row in dataset.rows]
+    for one in (name, game_name(int(name)) if name.isdecimal() else name):
+        if one in names:
+            return dataset[one]
+    raise InputError(f"game: {name!r} is not among the {len(names):,} games{near_match(name, names[:1000])}")

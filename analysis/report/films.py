@@ -1,0 +1,112 @@
+"""A game packed for the page's player.
+
+Screens repeat: a menu hides rows that come back as they were. So every different row is held once, and a step names the
+rows that differ from the step before. The page's script reads this; the two belong together.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from strathack.analysis.film import COLUMNS, ROWS, Film, printable
+from strathack.analysis.runs import runs_of
+from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.labels import names_by_code
+
+_BLOCK_STEPS = 512
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Screens as rows.
+
+    Attributes:
+        counts: Rows that change at each step, u8 [T].
+        places: Which they are, 0 to 23, u8 [changes].
+        ids: What they become, places in ``rows``, u32 [changes].
+        rows: Every different row, characters and then colours, u8 [rows, 160].
+        cursors: u8 [T, 2].
+    """
+
+    counts: np.ndarray
+    places: np.ndarray
+    ids: np.ndarray
+    rows: np.ndarray
+    cursors: np.ndarray
+
+
+def pack_rows(film: Film) -> PackedRows:
+    """Packs a game's screens; before the first step all rows are the first one, which is empty."""
+    empty = np.concatenate([np.full(COLUMNS, 32, np.uint8), np.zeros(COLUMNS, np.uint8)])
+    known = {empty.tobytes(): 0}
+    last = np.tile(empty, (1, ROWS, 1))
+    counts, places, ids, cursors = [], [], [], []
+    for start in range(0, len(film), _BLOCK_STEPS):
+        screens = [screen for _, screen in film.screens(start, start + _BLOCK_STEPS)]
+        chars = printable(np.stack([screen.chars for screen in screens]))
+        # The colour of a space is not seen.
+        colours = np.where(chars == 32, 0, np.stack([screen.colours for screen in screens]))
+        cells = np.concatenate([last, np.concatenate([chars, colours], axis=2)])
+        step, place = np.nonzero((cells[1:] != cells[:-1]).any(axis=2))
+        last = cells[-1:]
+        counts.append(np.bincount(step, minlength=len(screens)).astype(np.uint8))
+        places.append(place.astype(np.uint8))
+        changed = cells[step + 1, place]
+        new = np.fromiter((known.setdefault(row.tobytes(), len(known)) for row in changed), np.uint32, len(changed))
+        ids.append(new)
+        cursors.append(np.array([screen.cursor for screen in screens], np.uint8))
+    rows = np.frombuffer(b"".join(known), np.uint8).reshape(-1, 2 * COLUMNS)
+    return PackedRows(
+        np.concatenate(counts), np.concatenate(places), np.concatenate(ids), rows, np.concatenate(cursors)
+    )
+
+
+def packed(film: Film) -> str:
+    """A game as text: base64 of gzip of a header (its length, u32, and JSON) and arrays one after another.
+
+    Numbers above a byte are split into planes, low bytes first, which compress better.
+    """
+    rows = pack_rows(film)
+    strategy, strategy_lengths = runs_of(film.strategy)
+    substrategy, substrategy_lengths = runs_of(film.substrategy)
+    arrays = {
+        "counts": _planes(rows.counts, 1),
+        "places": _planes(rows.places, 1),
+        "ids": _planes(rows.ids, 3),
+        "chars": rows.rows[:, :COLUMNS],
+        "colours": rows.rows[:, COLUMNS:],
+        "cursors": rows.cursors.T,
+        "actions": film.game.actions[:],
+        "strategy": strategy,
+        "strategyLengths": _planes(strategy_lengths, 3),
+        "substrategy": substrategy,
+        "substrategyLengths": _planes(substrategy_lengths, 3),
+    }
+    header = {
+        "steps": len(film),
+        "title": film.title,
+        "arrays": [[name, values.size] for name, values in arrays.items()],
+        "strategies": names_by_code(film.game.strategy.codes),
+        "substrategies": names_by_code(film.game.substrategy.codes),
+        "actionNames": list(ACTION_NAMES),
+    }
+    told = json.dumps(header).encode()
+    content = len(told).to_bytes(4, "little") + told + b"".join(values.tobytes() for values in arrays.values())
+    # Without a time, so that the same games give the same page.
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
+
+
+def _planes(values: np.ndarray, count: int) -> np.ndarray:
+    """The low ``count`` bytes of numbers, u8 [count, n].
+
+    Raises:
+        ValueError: If a number needs more.
+    """
+    if values.size and int(values.max()) >= 256**count:
+        raise ValueError(f"{values.max()} does not fit into {count} bytes")
+    return np.stack([(values >> (8 * byte)) & 255 for byte in range(count)]).astype(np.uint8)

@@ -1,0 +1,142 @@
+"""Reading what a report is of: games, those to be watched among them, and a card of where they come from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from strathack.analysis.film import Film, game_named
+from strathack.analysis.report.films import packed
+from strathack.analysis.report.page import PackedFilm
+from strathack.analysis.scores import EVALUATION
+from strathack.analysis.steps import GameSteps, names_of, steps_of
+from strathack.dataset import Dataset
+from strathack.dataset.errors import FormatError
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.frames import FrameSource
+from strathack.dataset.schema import FORMAT_VERSION
+
+OnGame = Callable[[int], None]
+"""Told the steps of each game that is done with."""
+
+
+def read_games(dataset: Dataset, frames: FrameSource | None, on_game: OnGame) -> tuple[list[GameSteps], list[str]]:
+    """Reads all games that can be read, in order of their seeds; and says why others could not, a line each.
+
+    Args:
+        dataset: The games.
+        frames: See :func:`strathack.analysis.steps.read_steps`.
+        on_game: Called after each.
+    """
+    names = names_of(dataset)
+    games, left_out = [], list(dataset.left_out)
+    for game in dataset:
+        try:
+            games.append(steps_of(game, names, frames))
+        except FormatError as error:
+            left_out.append(str(error))
+        on_game(len(game))
+    games.sort(key=lambda game: (int(game.info["core"]), str(game.info["game"])))
+    return games, left_out
+
+
+def spread_by_score(games: Sequence[GameSteps], count: int) -> list[str]:
+    """Names of games from the best to the worst, with as many between them each time."""
+    ordered = sorted((game for game in games if len(game.codes)), key=lambda game: -int(game.info["score"]))
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
+    return [str(ordered[place].info["game"]) for place in places]
+
+
+def pack_films(
+    dataset: Dataset, names: Sequence[str], frames: FrameSource, on_game: OnGame
+) -> tuple[list[PackedFilm], list[str]]:
+    """Packs games for the page's player; and says why some could not be, a line each.
+
+    Args:
+        dataset: The games.
+        names: Names or seeds of those to pack.
+        frames: Where their screens come from.
+        on_game: Called after each.
+
+    Raises:
+        InputError: If there is no such game.
+        RunError: If one cannot be replayed.
+    """
+    films, left_out = [], []
+    for game in [game_named(dataset, name) for name in names]:
+        try:
+            with closing(Film(game, frames)) as film:
+                label = f"{game.name} · {game.info['role']} · score {game.info['score']:,} · {len(game):,} steps"
+                films.append(PackedFilm(game.name, label, packed(film)))
+        except FormatError as error:
+            left_out.append(f"cannot be watched: {error}")
+        on_game(len(game))
+    return films, left_out
+
+
+def card_of(path: Path, dataset: Dataset) -> list[tuple[str, str]]:
+    """What the data are and how they were made: labels and values.
+
+    Args:
+        path: What was asked for.
+        dataset: Its games.
+    """
+    size = sum(shard.stat().st_size for shard in dataset.paths)
+    provenances = list(dict.fromkeys(tables.provenance for tables in dataset.tables))
+    rows = [
+        ("Data", str(path.resolve())),
+        ("Size", f"{size:,} bytes in {len(dataset.paths)} files, {size / max(dataset.steps, 1):.2f} a step"),
+        ("Format", f"strathack {FORMAT_VERSION}"),
+        ("Observations", ", ".join(dataset.observations) or "none; the keys, from which games can be replayed"),
+        ("Splits", _counted(dataset.splits.tolist())),
+        ("Ends", _counted(dataset.games["end"])),
+        ("Complete", _counted(dataset.games["completeness"])),
+        ("Arrays come from", _counted(dataset.games["origin"])),
+        ("Clock of the games", _counted(dataset.games["clock"])),
+        ("Played by", _joined(f"{one.demonstrator} {one.demonstrator_version}".strip() for one in provenances)),
+        ("NLE", _joined(one.nle_version for one in provenances)),
+        ("Settings", _joined(_settings(one.options) for one in provenances)),
+        ("Command", _joined(one.command for one in provenances)),
+        ("Revision", _joined(one.revision for one in provenances) or "an installed package"),
+        ("Created", _joined(one.created for one in provenances)),
+    ]
+    return [*_evaluation(path), *rows, *_failures(dataset)]
+
+
+def _evaluation(path: Path) -> list[tuple[str, str]]:
+    try:
+        told: dict[str, Any] = json.loads((path / EVALUATION).read_text())
+    except (OSError, ValueError):
+        return []
+    wanted = {"Evaluation of": told.get("options", {}).get("what"), "Evaluated by": told.get("command")}
+    wanted["Evaluated"] = told.get("created")
+    return [(label, str(value)) for label, value in wanted.items() if value]
+
+
+def _failures(dataset: Dataset) -> list[tuple[str, str]]:
+    folders = {shard.parent for shard in dataset.paths}
+    failures = {name: why for folder in sorted(folders) for name, why in DatasetFolder(folder).read_failures().items()}
+    return [("Could not be made", "\n".join(f"{name}: {why}" for name, why in failures.items()))] if failures else []
+
+
+def _counted(values: Any) -> str:
+    return ", ".join(f"{value} {count:,}" for value, count in Counter(map(str, values)).most_common())
+
+
+def _joined(values: Any) -> str:
+    lines = dict.fromkeys(line for value in values for line in value.splitlines() if line)
+    return "\n".join(lines)
+
+
+def _settings(options: str) -> str:
+    try:
+        values = json.loads(options)
+    except ValueError:
+        return options
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value not in ("", None, []))
