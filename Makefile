@@ -7,7 +7,7 @@ TREE := build/tree/strathack
 
 .PHONY: demo test slow lint bench clean
 
-demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursued, replay them from their keys, clone it, fine-tune the clone
+demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursued, replay, clone, fine-tune, evaluate, report
 	$(BIN)/strathack collect demo/data --seeds 1,2,4,5,22,24,28,30
 	$(BIN)/strathack analysis strategies demo/data --out demo/strategies.png
 	$(BIN)/strathack dataset compact demo/data demo/keys
@@ -17,9 +17,23 @@ demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursue
 	$(BIN)/strathack train demo/data --out demo/run --minutes 2 --lanes 5 --unroll 96 --validate-every 250
 	rm -rf demo/finetuned
 	$(BIN)/strathack finetune demo/run --out demo/finetuned --imitation.demos demo/data --imitation.demos-lanes 5 --minutes 2 --validate-every 40
+	rm -rf demo/evaluation demo/evaluated
+	$(BIN)/strathack evaluate demo/finetuned --out demo/evaluation --games 8 --max-steps 4000 --save-games demo/evaluated
+	$(BIN)/strathack report demo/evaluation --out demo/report.html
+	@printf '%s\n' '' 'Made in demo/:' \
+	  '  data, keys      eight games of AutoAscend, with their screens and as keys alone' \
+	  '  strategies.png  what it pursued in them, step by step' \
+	  '  run, finetuned  a policy cloned from them, and the same fine-tuned' \
+	  '  report.html     eight games of the fine-tuned policy: open it in a browser' \
+	  'To try next:' \
+	  '  $(BIN)/strathack watch demo/data --game 5' \
+	  '  $(BIN)/strathack report demo/data --out demo/demonstrations.html' \
+	  '  $(BIN)/strathack compare demo/evaluation demo/data' \
+	  '  $(BIN)/strathack collect data --seeds 0:1000'
 
 test: $(VENV)/.test
 	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest --nbmake notebooks
 
 slow: $(VENV)/.test ## the tests that take minutes; some use faketime, from Debian's package of that name
 	$(BIN)/pytest -m slow
@@ -55,7 +69,7 @@ $(VENV)/bin/python:
 
 # One stamp a set of extras, so that the demo does not install the test tools.
 $(VENV)/.run: EXTRAS := [train]
-$(VENV)/.test: EXTRAS := [test,train,export]
+$(VENV)/.test: EXTRAS := [test,train,export,notebooks]
 $(VENV)/.lint: EXTRAS := [lint]
 $(VENV)/.run $(VENV)/.test $(VENV)/.lint: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".$(EXTRAS)"

@@ -1,0 +1,81 @@
+"""What a policy expects at each step of recorded games, beside what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from strathack.dataset import Dataset
+from strathack.dataset.streams import unrolls
+from strathack.models.cleaved import AnyPolicy
+from strathack.models.heads import PolicyOutput
+from strathack.models.losses import action_table
+
+BELIEF = "belief_"
+"""What the names of the columns begin with that hold a strategy's probability."""
+
+
+def predictions(policy: AnyPolicy, dataset: Dataset, *, steps: int | None = None, unroll: int = 128) -> pd.DataFrame:
+    """Goes through games with a policy, its memory carried on through each.
+
+    Args:
+        policy: The policy, in evaluation mode.
+        dataset: The games; their frames are stored.
+        steps: Steps of each game; by default all.
+        unroll: Steps at a time.
+
+    Returns:
+        A row a step: ``game``, ``step``, the ``strategy`` that was running, the ``action`` taken and the one that the
+        policy found ``likely``, by name; ``nll``, the negative log-likelihood of the action in nats (NaN of actions
+        that it does not know); and for a hierarchical policy ``belief_<strategy>``, its probability, f32.
+
+    Raises:
+        InputError: If there is no step, or an observation is not stored.
+    """
+    tables = [_of_game(policy, dataset.take([place]), steps, unroll) for place in range(len(dataset))]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _of_game(policy: AnyPolicy, game: Dataset, steps: int | None, unroll: int) -> pd.DataFrame:
+    only = game[0]
+    steps = len(only) if steps is None else min(steps, len(only))
+    outputs = list(_outputs(policy, game, steps, unroll))
+    logits = torch.cat([output.action_logits for output in outputs])[:steps].float()
+    places = torch.from_numpy(action_table(policy.config.actions))[torch.from_numpy(only.actions[:steps]).long()]
+    nll = -logits.log_softmax(-1).gather(-1, places.clamp(min=0)[:, None])[:, 0]
+    nll[places < 0] = torch.nan
+    columns = {
+        "game": only.name,
+        "step": np.arange(steps),
+        "strategy": only.strategy.names(slice(0, steps)).astype(object),
+        "action": only.action_names(slice(0, steps)).astype(object),
+        "likely": np.array(policy.config.actions, dtype=object)[logits.argmax(-1).numpy()],
+        "nll": nll.numpy(),
+    }
+    if outputs[0].strategy_logits is not None:
+        parts = [output.strategy_logits for output in outputs if output.strategy_logits is not None]
+        beliefs = torch.cat(parts)[:steps].float().softmax(-1).numpy()
+        columns |= {f"{BELIEF}{name}": beliefs[:, place] for place, name in enumerate(policy.config.strategies)}
+    return pd.DataFrame(columns)
+
+
+@torch.inference_mode()
+def _outputs(policy: AnyPolicy, game: Dataset, steps: int, unroll: int) -> Iterator[PolicyOutput]:
+    """Outputs of one game, [T, …] each, on the CPU."""
+    device = next(policy.parameters()).device
+    state = policy.initial_state(1)
+    done = 0
+    with closing(unrolls(game, lanes=1, steps=unroll, observations=policy.config.observations, epochs=1)) as stream:
+        for batch in stream:
+            inputs: dict[str, Tensor] = {name: torch.from_numpy(values).to(device) for name, values in batch.items()}
+            output, state = policy.unroll(inputs, state)
+            parts = {name: value[:, 0].cpu() for name, value in vars(output).items() if value is not None}
+            yield PolicyOutput(**parts)
+            done += unroll
+            if done >= steps:
+                return
