@@ -19,6 +19,7 @@ from strathack.collect.demonstrators import Demonstrator
 from strathack.collect.environment import LogEntry, Setup, challenge, peek_character, read_log
 from strathack.collect.recorder import PLACE, GameRecorder, Reached
 from strathack.collect.session import Session
+from strathack.collect.watchdog import STUCK_SECONDS, Watchdog
 from strathack.dataset.schema import DUNGEONS, TERMINATED_ENDS, game_name, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
@@ -212,13 +213,22 @@ def finished_game(
     )
 
 
-def let_play(demonstrator: Demonstrator, session: Session) -> BaseException | None:
-    """Lets the demonstrator play; returns what it raised, raises what is not its fault."""
+def let_play(
+    demonstrator: Demonstrator, session: Session, stuck_seconds: float = STUCK_SECONDS
+) -> BaseException | None:
+    """Lets the demonstrator play; returns what it raised, raises what is not its fault.
+
+    Args:
+        demonstrator: Plays.
+        session: The game.
+        stuck_seconds: Seconds without an action after which it is ended.
+    """
     error: BaseException | None = None
-    try:
-        demonstrator.play(session)
-    except (Exception, SystemExit) as raised:  # noqa: BLE001  (foreign code may raise anything, and exit)
-        error = raised
+    with Watchdog(session, stuck_seconds) as watchdog:
+        try:
+            demonstrator.play(session)
+        except (Exception, SystemExit) as raised:  # noqa: BLE001  (foreign code may raise anything, and exit)
+            error = watchdog.error or raised
     if session.failure is not None:
         raise session.failure
     return error

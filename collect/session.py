@@ -68,6 +68,15 @@ class Session:
         self._on_step = on_step
 
     @property
+    def steps(self) -> int:
+        """Steps recorded so far."""
+        return self._recorder.steps
+
+    def is_late(self) -> bool:
+        """Whether the time limit has passed and the game goes on."""
+        return self.end is None and self._deadline is not None and time.monotonic() >= self._deadline
+
+    @property
     def done(self) -> bool:
         """Whether the game is over."""
         return self.end is not None
@@ -109,7 +118,7 @@ class Session:
             self.end = "game"
         elif self._max_steps is not None and self._recorder.steps >= self._max_steps:
             self.end = "step_limit"
-        elif self._deadline is not None and time.monotonic() >= self._deadline:
+        elif self.is_late():
             self.end = "time_limit"
         if self._on_step is not None:
             self._on_step(self._recorder.steps)

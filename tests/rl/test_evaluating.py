@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,26 @@ def test_a_policy_is_evaluated_on_ray_and_its_games_replay(
     refused = run(*words, "--save-games", tmp_path / "games", "--greedy")
     assert refused.status == 2
     assert "holds games of other settings: greedy is False there and True here" in refused.error
+
+
+@pytest.mark.slow
+def test_an_interrupted_evaluation_goes_on_to_the_same_scores(
+    policy: Path, tmp_path: Path, run: Any, start: Any, nothing_left: None
+) -> None:
+    words = ("--seeds", "7:19", "--workers", 0, "--slices", 1, "--envs", 2, "--max-steps", 400, "--quiet")
+    process = start("evaluate", policy, "--out", tmp_path / "cut", *words)
+    assert process.stderr.readline().startswith("1/12 seed ")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    kept = len(Dataset(tmp_path / "cut" / "games"))
+    assert 0 < kept < 12
+    assert not (tmp_path / "cut" / "scores.parquet").exists()
+    went_on = run("evaluate", policy, "--out", tmp_path / "cut", *words)
+    assert went_on.status == 0, went_on.err
+    assert went_on.err.count("/12 seed ") + went_on.err.count(f"/{12 - kept} seed ") == 12 - kept
+    assert run("evaluate", policy, "--out", tmp_path / "whole", *words).status == 0
+    cut, whole = (pd.read_parquet(tmp_path / name / "scores.parquet") for name in ("cut", "whole"))
+    pd.testing.assert_frame_equal(cut.drop(columns="seconds"), whole.drop(columns="seconds"))
 
 
 @pytest.mark.slow
