@@ -278,7 +278,7 @@ const player = {
 
   drawTimeline() {
     const film = this.film, canvas = $("timeline");
-    if (!film) return;
+    if (!film || !canvas.clientWidth) return; // it is drawn when there is room for it
     if (film.width !== canvas.clientWidth) {
       film.width = canvas.clientWidth;
       const { codes, lengths } = film.strategyRuns, stretches = [];

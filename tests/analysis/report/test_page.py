@@ -43,7 +43,7 @@ def made(tmp_path_factory):
         subtitle="made up",
         card=[("Data", "/some/where"), ("Command", "strathack collect <data>\nstrathack dataset merge")],
         games=games,
-        films=[PackedFilm("game_0", "game_0 · Val", packed(film))],
+        films=[PackedFilm("game_0", "game_0 · Val · a label that is longer than a telephone is wide", packed(film))],
         left_out=["shard-00003.h5: <damaged>"],
     )
     path = folder / "report.html"
