@@ -21,7 +21,7 @@ def summary_table(summary: Summary, by_role: Mapping[str, Summary] | None = None
         summary: Of all games.
         by_role: Of each role's.
     """
-    right = [Column(name, justify="right", no_wrap=True) for name in ("mean ± s.e.", "median (95 %)", "IQM (95 %)")]
+    right = [Column(name, justify="right") for name in ("mean ± s.e.", "median (95 %)", "IQM (95 %)")]
     table = Table(Column(f"{summary.games:,} games", no_wrap=True), *right, box=SIMPLE_HEAD)
     for name, figure in summary.figures.items():
         table.add_row(name.replace("_", " "), *cells(figure, DIGITS.get(name, 0)))

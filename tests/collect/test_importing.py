@@ -48,6 +48,7 @@ def check_published(data, shared, seeds):
             assert info["cause"] == ("" if known["truncated"] else LogEntry(game.attributes["xlogfile"]).cause)
 
 
+@pytest.mark.slow
 def test_the_published_games_import_as_the_reference_says_truncated_ones_too(run, shared, tmp_path):
     ended = run("dataset", "import", shared / "fixtures" / "hihack", tmp_path / "data", *HERE)
     assert ended.status == 0, ended.err

@@ -179,6 +179,7 @@ def check_relabelled(folder, seeds):
         assert game.info["score"] == imported.info["score"]
 
 
+@pytest.mark.slow
 def test_relabelling_a_published_game_gives_its_true_strategies(run, shared, tmp_path):
     ended = relabelled(run, shared, tmp_path, [2], "--workers", 0)
     assert ended.status == 0, ended.err

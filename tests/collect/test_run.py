@@ -217,7 +217,9 @@ def test_a_second_writer_is_refused(run, start, tmp_path):
     first.kill()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_one_signal_drops_the_running_game_and_keeps_the_others(run, start, tmp_path, number, status):
     out = tmp_path / "data"
     slow = ("--demonstrator", BOTS / "sleeper", "--clock", "seed", "--max-steps", 60, *HERE)

@@ -85,7 +85,9 @@ def assert_same_weights(one, other):
 
 
 # Lightning's epochs are of 7 steps here: in the midst of one, and at its end.
-@pytest.mark.parametrize(("ema", "accumulate", "cuts"), [(0.0, 2, (5,)), (0.9, 1, (7, 5))])
+@pytest.mark.parametrize(
+    ("ema", "accumulate", "cuts"), [pytest.param(0.0, 2, (5,), marks=pytest.mark.slow), (0.9, 1, (7, 5))]
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monkeypatch, ema, accumulate, cuts):
     options = {"set": DRAWING, "ema": ema, "accumulate": accumulate}
     whole = train(config_of(games, tmp_path / "whole", **options))
@@ -196,6 +198,7 @@ def test_the_games_of_a_bad_batch_are_named(games, tmp_path, monkeypatch):
         train(config_of(games, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_the_run_can_be_resumed(games, tmp_path, start, capsys, nothing_left):
     out = tmp_path / "run"
     words = ["train", games, "--out", out, "--set", SMALL_LSTM, "--lanes", 3, "--unroll", 8, "--minutes", 10]
@@ -335,6 +338,7 @@ def test_balanced_weights_leave_the_size_of_the_loss():
     assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_published_games_with_their_labels(shared, run, tmp_path):
     for seed in (2, 4):  # of the validation split and of the train split
         shutil.copytree(shared / "fixtures" / "hihack" / str(seed), tmp_path / "published" / str(seed))

@@ -121,7 +121,7 @@ def test_a_reward_that_is_not_finite_names_environment_and_seed(nothing_left: No
 @pytest.mark.parametrize(
     ("what", "why"),
     [
-        ("die", "died"),
+        pytest.param("die", "died", marks=pytest.mark.slow),
         pytest.param("hang", "hung for 3 seconds", marks=pytest.mark.slow),
         pytest.param("raise", "something broke", marks=pytest.mark.slow),
     ],
