@@ -52,6 +52,7 @@ bench: $(VENV)/.test ## the figures of benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/clone_gpu.py bench/data
 	$(BIN)/python benchmarks/acting.py
 	$(BIN)/python benchmarks/evaluating.py
+	$(BIN)/python benchmarks/report_size.py bench/data
 
 lint: $(VENV)/.lint $(TREE)
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ WIDTH = 6.4
 """Inches of most pictures, so that their text can be read on a telephone as well."""
 
 LARGE = 20.0
-"""A figure whose largest value is above this many times its median is drawn on a logarithmic axis."""
+"""A figure whose largest value is above this many times the median of those above zero has a logarithmic axis."""
 
 _COLUMNS = 1200
 """Columns of a game's strip; each shows the strategy most frequent in its steps."""
@@ -271,8 +271,9 @@ def _games(count: int) -> str:
 
 def _widen(axes: Axes, values: np.ndarray) -> None:
     """Makes the axis logarithmic where a few values are far larger than most."""
-    if len(values) and values.min() >= 0 and values.max() > LARGE * max(np.median(values), 1e-9):
-        axes.set_xscale("symlog", linthresh=max(float(np.median(values)), 1e-9))
+    middle = float(np.median(values[values > 0])) if (values > 0).any() else 0.0
+    if middle and values.min() >= 0 and values.max() > LARGE * middle:
+        axes.set_xscale("symlog", linthresh=middle)
     if not len(values) or values.max() >= 1000:
         axes.xaxis.set_major_formatter("{x:,.0f}")
 

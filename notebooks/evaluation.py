@@ -34,7 +34,8 @@ from strathack.analysis.scores import figure_of, summary_of
 from strathack.analysis.tables import cells, summary_table
 
 DATA = Path("data/evaluations")
-tables = {folder.name: pd.read_parquet(folder / "scores.parquet") for folder in sorted(DATA.iterdir())}
+PLAYERS = ("autoascend", "hierarchical", "flat", "demo clone", "random")
+tables = {name: pd.read_parquet(DATA / name / "scores.parquet") for name in PLAYERS}
 
 # %% [markdown]
 # ## Scores
@@ -65,7 +66,12 @@ pd.DataFrame(PUBLISHED, index=["mean", "median"]).T
 # %%
 by_seed = {name: table.set_index("core")["score"].astype(float).sort_index() for name, table in tables.items()}
 rows = []
-for first, second in [("autoascend", "hierarchical"), ("hierarchical", "flat"), ("hierarchical", "random")]:
+for first, second in [
+    ("autoascend", "hierarchical"),
+    ("hierarchical", "flat"),
+    ("hierarchical", "demo clone"),
+    ("demo clone", "random"),
+]:
     found = compared(by_seed[first], by_seed[second])
     difference = found.difference
     rows.append([first, second, difference.value, difference.low, difference.high, found.p, found.verdict])

@@ -88,6 +88,17 @@ def test_a_profile_is_the_share_of_games_above_each_value():
         assert y[np.flatnonzero(x <= value)[-1]] == pytest.approx(share)
 
 
+def test_an_axis_is_logarithmic_where_a_few_values_are_far_larger_than_those_above_zero():
+    def axis(*values):
+        return plots.draw_distributions({"a": np.array(values, float)}, "score").axes[0].xaxis
+
+    assert axis(0, 0, 0, 0.01, 0.02, 0.3).get_scale() == "linear"
+    assert axis(0, 0, 0).get_scale() == "linear"
+    far = axis(0, 0, 0, 0.01, 0.02, 3)
+    assert far.get_scale() == "symlog"
+    assert far.get_transform().linthresh == 0.02
+
+
 def test_ends_by_depth_are_shares_of_a_players_games():
     table = pd.DataFrame({"max_depth": [1, 1, 4, 4], "end": ["death", "abort", "death", "death"]})
     figure = plots.draw_ends({"a": table, "b": table[:2]})
