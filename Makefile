@@ -16,7 +16,7 @@ demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursue
 	rm -rf demo/run
 	$(BIN)/strathack train demo/data --out demo/run --minutes 2 --lanes 5 --unroll 96 --validate-every 250
 	rm -rf demo/finetuned
-	$(BIN)/strathack finetune demo/run --out demo/finetuned --imitation.demos demo/data --imitation.demos-lanes 5 --minutes 2 --validate-every 40
+	$(BIN)/strathack finetune demo/run --out demo/finetuned --imitation.demos demo/data --imitation.demos-lanes 5 --minutes 1 --validate-every 40
 	rm -rf demo/evaluation demo/evaluated
 	$(BIN)/strathack evaluate demo/finetuned --out demo/evaluation --games 8 --max-steps 4000 --save-games demo/evaluated
 	$(BIN)/strathack report demo/evaluation --out demo/report.html

@@ -15,11 +15,11 @@ import zstandard
 from strathack.analysis.runs import starts_of
 from strathack.analysis.scores import EVALUATION, SCORES
 from strathack.dataset import Dataset
-from strathack.dataset.errors import FormatError, InputError, near_match
+from strathack.dataset.errors import CorruptionError, FormatError, InputError, RunError, near_match
 from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames
 from strathack.dataset.labels import UNLABELLED, names_by_code
 from strathack.dataset.reading import Game, OnCorrupt
-from strathack.dataset.schema import OBSERVATIONS, game_name
+from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, game_name
 
 SCREEN = ("tty_chars", "tty_colors", "tty_cursor")
 """The observations that make a screen."""
@@ -74,14 +74,14 @@ class Film:
         if not len(game):
             raise InputError(f"{game.path}: {game.name} has no steps; there is nothing to show")
         self.game = game
-        self.strategy: np.ndarray = game.strategy[:]
-        self.substrategy: np.ndarray = game.substrategy[:]
+        self.strategy, self.substrategy = (_labels(game, name) for name in LABEL_COLUMNS)
         self._actions = game.action_names()
         self._source = source or StoredFrames()
         self._reader: FrameReader | None = None
         self._read: list[bytes] = []
         self._last: tuple[int, np.ndarray] = (-1, np.zeros(0))
-        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self.game)
@@ -167,21 +167,29 @@ class Film:
         return None
 
     def close(self) -> None:
-        """Lets go of what is being read."""
-        with self._lock:
+        """Lets go of what is being read; a read that goes on in another thread ends with an error."""
+        self._closed = True
+        with self._reading:
             if self._reader is not None:
                 self._reader.close()
                 self._reader = None
 
     def _block(self, index: int) -> np.ndarray:
-        """The screens of a block, u8 [steps, elements]."""
-        with self._lock:
-            if self._last[0] != index:
-                while len(self._read) <= index:
-                    self._read.append(zstandard.compress(self._read_on().tobytes(), 1))
-                values = np.frombuffer(zstandard.decompress(self._read[index]), np.uint8)
-                self._last = (index, values.reshape(-1, _ELEMENTS))
-            return self._last[1]
+        """The screens of a block, u8 [steps, elements]; one that was read does not wait for others."""
+        held, values = self._last
+        if held != index:
+            if index >= len(self._read):
+                self._read_up_to(index)
+            values = np.frombuffer(zstandard.decompress(self._read[index]), np.uint8).reshape(-1, _ELEMENTS)
+            self._last = (index, values)
+        return values
+
+    def _read_up_to(self, index: int) -> None:
+        with self._reading:
+            while len(self._read) <= index:
+                if self._closed:
+                    raise RunError(f"{self.game.name}: was closed while it was read")
+                self._read.append(zstandard.compress(self._read_on().tobytes(), 1))
 
     def _read_on(self) -> np.ndarray:
         if self._reader is None:
@@ -191,6 +199,14 @@ class Film:
         values = np.empty((stop - start, _ELEMENTS), np.uint8)
         self._reader.copy(start, stop, {name: values[:, place] for name, place in _PLACES.items()})
         return values
+
+
+def _labels(game: Game, name: str) -> np.ndarray:
+    values: np.ndarray = game.arrays[name][:]
+    step = game.first_out_of_range(name, values)
+    if step is not None:
+        raise CorruptionError(f"{game.path}: {game.name}/{name}, step {step}: {values[step]} has no name")
+    return values
 
 
 def _places() -> dict[str, slice]:
@@ -227,7 +243,7 @@ def games_at(path: Path, *, on_corrupt: OnCorrupt = "raise") -> Dataset:
     else:
         try:
             folder = json.loads((path / EVALUATION).read_text())["games"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise FormatError(f"{path / EVALUATION}: does not tell where its games are ({error!r})") from None
         dataset = Dataset(path / folder, on_corrupt=on_corrupt)
     if not len(dataset):

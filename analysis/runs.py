@@ -35,9 +35,9 @@ def columns_of(labels: np.ndarray, count: int) -> np.ndarray:
     """The most frequent label of each of ``count`` equal stretches; of fewer if there are fewer steps.
 
     Args:
-        labels: Codes, u8 [T].
+        labels: Codes, [T].
         count: How many stretches.
     """
     count = min(count, len(labels))
     stretches = np.array_split(labels, count) if count else []
-    return np.array([np.bincount(stretch).argmax() for stretch in stretches], np.uint8)
+    return np.array([np.bincount(stretch).argmax() for stretch in stretches], labels.dtype)

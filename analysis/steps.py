@@ -12,8 +12,9 @@ import pandas as pd
 from strathack.analysis.palette import in_order
 from strathack.analysis.runs import runs_of
 from strathack.dataset import Dataset
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import CorruptionError, FormatError, InputError
 from strathack.dataset.frames import FrameSource, StoredFrames
+from strathack.dataset.keys import is_replayable
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
 from strathack.dataset.reading import Game
 from strathack.dataset.schema import OBSERVATIONS
@@ -42,7 +43,7 @@ class GameSteps:
     Attributes:
         info: Its row of ``/games`` as plain values.
         names: Strategies by their codes here; the last one stands for "unlabelled".
-        codes: The strategy of each run, u8 [runs].
+        codes: The strategy of each run, u16 [runs].
         lengths: Its steps, i64 [runs].
         by: Steps by ``depth``, ``experience_level`` and ``hit_points`` (tenths), i64 [values, names]; empty where the
             game's bottom lines are not stored.
@@ -65,7 +66,7 @@ class GameSteps:
 
     @property
     def labels(self) -> np.ndarray:
-        """The strategy of each step, u8 [T]."""
+        """The strategy of each step, u16 [T]."""
         return np.repeat(self.codes, self.lengths)
 
     @property
@@ -79,7 +80,8 @@ def read_steps(dataset: Dataset, frames: FrameSource | None = None) -> Iterator[
 
     Args:
         dataset: The games.
-        frames: Where bottom lines come from that are not stored; by default such games are read without.
+        frames: Where bottom lines come from that are not stored; by default, and where a game cannot be replayed, it
+            is read without.
 
     Raises:
         FormatError: If a game is not as it was written.
@@ -103,11 +105,13 @@ def steps_of(game: Game, names: Sequence[str], frames: FrameSource | None = None
         frames: See :func:`read_steps`.
     """
     place = {name: code for code, name in enumerate(names)}
-    codes = np.full(256, place[UNLABELLED_NAME], np.uint8)
+    codes = np.full(256, place[UNLABELLED_NAME], np.uint16)
     for name, code in game.strategy.codes.items():
+        if code != UNLABELLED and name not in place:
+            raise FormatError(f"{game.path}: {game.name}/strategy has {name!r}, which its shard does not name")
         codes[code] = place[UNLABELLED_NAME if code == UNLABELLED else name]
-    labels = codes[game.strategy[:]]
-    published = game.hihack_strategy[:].astype(np.int64)
+    labels = codes[_checked(game, "strategy")]
+    published = _checked(game, "hihack_strategy").astype(np.int64)
     published[published < 0] = len(PUBLISHED_STRATEGIES)
     blstats = _bottom_lines(game, frames)
     share = np.zeros(0, np.float32)
@@ -128,6 +132,14 @@ def steps_of(game: Game, names: Sequence[str], frames: FrameSource | None = None
     )
 
 
+def _checked(game: Game, name: str) -> np.ndarray:
+    values: np.ndarray = game.arrays[name][:]
+    step = game.first_out_of_range(name, values)
+    if step is not None:
+        raise CorruptionError(f"{game.path}: {game.name}/{name}, step {step}: {values[step]} is no label")
+    return values
+
+
 def _counts(rows: np.ndarray, columns: np.ndarray, width: int, height: int = 0) -> np.ndarray:
     """How often each pair of numbers occurs, i64 [height, width]; as high as is needed by default."""
     rows = np.maximum(rows.astype(np.int64), 0)
@@ -137,7 +149,7 @@ def _counts(rows: np.ndarray, columns: np.ndarray, width: int, height: int = 0) 
 
 def _bottom_lines(game: Game, frames: FrameSource | None) -> np.ndarray | None:
     """i32 [T, 27], or None where they are neither stored nor to be had."""
-    if "blstats" not in game.obs and frames is None:
+    if "blstats" not in game.obs and (frames is None or not is_replayable(game.row)):
         return None
     reader = (frames or StoredFrames()).open(game, ["blstats"], 0)
     try:

@@ -202,6 +202,7 @@ class WatchApp(App[Exception]):
         self._now = now
         self.notice = ""
         self._first = step
+        self._request = 0
         self._busy = False
         self._text = ""
         self._answer: Callable[[str], None] = self._find
@@ -277,8 +278,16 @@ class WatchApp(App[Exception]):
         if self._text:
             self._find(self._text)
 
+    async def action_quit(self) -> None:
+        """Leaves, whatever is being read."""
+        self._drop_request()
+        self.film.close()
+        self.exit()
+
     def action_cancel(self) -> None:
-        """Leaves the question."""
+        """Leaves the question, or what is being searched."""
+        self._drop_request()
+        self._tell("")
         ask = self.query_one("#ask", Input)
         ask.display = False
         self.set_focus(None)
@@ -286,7 +295,6 @@ class WatchApp(App[Exception]):
     def on_timeline_sought(self, message: Timeline.Sought) -> None:
         """Goes to what was clicked."""
         self.go_to(message.step)
-        self._restart_clock()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Takes an answer."""
@@ -313,14 +321,22 @@ class WatchApp(App[Exception]):
 
     # What takes long is done in a thread, so that keys are answered
 
-    def go_to(self, step: int) -> None:
-        """Shows a step; the nearest one of the game."""
+    def go_to(self, step: int, *, playing_on: bool = False) -> None:
+        """Shows a step; the nearest one of the game.
+
+        Args:
+            step: The step.
+            playing_on: Whether it comes by playing, so that the time goes on as it was counted.
+        """
         step = min(max(step, 0), len(self.film) - 1)
         self.notice = ""
         if self.film.has_read(step):
+            self._drop_request()
             self._show(step, self.film.screen(step))
+            if not playing_on:
+                self._restart_clock()
         else:
-            self._in_thread("reading …", partial(self.film.screen, step), partial(self._show, step))
+            self._in_thread("reading …", partial(self.film.screen, step), partial(self._show_anew, step))
 
     def _find(self, text: str) -> None:
         self._text = text
@@ -335,20 +351,32 @@ class WatchApp(App[Exception]):
         self._in_thread("searching …", partial(self.film.find, text, self.step), found)
 
     def _in_thread(self, notice: str, work: Callable[[], _Result], then: Callable[[_Result], None]) -> None:
+        """Does what takes long; what comes of it counts if nothing else was asked for meanwhile."""
+        self._drop_request()
+        request = self._request
+
         async def run() -> None:
             try:
                 result = await asyncio.to_thread(work)
             except (InputError, RunError) as error:
-                self.exit(error)
+                if request == self._request:
+                    self.exit(error)
                 return
-            finally:
-                self._busy = False
-            self.notice = ""
-            then(result)
+            if request == self._request:
+                self._busy, self.notice = False, ""
+                then(result)
 
         self._busy = True
         self._tell(notice)
-        self.run_worker(run(), exclusive=True)
+        self.run_worker(run())
+
+    def _drop_request(self) -> None:
+        self._request += 1
+        self._busy = False
+
+    def _show_anew(self, step: int, screen: Screen) -> None:
+        self._show(step, screen)
+        self._restart_clock()
 
     def _show(self, step: int, screen: Screen) -> None:
         self.query_one(ScreenView).screen_shown = screen
@@ -373,8 +401,8 @@ class WatchApp(App[Exception]):
         since, first = self._played_since
         step = min(first + int((self._now() - since) * self.speed), len(self.film) - 1)
         if step > self.step:
-            self.go_to(step)
-        if step == len(self.film) - 1:
+            self.go_to(step, playing_on=True)
+        if self.step == len(self.film) - 1:
             self.playing = False
             self._tell(self.notice)
 

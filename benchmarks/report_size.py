@@ -31,7 +31,7 @@ def main() -> None:
         replace(game, info={**game.info, "game": f"game_{number}", "core": number})
         for number, game in ((number, games[number % len(games)]) for number in range(GAMES))
     ]
-    report = ReportData("report", f"{GAMES:,} games", card_of(data, dataset), many, films)
+    report = ReportData("report", f"{GAMES:,} games", card_of(data, dataset, games), many, films)
     size = len(page_of(report).encode())
     packed = sum(len(film.packed) for film in films)
     steps = sum(len(dataset[name]) for name in names)

@@ -19,7 +19,7 @@ from strathack.collect.demonstrators import Demonstrator
 from strathack.collect.environment import LogEntry, Setup, challenge, peek_character, read_log
 from strathack.collect.recorder import PLACE, GameRecorder, Reached
 from strathack.collect.session import Session
-from strathack.collect.watchdog import STUCK_SECONDS, Watchdog
+from strathack.collect.watchdog import STUCK_SECONDS, StuckError, Watchdog
 from strathack.dataset.schema import DUNGEONS, TERMINATED_ENDS, game_name, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
@@ -228,7 +228,14 @@ def let_play(
         try:
             demonstrator.play(session)
         except (Exception, SystemExit) as raised:  # noqa: BLE001  (foreign code may raise anything, and exit)
-            error = watchdog.error or raised
+            error = raised
+    if isinstance(error, StuckError) and watchdog.error is not None:
+        # Raised from outside, it came without a message.
+        error = watchdog.error.with_traceback(error.__traceback__)
+        if session.is_late():
+            session.end = "time_limit"
+    if isinstance(session.failure, StuckError):
+        raise RuntimeError("a step took so long that it was interrupted")
     if session.failure is not None:
         raise session.failure
     return error

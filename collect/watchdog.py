@@ -53,15 +53,19 @@ class Watchdog(AbstractContextManager["Watchdog"]):
         self._thread.join()
 
     def _watch(self) -> None:
-        steps, since = self._session.steps, time.monotonic()
-        while not self._ended.wait(min(1.0, self._seconds / 10)):
+        interval = min(1.0, self._seconds / 10)
+        steps, idle, polled = self._session.steps, 0.0, time.monotonic()
+        while not self._ended.wait(interval):
+            # A process that was suspended has not been idle meanwhile.
+            waited, polled = min(time.monotonic() - polled, 2 * interval), time.monotonic()
             if self._session.steps != steps:
-                steps, since = self._session.steps, time.monotonic()
-            elif time.monotonic() - since > self._seconds:
+                steps, idle = self._session.steps, 0.0
+                continue
+            idle += waited
+            if self._session.is_late():
+                self._interrupt(StuckError(f"no action since the time limit, after {steps} steps"))
+            elif idle > self._seconds:
                 self._interrupt(StuckError(f"no action for {self._seconds:g} seconds, after {steps} steps"))
-            elif self._session.is_late():
-                self._session.end = "time_limit"
-                self._interrupt(StuckError("no action since the time limit"))
 
     def _interrupt(self, error: StuckError) -> None:
         with self._lock:

@@ -67,6 +67,15 @@ def compact(dataset: Dataset, out: DatasetFolder, settings: Mapping[str, Any], g
             pass
 
 
+def is_replayable(row: np.void | np.ndarray) -> bool:
+    """Whether a game could be played again: its keys, its seed and its clock are known.
+
+    Args:
+        row: Its row of ``/games``.
+    """
+    return bool(row["keys_sha256"] and row["core"] >= 0 and row["start_time"] >= 0)
+
+
 def check_replayable(dataset: Dataset) -> None:
     """Checks that every game could be played again from its keys.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from strathack.dataset import Dataset
+from strathack.dataset.errors import InputError
 from strathack.dataset.streams import unrolls
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.heads import PolicyOutput
@@ -37,6 +38,9 @@ def predictions(policy: AnyPolicy, dataset: Dataset, *, steps: int | None = None
     Raises:
         InputError: If there is no step, or an observation is not stored.
     """
+    dataset = dataset.take(np.flatnonzero(dataset.rows["steps"]))
+    if not len(dataset):
+        raise InputError("predictions: the games have no steps")
     tables = [_of_game(policy, dataset.take([place]), steps, unroll) for place in range(len(dataset))]
     return pd.concat(tables, ignore_index=True)
 

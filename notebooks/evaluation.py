@@ -60,8 +60,8 @@ pd.DataFrame(PUBLISHED, index=["mean", "median"]).T
 
 # %% [markdown]
 # ## Comparisons
-# The same seeds are compared one by one; the test is by permutation. `needed` is how many games each would have to
-# play for such a difference to be seen.
+# The same seeds are compared one by one; the test is by permutation. Where it does not tell, the verdict says how many
+# games each would have to play for such a difference to be seen.
 
 # %%
 by_seed = {name: table.set_index("core")["score"].astype(float).sort_index() for name, table in tables.items()}

@@ -138,7 +138,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
     ),
     "export-video": Command(
         "strathack.analysis.options:ExportVideoConfig",
-        "strathack.watching:video_main",
+        "strathack.filming:main",
         "write a game as an mp4 or a gif",
     ),
     "analysis": {

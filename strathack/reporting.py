@@ -32,7 +32,7 @@ def main(config: ReportConfig) -> int:
     if not len(dataset):
         raise InputError(f"{config.data}: no game meets the condition {config.select!r}; nothing to report")
     wanted = [game_named(dataset, name).name for name in config.wanted]
-    with AnyFrames() as frames:
+    with AnyFrames(processes=1) as frames:
         with progress("reading", dataset.steps, quiet=config.quiet) as advance:
             games, left_out = read_games(dataset, frames if config.replay else None, advance)
         if not games:
@@ -44,8 +44,8 @@ def main(config: ReportConfig) -> int:
     notes = []
     if any(not game.by for game in games):
         notes.append(
-            "Shares by depth, experience level and hit points are of those games alone whose bottom lines are stored; "
-            "--replay brings back the others'."
+            "Shares by depth, experience level and hit points are of those games alone whose bottom lines are stored"
+            + ("." if config.replay else "; --replay brings back those of games whose keys and seeds are known.")
         )
     players = {tables.provenance.demonstrator for tables in dataset.tables}
     roles = len({game.info["role"] for game in games})
@@ -54,7 +54,7 @@ def main(config: ReportConfig) -> int:
         title=config.title or config.data.resolve().name,
         subtitle=f"{_count(len(games), 'game')} of {_count(roles, 'role')}, {_count(steps, 'step')}, "
         f"played by {', '.join(sorted(players))}",
-        card=card_of(config.data, dataset),
+        card=card_of(config.data, dataset, games),
         games=games,
         films=films,
         notes=notes,

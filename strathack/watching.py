@@ -1,4 +1,4 @@
-"""``strathack watch``, ``export-cast`` and ``export-video``: games without frames are replayed by ``collect``."""
+"""``strathack watch`` and ``export-cast``: games without frames are replayed by ``collect``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from strathack.analysis.casting import stretch_end, write_cast
+from strathack.analysis.casting import write_cast
 from strathack.analysis.film import Film, game_named, games_at
-from strathack.analysis.options import ExportCastConfig, ExportVideoConfig, WatchConfig
+from strathack.analysis.options import ExportCastConfig, WatchConfig
 from strathack.collect.streaming import AnyFrames
-from strathack.dataset.progress import progress
 
 
 @contextmanager
@@ -49,31 +48,12 @@ def cast_main(config: ExportCastConfig) -> int:
         steps = write_cast(
             film, config.out, start=config.start, stop=config.stop, speed=config.speed, caption=config.caption
         )
-        _told(film, steps, config.out)
+        tell_of(film, steps, config.out)
     return 0
 
 
-def video_main(config: ExportVideoConfig) -> int:
-    """The command ``export-video``.
-
-    Raises:
-        InputError: If there is no such game, or the file cannot be written.
-        RunError: If it cannot be replayed.
-    """
-    from strathack.analysis.video import write_video
-
-    with opened_film(config.data, config.game) as film:
-        stop = stretch_end(film, config.start, config.stop)
-        with progress("drawing", stop - config.start, quiet=config.quiet) as advance:
-            write_video(
-                film, config.out, start=config.start, stop=stop, speed=config.speed, size=config.size,
-                caption=config.caption, on_step=advance,
-            )  # fmt: skip
-        _told(film, stop - config.start, config.out)
-    return 0
-
-
-def _told(film: Film, steps: int, out: Path) -> None:
+def tell_of(film: Film, steps: int, out: Path) -> None:
+    """Says what was written."""
     size = out.stat().st_size
     told = f"{steps:,} of {len(film):,} steps of {film.game.name}, {size:,} bytes, in {out}"
     Console().print(told, highlight=False, soft_wrap=True)

@@ -101,6 +101,11 @@ class Column:
         return {"name": self.name, "title": self.title, "digits": self.digits, "class": " ".join(classes)}
 
 
+UNKNOWN = "unknown"
+
+_LEAST = {"turns": 0, "max_depth": 1, "experience_level": 1}
+"""What is below these, in imported games, is not known."""
+
 TABLE: tuple[Column, ...] = (
     Column("game", "Game", text=True),
     Column("core", "Seed", narrow=False),
@@ -157,7 +162,7 @@ def _as_script(values: Any) -> str:
 
 
 def _tiles(summary: Summary, scores: pd.DataFrame) -> list[tuple[str, str, str]]:
-    score, progression = summary.figures["score"], summary.figures["progression"]
+    score, mean = summary.figures["score"], summary.figures["progression"].mean.value
     error = "" if np.isnan(score.standard_error) else f" ± {score.standard_error:,.0f}"
     died = float((scores["end"] == "death").mean())
     return [
@@ -166,7 +171,7 @@ def _tiles(summary: Summary, scores: pd.DataFrame) -> list[tuple[str, str, str]]
         ("Mean score", f"{score.mean.value:,.0f}{error}", "± standard error"),
         ("Median score", *_parts(told(score.median, 0))),
         ("Interquartile mean", *_parts(told(score.interquartile_mean, 0))),
-        ("Progression", f"{progression.mean.value:.3f}", "mean, BALROG's measure"),
+        ("Progression", "–" if np.isnan(mean) else f"{mean:.3f}", "mean, BALROG's measure"),
     ]
 
 
@@ -193,9 +198,13 @@ def _table(data: ReportData, names: Sequence[str]) -> dict[str, Any]:
 def _value(info: Mapping[str, Any], name: str) -> Any:
     if name == "who":
         return "-".join(info[key] for key in ("race", "gender", "alignment") if info[key])
-    if name == "core":
-        return str(info["core"])  # a seed is a name, without commas
     value = info[name]
+    if name == "core":
+        return str(value) if value >= 0 else ""  # a seed is a name, without commas
+    if name == "role":
+        return value or UNKNOWN
+    if name in _LEAST and value < _LEAST[name]:
+        return None
     if isinstance(value, float):
         return None if np.isnan(value) else round(value, 4)
     return value.replace("_", " ") if name == "end" else value
@@ -210,7 +219,9 @@ def _timeline(game: GameSteps, place: Mapping[str, int]) -> list[int]:
 
 
 def _pictures_of_scores(scores: pd.DataFrame) -> list[Picture]:
-    by_role = {str(role): of.to_numpy(np.float64) for role, of in scores.groupby("role", observed=True)["score"]}
+    by_role = {
+        str(role) or UNKNOWN: of.to_numpy(np.float64) for role, of in scores.groupby("role", observed=True)["score"]
+    }
     return [
         Picture(
             "score-by-role",

@@ -24,6 +24,7 @@ _SETTINGS = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
+    "text.parse_math": False,  # names are names
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "strathack",  # the same picture has the same names inside
 }  # fmt: skip

@@ -80,18 +80,23 @@ def pack_films(
     return films, left_out
 
 
-def card_of(path: Path, dataset: Dataset) -> list[tuple[str, str]]:
+def card_of(path: Path, dataset: Dataset, games: Sequence[GameSteps]) -> list[tuple[str, str]]:
     """What the data are and how they were made: labels and values.
 
     Args:
         path: What was asked for.
         dataset: Its games.
+        games: Those that could be read.
     """
     size = sum(shard.stat().st_size for shard in dataset.paths)
+    stored = sum(int(tables.rows["steps"].sum()) for tables in dataset.tables)
+    files = f"{len(dataset.paths)} file{'s' * (len(dataset.paths) != 1)}"
+    read = {str(game.info["game"]) for game in games}
+    dataset = dataset.take(place for place, row in enumerate(dataset.rows) if row["game"].decode() in read)
     provenances = list(dict.fromkeys(tables.provenance for tables in dataset.tables))
     rows = [
         ("Data", str(path.resolve())),
-        ("Size", f"{size:,} bytes in {len(dataset.paths)} files, {size / max(dataset.steps, 1):.2f} a step"),
+        ("Size", f"{size:,} bytes in {files}, {size / max(stored, 1):.2f} a step"),
         ("Format", f"strathack {FORMAT_VERSION}"),
         ("Observations", ", ".join(dataset.observations) or "none; the keys, from which games can be replayed"),
         ("Splits", _counted(dataset.splits.tolist())),
@@ -112,10 +117,13 @@ def card_of(path: Path, dataset: Dataset) -> list[tuple[str, str]]:
 def _evaluation(path: Path) -> list[tuple[str, str]]:
     try:
         told: dict[str, Any] = json.loads((path / EVALUATION).read_text())
-    except (OSError, ValueError):
+        wanted = {
+            "Evaluation of": told["options"]["what"],
+            "Evaluated by": told["command"],
+            "Evaluated": told["created"],
+        }
+    except (OSError, ValueError, KeyError, TypeError):
         return []
-    wanted = {"Evaluation of": told.get("options", {}).get("what"), "Evaluated by": told.get("command")}
-    wanted["Evaluated"] = told.get("created")
     return [(label, str(value)) for label, value in wanted.items() if value]
 
 

@@ -51,16 +51,17 @@ function matching() {
   });
 }
 
-function compare(a, b) {
+// What is not known comes last, whichever way the rest is sorted.
+function compare(a, b, sign) {
   if (a === b) return 0;
   if (a === null || b === null) return a === null ? 1 : -1;
-  return typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
+  return sign * (typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b);
 }
 
 function fill() {
   const rows = matching();
   const sign = table.descending ? -1 : 1;
-  rows.sort((a, b) => sign * compare(data.games[a][table.sort], data.games[b][table.sort]) || a - b);
+  rows.sort((a, b) => compare(data.games[a][table.sort], data.games[b][table.sort], sign) || a - b);
   const body = $("table").tBodies[0];
   body.replaceChildren(...rows.slice(0, table.shown).map(row));
   $("count").textContent = `${number(rows.length)} of ${number(data.games.length)}`;
@@ -112,7 +113,7 @@ function makeTable() {
     const sort = element("button", column.title);
     sort.type = "button";
     sort.addEventListener("click", () => {
-      table.descending = table.sort === i ? !table.descending : typeof data.games[0]?.[i] === "number";
+      table.descending = table.sort === i ? !table.descending : data.games.some((game) => typeof game[i] === "number");
       table.sort = i;
       fill();
     });
@@ -229,7 +230,14 @@ const player = {
     this.pause();
     $("film").value = index;
     const chosen = this.chosen = index;
-    const film = await unpack($(`film-${index}`).textContent);
+    this.film = null;
+    let film;
+    try {
+      film = await unpack($(`film-${index}`).textContent);
+    } catch (error) {
+      $("film-title").textContent = `This browser cannot show it (${error.message}).`;
+      return;
+    }
     if (chosen !== this.chosen) return; // another was chosen meanwhile
     this.film = film;
     this.shown.fill(-1);
@@ -362,6 +370,7 @@ const player = {
   },
 
   seek(event) {
+    if (!this.film) return;
     const box = $("timeline").getBoundingClientRect();
     this.go((event.clientX - box.left) / box.width * (this.film.steps - 1));
     this.restart();

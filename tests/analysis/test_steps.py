@@ -1,5 +1,6 @@
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from strathack.analysis.steps import (
     transitions_of,
 )
 from strathack.dataset import Dataset
+from strathack.dataset.arrays import StoredArray
 from strathack.dataset.errors import CorruptionError, InputError
 from strathack.dataset.labels import PUBLISHED_STRATEGIES
 
@@ -165,6 +167,26 @@ def test_a_dataset_without_labels_is_refused(tmp_path):
     games = list(read_steps(Dataset(tmp_path / "data")))
     with pytest.raises(InputError, match="here: none of its 2 games has a strategy label"):
         check_labelled(games, "here")
+
+
+def test_a_game_that_cannot_be_replayed_is_read_without_its_frames(tmp_path, dataset):
+    write_games(tmp_path / "keys", [70], keys=())
+    game = Dataset(tmp_path / "keys")[0]
+    row = game.row.copy()
+    row["core"] = -1
+
+    class Never:
+        def open(self, game, names, start):
+            raise AssertionError
+
+    assert steps_of(replace(game, row=row), names_of(dataset), Never()).by == {}
+
+
+def test_a_label_that_is_none_is_refused(dataset, monkeypatch):
+    game = dataset["game_1"]
+    monkeypatch.setattr(StoredArray, "__getitem__", lambda self, index: np.full(len(self), 40, self.dtype))
+    with pytest.raises(CorruptionError, match="game_1/strategy, step 0: 40 is no label"):
+        steps_of(game, names_of(dataset))
 
 
 def test_a_damaged_game_is_refused(tmp_path):

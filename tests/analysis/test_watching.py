@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from strathack.analysis.options import WatchConfig
 from strathack.analysis.runs import columns_of
 from strathack.analysis.watching import ScreenView, Timeline, WatchApp, check_terminal, column_of, first_step_of
 from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.frames import StoredFrames
 
 STEPS = 1300
 
@@ -171,6 +173,68 @@ def test_a_click_on_the_timeline_seeks(film):
         assert "▲" in str(timeline.render()).splitlines()[1][60]
 
     watched(film, script)
+
+
+class Slow:
+    """Frames that come slowly, block by block."""
+
+    def open(self, game, names, start):
+        self.reader = StoredFrames().open(game, names, start)
+        return self
+
+    def copy(self, start, stop, out):
+        time.sleep(0.25)
+        self.reader.copy(start, stop, out)
+
+    def close(self):
+        self.reader.close()
+
+
+def test_a_later_key_counts_and_nothing_waits_for_an_earlier_one(film):
+    async def script(app, pilot):
+        app.action_go(-1)  # two blocks are still to be read
+        began = time.monotonic()
+        await pilot.press("home")
+        assert time.monotonic() - began < 0.4
+        assert app.step == 0
+        await settle(pilot)
+        assert app.step == 0
+        await press(pilot, "end")
+        assert app.step == STEPS - 1
+
+    watched(Film(film.game, Slow()), script)
+
+
+def test_it_plays_on_from_a_click_on_what_was_not_read_yet(film):
+    now = [0.0]
+
+    async def script(app, pilot):
+        await press(pilot, "space")
+        await pilot.click("#timeline", offset=(110, 0))
+        await settle(pilot)
+        clicked = app.step
+        assert clicked == first_step_of(110, STEPS, 120)
+        now[0] += 1.01
+        app._tick()
+        assert app.step == clicked + 10
+
+    watched(Film(film.game, Slow()), script, now=lambda: now[0])
+
+
+def test_it_is_left_while_something_is_read(film):
+    slow = Film(film.game, Slow())
+    app = WatchApp(slow)
+
+    async def go():
+        async with app.run_test(size=(120, 30)) as pilot:
+            await settle(pilot)
+            app.action_find_again()
+            app._find("nowhere")
+            await pilot.press("q")
+
+    asyncio.run(go())
+    assert app.return_value is None
+    assert not slow.has_read(STEPS - 1)
 
 
 def test_the_timeline_shows_what_is_most_frequent_in_each_column(film):

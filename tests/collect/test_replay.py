@@ -73,6 +73,7 @@ def test_a_game_that_does_not_come_back_is_listed_with_the_first_steps_that_diff
     assert again.err.count("\n") == 1, "the others are not replayed again"
 
 
+@pytest.mark.slow
 def test_verify_replays_without_writing_and_goes_on_after_an_interruption(run, start, played, tmp_path):
     ended = run("dataset", "verify", played / "keys", "--replay", *HERE)
     assert ended.status == 0, ended.err

@@ -1,6 +1,7 @@
 """Demonstrators that stop acting: loops without an action, some of which survive whatever is raised in them."""
 
 import time
+import traceback
 
 import pytest
 from nle import nethack
@@ -77,3 +78,22 @@ def test_one_who_acts_is_left_alone_and_nothing_comes_in_later(new_session):
     for _ in range(50):
         time.sleep(0.01)
     assert watchdog.error is None
+
+
+def test_a_step_that_is_interrupted_fails_the_game_instead_of_ending_the_process(new_session):
+    class Step:
+        def play(self, session):
+            session._env = self
+            session.step(SEARCH)
+
+        def step(self, action):
+            while True:
+                sum(range(100))
+
+    with pytest.raises(RuntimeError, match="a step took so long that it was interrupted"):
+        let_play(Step(), new_session(), stuck_seconds=0.3)
+
+
+def test_where_it_looped_is_told(new_session):
+    error = let_play(Looping(1), new_session(), stuck_seconds=0.3)
+    assert "self.loop()" in "".join(traceback.format_exception(error))

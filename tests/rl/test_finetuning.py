@@ -135,6 +135,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(
     assert all(torch.isfinite(value).all() for value in load_policy(tmp_path / "run").state_dict().values())
 
 
+@pytest.mark.slow
 def test_sigterm_saves_first(tmp_path: Path, start: Any, monkeypatch: pytest.MonkeyPatch, nothing_left: None) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "helpers"))
     words = ["--env", "tasks:Recall", "--actors", 0, "--envs", 4, "--set", FLAT, "--appo.unroll", 8, "--quiet"]

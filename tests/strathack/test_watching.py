@@ -91,6 +91,14 @@ def test_bad_requests_are_one_line(games, tmp_path, capsys):
     assert "playable: -1 is below 0" in refused(capsys, "report", full, "--playable=-1")
 
 
+def test_an_extra_that_is_not_installed_is_named(games, capsys, monkeypatch):
+    for name in ("strathack.filming", "strathack.analysis.video"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "av", None)
+    line = refused(capsys, "export-video", games / "full")
+    assert line == "strathack: error: av is not installed; pip install 'strathack[export]'"
+
+
 def test_a_damaged_game_is_listed_and_left_out(games, tmp_path, capsys):
     data = tmp_path / "damaged"
     shutil.copytree(games / "full", data)
