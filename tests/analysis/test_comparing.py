@@ -31,6 +31,7 @@ def test_the_same_seeds_are_compared_one_by_one() -> None:
     assert apart.needed > 1000
 
 
+@pytest.mark.slow
 def test_players_alike_are_rarely_told_apart() -> None:
     rng = np.random.default_rng(1)
     found = [compared(series(rng.exponential(size=40)), series(rng.exponential(size=40), 40)).p for _ in range(40)]

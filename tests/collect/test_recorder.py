@@ -93,6 +93,7 @@ def test_how_far_a_game_came_is_gathered_from_its_bottom_lines():
     assert reached.places == {(1, 1, 0, 1), (4, 3, 2, 2), (3, 2, 0, 3), (4, 1, 0, 4)}
 
 
+@pytest.mark.slow
 def test_of_150_000_steps_it_holds_the_compressed_bytes_and_20_megabytes():
     psutil = pytest.importorskip("psutil")
     process = psutil.Process()

@@ -189,6 +189,7 @@ def test_relabelling_a_published_game_gives_its_true_strategies(run, shared, tmp
     assert run("dataset", "verify", tmp_path / "data", "--quiet").status == 0
 
 
+@pytest.mark.slow
 def test_a_game_that_does_not_reproduce_keeps_its_published_labels(run, shared, tmp_path):
     pytest.importorskip("nethackers")
     shutil.copytree(shared / "fixtures" / "hihack" / "2", tmp_path / "ttyrecs" / "3")  # not what seed 3 plays

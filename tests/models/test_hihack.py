@@ -66,7 +66,9 @@ def checkpoint(tmp_path_factory):
     return write
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if "transformer" in case else case for case in CASES]
+)
 def test_the_reference_outputs(shared, checkpoint, case):
     path, spec = checkpoint(shared, case)
     policy = import_hihack(path)
