@@ -1,10 +1,12 @@
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from made_up_games import write_games
 
-from strathack.analysis.report.page import UNKNOWN, ReportData, page_of
+from strathack.analysis.report.page import UNKNOWN, ReportData, _table, _tiles
 from strathack.analysis.report.reading import card_of, read_games, spread_by_score
+from strathack.analysis.scores import summary_of
 from strathack.analysis.steps import read_steps
 from strathack.dataset import Dataset
 
@@ -41,7 +43,11 @@ def test_the_card_counts_what_was_read_and_the_bytes_of_all(dataset, tmp_path):
 def test_what_imported_games_do_not_tell_is_not_made_up(dataset):
     unknown = {"core": -1, "role": "", "turns": -1, "max_depth": 0, "experience_level": 0, "progression": float("nan")}
     games = [replace(game, info={**game.info, **unknown}) for game in read_steps(dataset)]
-    page = page_of(ReportData("imported", "", [], games))
-    assert '"game_0","","' + UNKNOWN in page.replace(" ", "")
-    assert "nan" not in page.split('id="data">')[1].split("</script>")[0]
-    assert "<dd>–<small>mean, BALROG" in page
+    table = _table(ReportData("imported", "", [], games), [])
+    titles = [column["name"] for column in table["columns"]]
+    for game in table["games"]:
+        told = dict(zip(titles, game, strict=True))
+        assert (told["core"], told["role"]) == ("", UNKNOWN)
+        assert [told[name] for name in ("turns", "max_depth", "experience_level", "progression")] == [None] * 4
+    scores = pd.DataFrame([game.info for game in games])
+    assert ("Progression", "–", "mean, BALROG's measure") in _tiles(summary_of(scores), scores)
