@@ -57,7 +57,7 @@ def test_a_policy_is_evaluated_on_ray_and_its_games_replay(
 def test_an_interrupted_evaluation_goes_on_to_the_same_scores(
     policy: Path, tmp_path: Path, run: Any, start: Any, nothing_left: None
 ) -> None:
-    words = ("--seeds", "7:19", "--workers", 0, "--slices", 1, "--envs", 2, "--max-steps", 400, "--quiet")
+    words = ("--seeds", "7:19", "--workers", 0, "--slices", 1, "--envs", 2, "--max-steps", 200, "--quiet")
     process = start("evaluate", policy, "--out", tmp_path / "cut", *words)
     assert process.stderr.readline().startswith("1/12 seed ")
     process.send_signal(signal.SIGINT)
