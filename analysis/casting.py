@@ -115,8 +115,7 @@ def _changes(shown: Screen | None, screen: Screen) -> str:
 def _caption(film: Film, step: int) -> str:
     name = film.strategy_at(step)
     red, green, blue = rgb(colour_of(name))
-    told = [f"step {step:,}", film.substrategy_at(step), film.action_at(step)]
-    rest = " · ".join(part for part in told if part)[: COLUMNS - 1]
+    rest = film.caption_at(step)[: COLUMNS - 1]
     return (
         f"\x1b[{ROWS + 1};1H\x1b[0m\x1b[K\x1b[1;38;2;{red};{green};{blue}m▌{name[: COLUMNS - 1]}\x1b[0m"
         f"\x1b[{ROWS + 2};1H\x1b[K\x1b[2m {rest}\x1b[0m"

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from scipy import stats
 
+from strathack.analysis.film import games_at
 from strathack.analysis.options import CompareConfig
 from strathack.analysis.plots import draw_distributions, save
 from strathack.analysis.scores import FIGURES, RESAMPLES, SCORES, Estimate, estimated, figure_of, scores_of
 from strathack.analysis.tables import DIGITS, cells, told
-from strathack.dataset import Dataset
 from strathack.dataset.errors import FormatError, InputError
 
 PERMUTATIONS = 9999
@@ -101,10 +101,7 @@ def scores_at(path: Path) -> pd.DataFrame:
         FormatError: If the table is not one of ours.
     """
     if not (path / SCORES).is_file():
-        dataset = Dataset(path)
-        if not len(dataset):
-            raise InputError(f"{path}: holds no games")
-        return scores_of(dataset)
+        return scores_of(games_at(path))
     try:
         table = pd.read_parquet(path / SCORES)
     except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ import zstandard
 from strathack.analysis.runs import starts_of
 from strathack.analysis.scores import EVALUATION, SCORES
 from strathack.dataset import Dataset
-from strathack.dataset.errors import CorruptionError, FormatError, InputError, RunError, near_match
+from strathack.dataset.errors import FormatError, InputError, RunError, near_match
 from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames
 from strathack.dataset.labels import UNLABELLED, names_by_code
 from strathack.dataset.reading import Game, OnCorrupt
@@ -74,7 +74,7 @@ class Film:
         if not len(game):
             raise InputError(f"{game.path}: {game.name} has no steps; there is nothing to show")
         self.game = game
-        self.strategy, self.substrategy = (_labels(game, name) for name in LABEL_COLUMNS)
+        self.strategy, self.substrategy = (game.checked_labels(name) for name in LABEL_COLUMNS)
         self._actions = game.action_names()
         self._source = source or StoredFrames()
         self._reader: FrameReader | None = None
@@ -120,6 +120,10 @@ class Film:
     def action_at(self, step: int) -> str:
         """The action's name; empty where no key is known."""
         return str(self._actions[step])
+
+    def caption_at(self, step: int) -> str:
+        """The step, the substrategy and the action, as far as they are known."""
+        return " · ".join(part for part in (f"step {step:,}", self.substrategy_at(step), self.action_at(step)) if part)
 
     def change_after(self, step: int) -> int | None:
         """The next step at which another strategy begins."""
@@ -199,14 +203,6 @@ class Film:
         values = np.empty((stop - start, _ELEMENTS), np.uint8)
         self._reader.copy(start, stop, {name: values[:, place] for name, place in _PLACES.items()})
         return values
-
-
-def _labels(game: Game, name: str) -> np.ndarray:
-    values: np.ndarray = game.arrays[name][:]
-    step = game.first_out_of_range(name, values)
-    if step is not None:
-        raise CorruptionError(f"{game.path}: {game.name}/{name}, step {step}: {values[step]} has no name")
-    return values
 
 
 def _places() -> dict[str, slice]:

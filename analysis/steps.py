@@ -12,7 +12,7 @@ import pandas as pd
 from strathack.analysis.palette import in_order
 from strathack.analysis.runs import runs_of
 from strathack.dataset import Dataset
-from strathack.dataset.errors import CorruptionError, FormatError, InputError
+from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.frames import FrameSource, StoredFrames
 from strathack.dataset.keys import is_replayable
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
@@ -110,8 +110,8 @@ def steps_of(game: Game, names: Sequence[str], frames: FrameSource | None = None
         if code != UNLABELLED and name not in place:
             raise FormatError(f"{game.path}: {game.name}/strategy has {name!r}, which its shard does not name")
         codes[code] = place[UNLABELLED_NAME if code == UNLABELLED else name]
-    labels = codes[_checked(game, "strategy")]
-    published = _checked(game, "hihack_strategy").astype(np.int64)
+    labels = codes[game.checked_labels("strategy")]
+    published = game.checked_labels("hihack_strategy").astype(np.int64)
     published[published < 0] = len(PUBLISHED_STRATEGIES)
     blstats = _bottom_lines(game, frames)
     share = np.zeros(0, np.float32)
@@ -130,14 +130,6 @@ def steps_of(game: Game, names: Sequence[str], frames: FrameSource | None = None
         hit_points=share[-LAST:],
         published=_counts(labels, published, len(PUBLISHED_STRATEGIES) + 1, len(names)),
     )
-
-
-def _checked(game: Game, name: str) -> np.ndarray:
-    values: np.ndarray = game.arrays[name][:]
-    step = game.first_out_of_range(name, values)
-    if step is not None:
-        raise CorruptionError(f"{game.path}: {game.name}/{name}, step {step}: {values[step]} is no label")
-    return values
 
 
 def _counts(rows: np.ndarray, columns: np.ndarray, width: int, height: int = 0) -> np.ndarray:

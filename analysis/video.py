@@ -139,10 +139,7 @@ def write_video(
         with av.open(str(unfinished), "w") as container:
             stream = _stream(container, out.suffix, painter.shape, speed)
             for step, screen in film.screens(start, stop):
-                rest = " · ".join(
-                    part for part in (f"step {step:,}", film.substrategy_at(step), film.action_at(step)) if part
-                )
-                picture = painter.draw(screen, film.strategy_at(step), rest)
+                picture = painter.draw(screen, film.strategy_at(step), film.caption_at(step))
                 container.mux(stream.encode(_frame(picture, out.suffix)))
                 on_step(1)
             container.mux(stream.encode())

@@ -15,7 +15,7 @@ import numpy as np
 
 from strathack.dataset.actions import ACTION_NAMES, NO_ACTION
 from strathack.dataset.arrays import StoredArray, index_game
-from strathack.dataset.errors import FormatError, InputError
+from strathack.dataset.errors import CorruptionError, FormatError, InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, Vocabularies, unite_vocabularies
 from strathack.dataset.schema import COMPLETENESS, GAME_DTYPE, LABEL_COLUMNS, OBSERVATIONS, ORIGINS, row_values
@@ -123,6 +123,18 @@ class Game:
             return None
         fine = allowed[values.view(np.uint8)]
         return None if fine.all() else int(np.argmin(fine))
+
+    def checked_labels(self, name: str) -> np.ndarray:
+        """A column of labels, [T], each of which has a name.
+
+        Raises:
+            CorruptionError: If one has none.
+        """
+        values: np.ndarray = self.arrays[name][:]
+        step = self.first_out_of_range(name, values)
+        if step is not None:
+            raise CorruptionError(f"{self.path}: {self.name}/{name}, step {step}: {values[step]} is no label")
+        return values
 
     @property
     def rewards(self) -> StoredArray:
