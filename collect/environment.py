@@ -15,6 +15,7 @@ from nle import nethack
 from nle.env.tasks import NetHackChallenge
 
 from strathack.collect.characters import Character, parse_attributes
+from strathack.collect.xlogfile import LogEntry
 from strathack.dataset.schema import OBSERVATIONS
 
 NO_PROGRESS_TIMEOUT = 1000
@@ -95,29 +96,6 @@ def peek_character(setup: Setup) -> Character:
         observation, *_ = env.step(nethack.ACTIONS.index(nethack.Command.ATTRIBUTES))
         page = observation["tty_chars"].tobytes().decode("latin-1")
     return parse_attributes(page)
-
-
-@dataclass(frozen=True)
-class LogEntry:
-    """NetHack's line about a game that is over, from its xlogfile.
-
-    Attributes:
-        line: The line as written: tab-separated ``key=value``.
-    """
-
-    line: str
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """Key → value."""
-        return dict(part.split("=", 1) for part in self.line.split("\t") if "=" in part)
-
-    @property
-    def cause(self) -> str:
-        """Cause of death and what the hero was doing ("killed by a coyote, while sleeping"), or "quit" and so on."""
-        fields = self.fields
-        cause = fields.get("death", "")
-        return f"{cause}, while {fields['while']}" if fields.get("while") else cause
 
 
 def read_log(env: Any) -> LogEntry | None:

@@ -11,17 +11,21 @@ import numpy as np
 
 from strathack.collect.clock import default_clock
 from strathack.collect.display import Report
-from strathack.collect.environment import nle_version
+from strathack.collect.environment import nle_version, peek_character
+from strathack.collect.game import columns_of, logged_end, progression
 from strathack.collect.jobs import Refused, RemadeGame, Work, agreed_settings, make_dataset
 from strathack.collect.options import ExpandConfig
 from strathack.collect.pools import Failed, OnStep, Outcome, Placement
 from strathack.collect.provenance import made_now
+from strathack.collect.recorder import Reached
 from strathack.collect.replay import DepartedError, Recording, Replayed, check_replayed, replay
 from strathack.collect.workplace import Workplace
+from strathack.collect.xlogfile import LogEntry
 from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute, path_text
 from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Dataset
-from strathack.dataset.schema import ORIGINS
+from strathack.dataset.schema import COMPLETENESS, DUNGEON_NAMES, DUNGEONS, ENDS, ORIGINS, text_of
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 
@@ -68,17 +72,48 @@ class Expander:
 
 
 def expanded(game: GameData, replayed: Replayed) -> GameData:
-    """A keys-only game with what its replay brought back."""
+    """A keys-only game with what its replay brought back; its clock is the one that is held.
+
+    Raises:
+        InputError: If its seed or clock is not known.
+    """
     row = np.array(game.row)
     row["origin"] = ORIGINS["replayed"]
     row["frames_sha256"] = replayed.frames.frames_sha256.encode()
+    attributes = dict(game.attributes)
+    if row["end"] == ENDS["unknown"] and replayed.log is not None:  # nobody told how it ended; the replay did
+        _end_as_logged(row, replayed.log)
+        attributes["xlogfile"] = replayed.log.line
+    _fill_in(row, replayed.frames.reached)
+    if not row["role"]:
+        for name, value in columns_of(peek_character(Recording.of_game(game).setup)).items():
+            row[name] = value.encode()
     return replace(
         game,
         row=row,
         frames=replayed.frames.chunks,
         rewards=replayed.rewards,
         checkpoints=replayed.frames.checkpoints,
+        attributes=attributes,
     )
+
+
+def _end_as_logged(row: np.ndarray, log: LogEntry) -> None:
+    end, cause = logged_end(log)
+    row["end"], row["cause"], row["completeness"] = ENDS[end], text_of("cause", cause), COMPLETENESS["complete"]
+    row["score"], row["turns"] = log.whole("points", -1, "score"), log.whole("turns", -1, "turns")
+
+
+def _fill_in(row: np.ndarray, reached: Reached) -> None:
+    """How far the game came, as far as that was not known."""
+    if reached.max_depth >= row["max_depth"]:  # the log knows of a depth that was reached with the last key only
+        row["max_depth"] = reached.max_depth
+        row["deepest_dungeon"] = DUNGEONS[DUNGEON_NAMES.get(reached.deepest_dungeon, "unknown")]
+    row["experience_level"] = max(reached.experience_level, int(row["experience_level"]))
+    if row["turns"] < 0:
+        row["turns"] = reached.turns
+    if np.isnan(row["progression"]):
+        row["progression"] = progression(reached.places, ascended=bool(row["end"] == ENDS["ascended"]))
 
 
 def replaying_work(
@@ -120,7 +155,7 @@ def main(config: ExpandConfig) -> int:
     dataset = Dataset(config.data).select(config.select)
     if not len(dataset):
         raise InputError(f"{config.data}: no game meets the condition; nothing to expand")
-    settings: dict[str, Any] = {"expanded_from": str(config.data), "observations": list(config.keys)}
+    settings: dict[str, Any] = {"expanded_from": path_text(absolute(config.data)), "observations": list(config.keys)}
     agreed_settings(config.out, settings)
     work = replaying_work(dataset, config.keys, retries=config.retries, quiet=config.quiet, placement=config.placement)
     made = make_dataset(config, settings, work)

@@ -16,11 +16,12 @@ from nle import nethack
 from strathack.collect.characters import Character
 from strathack.collect.config import GameOptions
 from strathack.collect.demonstrators import Demonstrator
-from strathack.collect.environment import LogEntry, Setup, challenge, peek_character, read_log
+from strathack.collect.environment import Setup, challenge, peek_character, read_log
 from strathack.collect.recorder import PLACE, GameRecorder, Reached
 from strathack.collect.session import Session
 from strathack.collect.watchdog import STUCK_SECONDS, StuckError, Watchdog
-from strathack.dataset.schema import DUNGEONS, TERMINATED_ENDS, game_name, make_row
+from strathack.collect.xlogfile import LogEntry, end_of
+from strathack.dataset.schema import DUNGEON_NAMES, DUNGEONS, TERMINATED_ENDS, game_name, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 _TRACEBACK_LENGTH = 8000
@@ -183,7 +184,7 @@ def finished_game(
             "clock": beginning.clock,
             "start_time": beginning.start_time,
             "character": setup.character,
-            **_who(beginning.character),
+            **columns_of(beginning.character),
             **_how_far(recorder.reached, ending, blstats),
             "steps": recorder.steps,
             "end": ending.end,
@@ -260,11 +261,8 @@ def natural_end(info: Mapping[str, Any], log: LogEntry | None) -> tuple[str, str
 
 def logged_end(log: LogEntry | None) -> tuple[str, str]:
     """The end and its cause, as NetHack's log tells them, of a game that is over."""
-    cause = log.cause if log else ""
-    for end in ("ascended", "escaped", "quit"):
-        if cause.startswith(end):
-            return end, cause
-    return "death", cause
+    end, cause = end_of(log) if log is not None else ("unknown", "")
+    return ("death" if end == "unknown" else end), cause
 
 
 def _one_line(error: BaseException) -> str:
@@ -281,7 +279,8 @@ def _attributes(ending: Ending) -> dict[str, str]:
     return attributes
 
 
-def _who(character: Character) -> dict[str, str]:
+def columns_of(character: Character) -> dict[str, str]:
+    """Who is played, as ``/games`` has it."""
     return {
         "role": character.role,
         "race": character.race,
@@ -301,12 +300,11 @@ def _how_far(reached: Reached, ending: Ending, blstats: np.ndarray) -> dict[str,
         depth, dungeon = 0, DUNGEONS["unknown"]
     # The log knows of a depth that was reached with the last key only.
     deeper = depth > reached.max_depth
-    names = {code: name for name, code in DUNGEONS.items()}
     return {
         "turns": turns,
         "score": score,
         "max_depth": depth if deeper else reached.max_depth,
-        "deepest_dungeon": names.get(dungeon if deeper else reached.deepest_dungeon, "unknown"),
+        "deepest_dungeon": DUNGEON_NAMES.get(dungeon if deeper else reached.deepest_dungeon, "unknown"),
         "experience_level": reached.experience_level,
         "progression": progression(reached.places, ascended=ending.end == "ascended"),
     }

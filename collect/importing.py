@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from strathack.collect.clock import default_clock
 from strathack.collect.display import Report
-from strathack.collect.environment import LogEntry, nle_version
+from strathack.collect.environment import nle_version
 from strathack.collect.expand import expanded
+from strathack.collect.finding import TtyrecFile, find
 from strathack.collect.jobs import Refused, RemadeGame, Work, agreed_settings, make_dataset
 from strathack.collect.options import ImportConfig
 from strathack.collect.pools import Failed, OnStep, Outcome
 from strathack.collect.provenance import made_now
 from strathack.collect.replay import DepartedError, Recording, check_replayed, replay
 from strathack.collect.tracker import LabelTracker
-from strathack.collect.ttyrec import FILE_NAME, NO_LABEL, Screens, Ttyrec, TtyrecError, read_ttyrec, screens
+from strathack.collect.ttyrec import NO_LABEL, Screens, Ttyrec, TtyrecError, read_ttyrec, screens
 from strathack.collect.workplace import Workplace
+from strathack.collect.xlogfile import LogBook, LogEntry, LogError, LogLines, end_of
 from strathack.dataset.actions import ACTION_INDEX, KEY_CODES, NO_ACTION
 from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute, path_text
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
-from strathack.dataset.schema import DUNGEONS, FRAME_CHUNK_STEPS, OBSERVATIONS, TERMINATED_ENDS, game_name, make_row
+from strathack.dataset.schema import DUNGEON_NAMES, FRAME_CHUNK_STEPS, OBSERVATIONS, TERMINATED_ENDS, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 SCREEN_KEYS = ("tty_chars", "tty_colors", "tty_cursor")
@@ -38,98 +39,28 @@ SCREEN_KEYS = ("tty_chars", "tty_colors", "tty_cursor")
 
 
 @dataclass(frozen=True)
-class TtyrecFile:
-    """A ttyrec to be imported.
+class RawGame:
+    """What a worker gets: a ttyrec's bytes and the lines that may be about its game, so that it needs no disk of ours.
 
     Attributes:
-        path: Where it is.
-        shown: Its path in the folder that is imported.
-        seed: The game's seed, −1 where it is not known.
-        name: The game's name in the dataset.
+        file: Which it is.
+        data: Its bytes.
+        lines: The xlogfile's lines.
+        unreadable: Why there are no bytes; empty where there are.
     """
-
-    path: Path
-    shown: str
-    seed: int
-    name: str
-
-
-def find_ttyrecs(folder: Path, seeds: str) -> list[TtyrecFile]:
-    """Every ttyrec below a folder, in order of its path; or the one that ``folder`` is.
-
-    Args:
-        folder: Where to look.
-        seeds: ``folder``, ``none`` or ``auto``, as :class:`strathack.collect.options.ImportConfig` has it.
-
-    Raises:
-        InputError: If there is none, or a folder that is to be a seed is no number or holds several games.
-    """
-    if folder.is_file():
-        paths, root = [folder], folder.parent.parent
-    else:
-        paths, root = sorted(p for p in folder.rglob("*") if p.is_file() and FILE_NAME.fullmatch(p.name)), folder
-    if not paths:
-        raise InputError(f"{folder}: holds no ttyrecs; expected <game>/nle.<pid>.<episode>.ttyrec<version>.bz2")
-    found: dict[str, TtyrecFile] = {}
-    for path in paths:
-        shown = str(path.relative_to(root))
-        seed = _folder_seed(path, seeds)
-        name = game_name(seed) if seed >= 0 else "game_" + re.sub(r"[^A-Za-z0-9.]+", "_", shown.split(".ttyrec")[0])
-        if name in found:
-            raise InputError(
-                f"{folder}: {shown} and {found[name].shown} would both be {name}; --seeds none names them apart"
-            )
-        found[name] = TtyrecFile(path, shown, seed, name[:64])
-    return sorted(found.values(), key=lambda file: (file.seed, file.shown))
-
-
-def _folder_seed(path: Path, seeds: str) -> int:
-    if seeds == "none" or (seeds == "auto" and ".ttyrec4" not in path.name):
-        return -1
-    if not path.parent.name.isdecimal():
-        if seeds == "auto":
-            return -1
-        raise InputError(f"{path}: --seeds folder takes {path.parent.name!r} for a seed; expected a number")
-    return int(path.parent.name)
-
-
-def find_missing(folder: Path) -> list[str]:
-    """What the xlogfiles below a folder name and is not there, a line each."""
-    missing = []
-    for xlogfile in sorted(folder.rglob("*.xlogfile")):
-        for line in xlogfile.read_text(errors="replace").splitlines():
-            name = LogEntry(line).fields.get("ttyrecname")
-            if name and not xlogfile.with_name(name).exists():
-                missing.append(f"{xlogfile.relative_to(folder)}: the ttyrec {name} is not there")
-    return missing
-
-
-@dataclass(frozen=True)
-class RawGame:
-    """What a worker gets: a ttyrec's bytes and the line about its game, so that it needs no disk of ours."""
 
     file: TtyrecFile
     data: bytes
-    line: str
+    lines: LogLines
+    unreadable: str = ""
 
 
-def load(file: TtyrecFile) -> RawGame:
-    """Reads a ttyrec and finds the line about its game in the xlogfile beside it."""
-    return RawGame(file, file.path.read_bytes(), _log_line(file.path))
-
-
-def _log_line(path: Path) -> str:
-    """The xlogfile's line that names the ttyrec; or the one at its place, where the lines name none."""
-    match = re.match(r"(.+?)\.(\d+)\.ttyrec", path.name)
-    xlogfile = path.with_name(f"{match[1]}.xlogfile") if match else None
-    if match is None or xlogfile is None or not xlogfile.exists():
-        return ""
-    lines = xlogfile.read_text(errors="replace").splitlines()
-    named = [line for line in lines if LogEntry(line).fields.get("ttyrecname") == path.name]
-    if named:
-        return named[-1]
-    nameless = [line for line in lines if "ttyrecname" not in LogEntry(line).fields]
-    return nameless[int(match[2])] if int(match[2]) < len(nameless) else ""
+def load(logs: LogBook, file: TtyrecFile) -> RawGame:
+    """Reads a ttyrec, and finds what the xlogfiles may say of it."""
+    try:
+        return RawGame(file, file.path.read_bytes(), logs.lines_for(file.path))
+    except OSError as error:
+        return RawGame(file, b"", LogLines(), f"cannot be read ({error.strerror})")
 
 
 class Importer:
@@ -146,9 +77,12 @@ class Importer:
 
     def work(self, payload: RawGame, on_step: OnStep) -> RemadeGame | Refused:
         """Imports one game, or says why it cannot be."""
+        if payload.unreadable:
+            return Refused(f"{payload.file.shown}: {payload.unreadable}")
         try:
             ttyrec = read_ttyrec(payload.file.path.name, payload.data)
-            game = read_game(payload, ttyrec)
+            line = payload.lines.about(ttyrec)
+            game = read_game(payload.file, ttyrec, line)
             if self._keys is None:
                 observations: tuple[str, ...] = SCREEN_KEYS
                 game = replace(game, frames=_encode_screens(ttyrec, _agents(ttyrec), on_step))
@@ -157,6 +91,8 @@ class Importer:
                 game = _replayed(game, ttyrec, self._keys, on_step)
         except (TtyrecError, DepartedError, InputError) as error:
             return Refused(f"{payload.file.shown}: {error}")
+        except LogError as error:
+            return Refused(f"{payload.file.shown}: its line in {payload.lines.source}: {error}")
         provenance = Provenance(
             observations=observations,
             demonstrator="autoascend" if ttyrec.version == 4 else "unknown",
@@ -165,7 +101,8 @@ class Importer:
             options=json.dumps({"imported_from": f"ttyrec{ttyrec.version}", "replayed": self._keys is not None}),
             **self._run,
         )
-        notes = [ttyrec.truncated and f"truncated, {ttyrec.truncated}", "" if payload.line else "no xlogfile line"]
+        unnamed = "no xlogfile line agrees with it" if payload.lines.nameless else "no xlogfile line"
+        notes = [ttyrec.truncated and f"truncated, {ttyrec.truncated}", ttyrec.rest, "" if line else unnamed]
         note = "; ".join(filter(None, notes))
         note = f"{payload.file.shown}: {note}" if note else ""
         return RemadeGame(payload.file.name, len(game.actions), encode_shard(game, provenance), note)
@@ -183,11 +120,17 @@ def _agents(ttyrec: Ttyrec) -> np.ndarray:
     return np.ones(ttyrec.frames, dtype=bool) if ttyrec.labels is None else ttyrec.labels != NO_LABEL
 
 
-def read_game(raw: RawGame, ttyrec: Ttyrec) -> GameData:
+def read_game(file: TtyrecFile, ttyrec: Ttyrec, line: str) -> GameData:
     """Everything about a game but its frames.
+
+    Args:
+        file: Which it is.
+        ttyrec: Its recording.
+        line: The xlogfile's line about it, empty for none.
 
     Raises:
         TtyrecError: If a key is no action, or a label no published one.
+        LogError: If a field of the line is not what it has to be.
     """
     agents = _agents(ttyrec)
     steps = int(agents.sum())
@@ -206,7 +149,7 @@ def read_game(raw: RawGame, ttyrec: Ttyrec) -> GameData:
     dones[-1:] = 1
     nothing = LabelTracker()
     return GameData(
-        row=_row(raw, ttyrec, actions),
+        row=_row(file, ttyrec, LogEntry(line), actions),
         frames={},
         actions=actions,
         rewards=rewards,
@@ -217,9 +160,9 @@ def read_game(raw: RawGame, ttyrec: Ttyrec) -> GameData:
         strategy_codes=nothing.strategy_codes,
         substrategy_codes=nothing.substrategy_codes,
         attributes={
-            "source": raw.file.shown,
+            "source": file.shown,
             "ttyrec_version": str(ttyrec.version),
-            **({"xlogfile": raw.line} if raw.line else {}),
+            **({"xlogfile": line} if line else {}),
         },
     )
 
@@ -235,31 +178,31 @@ def _actions(keys: np.ndarray) -> np.ndarray:
     return actions
 
 
-def _row(raw: RawGame, ttyrec: Ttyrec, actions: np.ndarray) -> np.ndarray:
-    log = LogEntry(raw.line)
-    fields = log.fields
-    end, cause = _end(log, ttyrec)
+def _row(file: TtyrecFile, ttyrec: Ttyrec, log: LogEntry, actions: np.ndarray) -> np.ndarray:
+    end, cause = ("recording_cut", "") if ttyrec.truncated else end_of(log)
     known = ttyrec.version > 1
     start = datetime.fromtimestamp(max(ttyrec.start, 0), timezone.utc)
-    dungeon = int(fields.get("deathdnum", -1)) if fields.get("deathlev") == fields.get("maxlvl") else -1
+    max_depth = log.whole("maxlvl", 0, "max_depth")
+    died_deepest = log.whole("deathlev", -1, "max_depth") == max_depth
+    dungeon = log.whole("deathdnum", -1, "max_depth") if died_deepest else -1
     return make_row(
         {
-            "game": raw.file.name,
-            "core": raw.file.seed,
-            "disp": raw.file.seed,
+            "game": file.name,
+            "core": file.seed,
+            "disp": file.seed,
             "lgen": -1,
             "clock": start.replace(tzinfo=None).isoformat(),
             "start_time": ttyrec.start,
-            "character": "@" if raw.file.seed >= 0 else "",
-            "role": fields.get("role", ""),
-            "race": fields.get("race", ""),
-            "gender": fields.get("gender0", fields.get("gender", "")),
-            "alignment": fields.get("align0", fields.get("align", "")),
+            "character": "@" if file.seed >= 0 else "",
+            "role": log.short("role"),
+            "race": log.short("race"),
+            "gender": log.short("gender0", "gender"),
+            "alignment": log.short("align0", "align"),
             "steps": len(actions),
-            "turns": int(fields.get("turns", -1)),
-            "score": int(fields.get("points", ttyrec.last_score)),
-            "max_depth": int(fields.get("maxlvl", 0)),
-            "deepest_dungeon": next((name for name, code in DUNGEONS.items() if code == dungeon), "unknown"),
+            "turns": log.whole("turns", -1, "turns"),
+            "score": log.whole("points", ttyrec.last_score, "score"),
+            "max_depth": max_depth,
+            "deepest_dungeon": DUNGEON_NAMES.get(dungeon, "unknown"),
             "experience_level": 0,
             "progression": float("nan"),
             "end": end,
@@ -268,21 +211,9 @@ def _row(raw: RawGame, ttyrec: Ttyrec, actions: np.ndarray) -> np.ndarray:
             "origin": "ttyrec" if known else "screens",
             "keys_sha256": hashlib.sha256(KEY_CODES[actions].tobytes()).hexdigest() if known else "",
             "frames_sha256": "",
-            "seconds": float(fields.get("realtime", 0)),
+            "seconds": float(log.whole("realtime", 0, "turns")),
         }
     )
-
-
-def _end(log: LogEntry, ttyrec: Ttyrec) -> tuple[str, str]:
-    """How the game ended in this recording, and the cause; a cut recording does not have the end."""
-    if ttyrec.truncated:
-        return "recording_cut", ""
-    if not log.line:
-        return "unknown", ""
-    for end in ("ascended", "escaped", "quit"):
-        if log.cause.startswith(end):
-            return end, log.cause
-    return "death", log.cause
 
 
 def _agents_screens(ttyrec: Ttyrec, agents: np.ndarray) -> Iterator[Screens]:
@@ -340,14 +271,7 @@ def _replayed(game: GameData, ttyrec: Ttyrec, keys: tuple[str, ...], on_step: On
 
     replayed = replay(Recording.of_game(game), keys, on_step, check)
     check_replayed(game, replayed)
-    game = expanded(game, replayed)
-    reached = replayed.frames.reached
-    row = np.array(game.row)
-    names = {code: name for name, code in DUNGEONS.items()}
-    row["experience_level"] = reached.experience_level
-    row["max_depth"] = max(reached.max_depth, int(row["max_depth"]))
-    row["deepest_dungeon"] = DUNGEONS[names.get(reached.deepest_dungeon, "unknown")]
-    return replace(game, row=row)
+    return expanded(game, replayed)
 
 
 def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:
@@ -368,30 +292,34 @@ def main(config: ImportConfig) -> int:
         InputError: If the request is bad; nothing on disk has changed then.
         RunError: If the run had to stop; what is on disk is valid.
     """
-    files, missing = find_ttyrecs(config.data, config.seeds), find_missing(config.data)
+    found = find(config.data, config.seeds)
     clock = default_clock(here=config.replay and config.workers == 0)
     keys = config.keys if config.replay else None
     settings: dict[str, Any] = {
-        "imported_from": str(config.data),
+        "imported_from": path_text(absolute(config.data)),
         "seeds_from": config.seeds,
         "replayed": config.replay,
         "observations": list(keys or SCREEN_KEYS),
     }
     agreed_settings(config.out, settings)
     work = Work(
-        jobs={file.name: file for file in files},
+        jobs={file.name: file for file in found.files},
         factory=partial(Importer, keys, made_now()),
         report=partial(_report, config.quiet),
-        load=load,
+        load=partial(load, found.logs),
         environment=clock.environment() if config.replay else {},
         retries=config.retries,
     )
     made = make_dataset(config, settings, work)
     games = made.folder.games()
     steps = sum(int(game.row["steps"]) for game in games)
-    print(f"{len(games):,} of {len(files):,} games imported, {steps:,} steps, in {config.out}")
+    files = len(found.files) + len(found.refused)
+    print(f"{len(games):,} of {files:,} games imported, {steps:,} steps, in {config.out}")
     for note in made.notes.values():
         print(f"imported, but: {note}")
-    for reason in [*made.failures.values(), *missing]:
+    for line in found.left_out:
+        print(f"left out: {line}")
+    not_there = [*found.refused, *found.closed, *found.missing]
+    for reason in [*made.failures.values(), *not_there]:
         print(f"not imported: {reason}")
-    return max(made.exit_status(strict=config.strict), int(bool(missing)))
+    return max(made.exit_status(strict=config.strict), int(bool(not_there or (config.strict and found.left_out))))

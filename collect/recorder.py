@@ -26,12 +26,14 @@ class Reached:
         experience_level: The highest.
         max_depth: The deepest.
         deepest_dungeon: Number of the dungeon in which that depth was reached first.
+        turns: The last turn.
         places: Every (depth, experience level, dungeon, level in it) seen, for the BALROG progression.
     """
 
     experience_level: int = 0
     max_depth: int = 0
     deepest_dungeon: int = 255
+    turns: int = 0
     places: set[tuple[int, int, int, int]] = field(default_factory=set)
 
     def update(self, blstats: np.ndarray) -> None:
@@ -41,6 +43,7 @@ class Reached:
         if depths[deepest] > self.max_depth:
             self.max_depth = int(depths[deepest])
             self.deepest_dungeon = int(blstats[deepest, nethack.NLE_BL_DNUM])
+        self.turns = max(self.turns, int(blstats[:, nethack.NLE_BL_TIME].max()))
         self.experience_level = max(self.experience_level, int(blstats[:, nethack.NLE_BL_XP].max()))
         for depth, level, dungeon, dungeon_level in np.unique(blstats[:, PLACE], axis=0).tolist():
             self.places.add((depth, level, dungeon, dungeon_level))

@@ -30,6 +30,7 @@ from strathack.collect.tracker import LabelTracker
 from strathack.collect.workplace import Workplace
 from strathack.dataset.copying import one_game_shard
 from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute, path_text
 from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schema import ORIGINS
@@ -156,8 +157,6 @@ def _check_followed(session: FollowedSession, recorder: GameRecorder, game: Game
 def _with_labels(game: GameData, recorder: GameRecorder, labels: LabelTracker) -> GameData:
     row = np.array(game.row)
     row["origin"] = ORIGINS["played"]
-    for name in ("experience_level", "max_depth"):
-        row[name] = max(int(row[name]), int(getattr(recorder.reached, name)))
     published = game.hihack_strategy if (game.hihack_strategy >= 0).any() else recorder.published
     return replace(
         game,
@@ -190,7 +189,7 @@ def main(config: RelabelConfig) -> int:
     if not len(dataset):
         raise InputError(f"{config.data}: no game meets the condition; nothing to relabel")
     clock = default_clock(here=config.workers == 0)
-    settings: dict[str, Any] = {"relabelled_from": str(config.data), "observations": list(config.keys)}
+    settings: dict[str, Any] = {"relabelled_from": path_text(absolute(config.data)), "observations": list(config.keys)}
     agreed_settings(config.out, settings)
 
     def load(name: str) -> RelabelJob:

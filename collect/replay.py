@@ -15,9 +15,10 @@ import numpy as np
 from nle import nethack
 
 from strathack.collect.clock import Clock, at_second
-from strathack.collect.environment import LogEntry, Setup, challenge, read_log
+from strathack.collect.environment import Setup, challenge, read_log
 from strathack.collect.pools import OnStep
 from strathack.collect.recorder import FrameRecorder
+from strathack.collect.xlogfile import LogEntry
 from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS, row_values

@@ -21,6 +21,9 @@ looked at, so that none is passed over silently."""
 _OUTPUT, _KEY, _SCORE, _LABEL = 0, 1, 2, 3
 """Channels: terminal output, the key pressed (1 byte), the score (int32), HiHack's strategy (int32)."""
 
+_LENGTHS = {_KEY: 1, _SCORE: 4, _LABEL: 4}
+"""Bytes of a record by channel; terminal output has any number."""
+
 _HEADERS = {1: struct.Struct("<iii"), 2: struct.Struct("<iiiB"), 3: struct.Struct("<iiiB"), 4: struct.Struct("<iiiB")}
 """Seconds, microseconds, length of what follows; from version 2 on the channel."""
 
@@ -29,6 +32,8 @@ NO_LABEL = -1
 
 ROWS, COLUMNS = 24, 80
 _PIECE = 1 << 16
+_STREAM_START = b"BZh"
+_TURN = re.compile(rb"T:(\d+)")
 
 
 class TtyrecError(ValueError):
@@ -43,18 +48,23 @@ class Ttyrec:
         version: 1 to 4.
         output: Its records as of version 3 at most, channel 3 left out.
         truncated: Whether the file stops before its end, and where.
-        start: When it begins, seconds since 1970; −1 if it has no records.
+        rest: What follows its records in the file and is none of them; empty for nothing.
+        start: When it begins, seconds since 1970.
+        end: When it ends, likewise.
         keys: u8 [n], every key pressed; empty in version 1.
-        scores: i64 [n], the score last seen before each key; zeros before version 3.
+        scores: i64 [n], the score last seen before each key; zeros before version 3. NLE shows 0 once a game is over;
+            here the score stays what it was then.
         labels: i64 [n], HiHack's strategies, −1 for keys that NLE pressed itself; None before version 4.
-        last_score: The score last seen.
+        last_score: The score last seen, likewise.
         frames: Number of frames: keys, or in version 1 records.
     """
 
     version: int
     output: bytes
     truncated: str
+    rest: str
     start: int
+    end: int
     keys: np.ndarray
     scores: np.ndarray
     labels: np.ndarray | None
@@ -88,45 +98,54 @@ def read_ttyrec(name: str, data: bytes) -> Ttyrec:
         TtyrecError: If it is empty, not compressed by bzip2, of an unknown version, or its records make no sense.
     """
     version = version_of(name)
-    records, truncated = _decompress(data)
-    return _parse(version, records, truncated)
+    records, truncated, rest = _decompress(data)
+    return _parse(version, records, truncated, rest)
 
 
-def _decompress(data: bytes) -> tuple[bytes, str]:
-    """What can be decompressed, and what is wrong with the rest."""
+def _decompress(data: bytes) -> tuple[bytes, str, str]:
+    """What can be decompressed, why it stops early, and what follows it.
+
+    A file may be several bzip2 streams one after another, as pbzip2, lbzip2 and ``cat`` make it; records go on across
+    their borders.
+    """
     if not data:
         raise TtyrecError("the file is empty")
-    decompressor = bz2.BZ2Decompressor()
-    parts = []
-    for start in range(0, len(data), _PIECE):
-        try:
-            parts.append(decompressor.decompress(data[start : start + _PIECE]))
-        except OSError as error:
-            if start == 0 and not data.startswith(b"BZh"):
-                raise TtyrecError("not compressed by bzip2") from error
-            return b"".join(parts), "its bzip2 stream is damaged"
-        if decompressor.eof:
-            return b"".join(parts), ""
-    return b"".join(parts), "its bzip2 stream has no end"
+    parts: list[bytes] = []
+    at = 0
+    while data.startswith(_STREAM_START, at):
+        decompressor = bz2.BZ2Decompressor()
+        which = "its bzip2 stream" if not at else f"its bzip2 stream at byte {at}"
+        while at < len(data) and not decompressor.eof:
+            try:
+                parts.append(decompressor.decompress(data[at : at + _PIECE]))
+            except OSError:
+                return b"".join(parts), f"{which} is damaged", ""
+            at += _PIECE
+        if not decompressor.eof:
+            return b"".join(parts), f"{which} has no end", ""
+        at = min(at, len(data)) - len(decompressor.unused_data)
+    if not at:
+        raise TtyrecError("not compressed by bzip2")
+    rest = len(data) - at
+    return b"".join(parts), "", f"{rest} bytes after its last bzip2 stream are none, and left out" if rest else ""
 
 
-def _parse(version: int, data: bytes, truncated: str) -> Ttyrec:
-    header = _HEADERS[version]
+def _parse(version: int, data: bytes, truncated: str, rest: str) -> Ttyrec:
+    header, last_channel = _HEADERS[version], _LABEL if version == 4 else min(version - 1, _SCORE)
     keys, kept = bytearray(), []
     scores: list[int] = []
     labels: list[int] = []
     at = begun = records = last_score = 0
-    start = -1
+    start = seconds = -1
     while at + header.size <= len(data):
-        seconds, _, length, *channels = header.unpack_from(data, at)
+        time, _, length, *channels = header.unpack_from(data, at)
         channel = channels[0] if channels else _OUTPUT
         end = at + header.size + length
-        if length < 0 or channel > (_LABEL if version == 4 else min(version - 1, _SCORE)):
+        if length < 0 or channel > last_channel or length != _LENGTHS.get(channel, length):
             raise TtyrecError(f"its record {records} is no record of version {version} (at byte {at})")
         if end > len(data):
             break
-        if start < 0:
-            start = seconds
+        start, seconds = (start if records else time), time
         if channel == _KEY:
             keys += data[end - length : end]
             scores.append(last_score)
@@ -145,17 +164,27 @@ def _parse(version: int, data: bytes, truncated: str) -> Ttyrec:
     if not records:
         raise TtyrecError("it has no whole record")
     whole = len(labels) if version == 4 else len(keys)
+    kept_scores = _kept_after_the_end(np.array([*scores[:whole], last_score], dtype=np.int64))
     return Ttyrec(
         version=version,
         output=b"".join(kept),
         truncated=truncated,
+        rest=rest,
         start=start,
+        end=seconds,
         keys=np.frombuffer(bytes(keys[:whole]), dtype=np.uint8),
-        scores=np.array(scores[:whole], dtype=np.int64),
+        scores=kept_scores[:-1],
         labels=np.array(labels, dtype=np.int64) if version == 4 else None,
-        last_score=last_score,
+        last_score=int(kept_scores[-1]),
         frames=records if version == 1 else whole,
     )
+
+
+def _kept_after_the_end(scores: np.ndarray) -> np.ndarray:
+    """Scores, i64 [n], whose zeros at the end are the last score before them: the game is over there, not poorer."""
+    scored = np.flatnonzero(scores)
+    last = int(scored[-1]) if len(scored) else 0
+    return np.where(np.arange(len(scores)) > last, scores[last], scores)
 
 
 @dataclass(frozen=True)
@@ -202,3 +231,21 @@ def screens(ttyrec: Ttyrec) -> Iterator[Screens]:
                 raise TtyrecError(f"NLE's converter gives other keys between frames {given} and {given + count - 1}")
             yield Screens(chars[:count], colors[:count].view(np.uint8), cursors[:count].astype(np.uint8))
             given += count
+
+
+def last_turn(ttyrec: Ttyrec) -> tuple[int, bool]:
+    """The turn that its bottom lines show last, −1 where none shows one; and whether the last frame still does.
+
+    A game that is over shows its end instead.
+    """
+    turn, given = -1, 0
+    shown = False
+    for part in screens(ttyrec):
+        given += len(part.chars)
+        for row in range(len(part.chars) - 1, -1, -1):
+            match = _TURN.search(part.chars[row, -2:].tobytes())
+            if match is not None:
+                turn = int(match[1])
+                shown = given == ttyrec.frames and row == len(part.chars) - 1
+                break
+    return turn, shown

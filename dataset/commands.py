@@ -16,6 +16,7 @@ from rich.table import Column, Table
 from strathack.dataset.copying import collisions, copy_games, sound_games
 from strathack.dataset.errors import InputError
 from strathack.dataset.exporting import export_minari, export_parquet
+from strathack.dataset.files import absolute, path_text
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import check_replayable, compact
 from strathack.dataset.labels import count_by_name
@@ -106,7 +107,7 @@ def _print_facts(facts: dict[str, Any], console: Console) -> None:
 
 def repair(config: RepairConfig) -> int:
     """``strathack dataset repair``: 0 if nothing was wrong, 1 if something had to be left out."""
-    out = _new_folder(config.out, {"repaired_from": str(config.data)})
+    out = _new_folder(config.out, {"repaired_from": path_text(absolute(config.data))})
     shards = DatasetFolder(config.data).shards() if config.data.is_dir() else [config.data]
     if not shards:
         raise InputError(f"{config.data}: holds no shards (*.h5); expected a dataset")
@@ -139,7 +140,7 @@ def merge(config: MergeConfig) -> int:
             f"merge: {different[0]}{more} stands in several of the datasets and differs; --keep-first takes the "
             "first of them"
         )
-    out = _new_folder(config.out, {"merged_from": [str(source) for source in config.sources]})
+    out = _new_folder(config.out, {"merged_from": [path_text(absolute(source)) for source in config.sources]})
     games: dict[str, Game] = {}
     for dataset in datasets:
         for game in dataset:
@@ -180,7 +181,7 @@ def compact_command(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
     dataset = Dataset(config.data).select(config.select)
     check_replayable(dataset)
-    settings = {"compacted_from": str(config.data), "observations": []}
+    settings = {"compacted_from": path_text(absolute(config.data)), "observations": []}
     out = _new_folder(config.out, settings)
     with progress("compacting", dataset.steps, quiet=config.quiet) as advance:
         for steps in compact(dataset, out, settings, config.games_per_shard):

@@ -13,6 +13,16 @@ from strathack.dataset.errors import InputError
 _TEMPORARY = ".tmp-"
 
 
+def absolute(path: Path) -> Path:
+    """A path that means the same in every folder, links kept. Names are taken from such paths: ``.`` has none."""
+    return Path(os.path.abspath(path))
+
+
+def path_text(path: Path) -> str:
+    """A path as text that can be written anywhere; bytes that are no UTF-8 become escapes."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def atomic_write(path: Path, data: bytes | memoryview) -> None:
     """Writes a file under a temporary name, syncs it, and renames it into place.
 

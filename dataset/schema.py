@@ -160,6 +160,9 @@ DUNGEONS: Mapping[str, int] = {
 }
 """Dungeon branches by NetHack's numbers (the order of its ``dungeon.def``)."""
 
+DUNGEON_NAMES: Mapping[int, str] = {code: name for name, code in DUNGEONS.items()}
+"""The same by number."""
+
 
 def _enum(names: Mapping[str, int]) -> np.dtype[Any]:
     return h5py.enum_dtype(dict(names), basetype="u1")
@@ -219,14 +222,24 @@ def make_row(values: Mapping[str, Any]) -> np.ndarray:
         if codes is not None:
             value = codes[value]
         elif GAME_DTYPE[name].kind == "S":
-            value = _cut(str(value), GAME_DTYPE[name].itemsize)
+            value = text_of(name, str(value))
         row[name] = value
     return row
 
 
-def _cut(text: str, size: int) -> bytes:
-    """UTF-8 of ``text``, cut between characters to at most ``size`` bytes."""
-    return text.encode()[:size].decode(errors="ignore").encode()
+def text_of(column: str, text: str) -> bytes:
+    """A text as a column of ``/games`` holds it: UTF-8, cut between characters where it is too long.
+
+    Raises:
+        ValueError: If it is a game's name and too long: cut, it could be another's.
+    """
+    size = GAME_DTYPE[column].itemsize
+    encoded = text.encode(errors="backslashreplace")
+    if len(encoded) <= size:
+        return encoded
+    if column == "game":
+        raise ValueError(f"the name {text!r} has {len(encoded)} bytes; expected at most {size}")
+    return encoded[:size].decode(errors="ignore").encode()
 
 
 def row_values(row: np.void | np.ndarray) -> dict[str, Any]:

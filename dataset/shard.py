@@ -91,7 +91,7 @@ class Provenance:
 
 def _fixed_length(texts: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Text as fixed-length UTF-8; of variable length it would take a heap of 4 KiB a game."""
-    encoded = {name: text.encode() for name, text in texts.items()}
+    encoded = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}
     return {name: np.array(text, dtype=h5py.string_dtype("utf-8", max(1, len(text)))) for name, text in encoded.items()}
 
 

@@ -9,13 +9,15 @@ import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from looking import BOTS
+from recordings import record
 
 from strathack.collect.clock import DEFAULT_CLOCK, Clock
-from strathack.collect.environment import LogEntry
+from strathack.collect.xlogfile import LogEntry
 from strathack.dataset import Dataset
 from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.labels import PUBLISHED_STRATEGIES
@@ -101,10 +103,6 @@ def records(data):
         at += 13 + length
 
 
-def record(channel, payload):
-    return struct.pack("<iiiB", 1698000000, 0, len(payload), channel) + payload
-
-
 def test_a_game_that_departs_is_listed_with_the_step(run, shared, tmp_path):
     games = few(shared, tmp_path / "ttyrecs", [2])
     path = next((games / "2").glob("*.ttyrec4.bz2"))
@@ -126,6 +124,7 @@ def test_a_game_that_departs_is_listed_with_the_step(run, shared, tmp_path):
         ("nle.1.0.ttyrec3.gz", b"hello", "not compressed by bzip2"),
         ("nle.1.0.ttyrec3.bz2", bz2.compress(b""), "it has no whole record"),
         ("nle.1.0.ttyrec7.bz2", b"BZh9", "ttyrec version 7 is unknown; expected 1 to 4"),
+        ("nle.1.0.ttyrec3.bz2", bz2.compress(record(1, b"jk")), "its record 0 is no record of version 3 (at byte 0)"),
         ("nle.1.0.ttyrec3.bz2", bz2.compress(record(9, b"x")), "its record 0 is no record of version 3 (at byte 0)"),
         ("nle.1.0.ttyrec2.bz2", bz2.compress(record(2, b"1234")), "its record 0 is no record of version 2"),
         ("nle.1.0.ttyrec3.bz2", bz2.compress(record(0, b"x") + record(1, b"\x01")), "its key 1 at step 0 is outside"),
@@ -270,3 +269,108 @@ def test_bad_requests_are_refused(run, tmp_path, words, message):
     ended = run("dataset", "import", *words, *HERE, cwd=tmp_path)
     assert ended.status == 2
     assert message in ended.error
+
+
+def in_streams(data, count):
+    """The same bytes as several bzip2 streams, as pbzip2 makes them: cut anywhere."""
+    bounds = [len(data) * i // count for i in range(count + 1)]
+    return [bz2.compress(data[a:b]) for a, b in pairwise(bounds)]
+
+
+def test_a_file_of_several_bzip2_streams_is_read_to_its_end(run, shared, tmp_path):
+    games = few(shared, tmp_path / "src", [2])
+    path = next((games / "2").glob("*.ttyrec4.bz2"))
+    path.write_bytes(b"".join(in_streams(bz2.decompress(path.read_bytes()), 5)))
+    ended = run("dataset", "import", games, tmp_path / "data", *HERE, "--strict")
+    assert ended.status == 0, ended.out
+    check_published(tmp_path / "data", shared, [2])
+    assert Dataset(tmp_path / "data").steps == 703
+
+
+@pytest.mark.parametrize(
+    ("harm", "note"),
+    [
+        (lambda streams: [*streams, b"\nrest"], "5 bytes after its last bzip2 stream are none, and left out"),
+        (lambda streams: [*streams[:2], streams[2][:-5]], "truncated, its bzip2 stream at byte {} has no end"),
+        (lambda streams: [*streams[:2], b"BZh9" + bytes(50)], "truncated, its bzip2 stream at byte {} is damaged"),
+        (lambda streams: streams[:2], "truncated, its last record is not whole"),
+    ],
+)
+def test_what_is_wrong_behind_the_first_stream_is_told(run, shared, tmp_path, harm, note):
+    games = few(shared, tmp_path / "src", [2])
+    path = next((games / "2").glob("*.ttyrec4.bz2"))
+    streams = in_streams(bz2.decompress(path.read_bytes()), 3)
+    path.write_bytes(b"".join(harm(streams)))
+    ended = run("dataset", "import", games, tmp_path / "data", *HERE, "--strict")
+    assert ended.status == 1
+    assert f"{path.name}: {note.format(len(streams[0]) + len(streams[1]))}" in ended.out
+    info = Dataset(tmp_path / "data")[0].info
+    assert info["completeness"] == ("truncated" if "truncated" in note else "complete")
+    assert info["steps"] == 703 or "truncated" in note
+
+
+def test_lines_that_name_no_recording_are_taken_only_where_the_recording_agrees(run, shared, tmp_path):
+    source = shared / "fixtures" / "bugs" / "nameless_xlogfile"
+    ended = run("dataset", "import", source, tmp_path / "data", *HERE)
+    assert ended.status == 0, ended.err
+    assert "imported, but: run/nle.10520.0.ttyrec3.bz2: no xlogfile line agrees with it\n" in ended.out
+    assert ended.out.count("imported, but") == 1
+    reset, first, second = Dataset(tmp_path / "data")
+    assert (len(reset), reset.info["score"], reset.info["role"], reset.info["end"]) == (63, 3, "", "unknown")
+    assert (len(first), first.info["score"], first.info["turns"]) == (3759, 11, 1325)
+    assert (first.info["role"], first.info["cause"]) == ("Mon", "killed by a goblin")
+    assert (len(second), second.info["score"], second.info["cause"]) == (4230, 8, "died of starvation, while helpless")
+    # NLE shows a score of 0 once a game is over; nothing was lost then.
+    assert [float(game.rewards[:].sum()) for game in (reset, first, second)] == [3, 11, 8]
+    assert min(game.rewards[:].min() for game in (reset, first, second)) >= 0
+
+
+@pytest.mark.parametrize(
+    ("line", "row", "message"),
+    [
+        ("version=3.4.3:points=537:deathlev=3:maxlvl=4:role=Val:death=quit", (537, "Val", "quit", "complete"), ""),
+        ("points=5\tdeath=killed by a newt", (5, "", "death", "complete"), ""),
+        ("points=5\trole=Val", (5, "Val", "unknown", "truncated"), ""),
+        ("points=many\tdeath=quit", None, "its line in a/nle.1.xlogfile: points is 'many'; expected a whole number"),
+        ("points=5\tturns=1e3", None, "turns is '1e3'; expected a whole number"),
+        ("points=9223372036854775808", None, "points is 9223372036854775808; expected -9223372036854775808 to"),
+        ("points=5\tmaxlvl=40000", None, "maxlvl is 40000; expected -32768 to 32767"),
+        ("points=5\trealtime=soon", None, "realtime is 'soon'; expected a whole number"),
+        ("points=5\trole=Valkyrie", None, "role is 'Valkyrie'; expected at most three letters"),
+    ],
+)
+def test_what_a_line_of_the_xlogfile_may_say(run, tmp_path, line, row, message):
+    (tmp_path / "src" / "a").mkdir(parents=True)
+    (tmp_path / "src" / "a" / "nle.1.0.ttyrec2.bz2").write_bytes(bz2.compress(record(0, b"x") + record(1, b"k")))
+    separator = "\t" if "\t" in line else ":"
+    (tmp_path / "src" / "a" / "nle.1.xlogfile").write_text(f"{line}{separator}ttyrecname=nle.1.0.ttyrec2.bz2\n")
+    ended = run("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
+    if row is None:
+        assert ended.status == 1
+        assert "not imported: a/nle.1.0.ttyrec2.bz2: " in ended.out
+        assert message in ended.out
+    else:
+        info = Dataset(tmp_path / "data")[0].info
+        assert tuple(info[name] for name in ("score", "role", "end", "completeness")) == row
+
+
+def test_a_replay_tells_what_no_xlogfile_did(run, shared, tmp_path):
+    games = few(shared, tmp_path / "src", [2])
+    next((games / "2").glob("*.xlogfile")).unlink()
+    assert run("dataset", "import", games, tmp_path / "plain", *HERE).status == 0
+    replayed = run("dataset", "import", games, tmp_path / "replayed", *HERE, "--replay")
+    assert replayed.status == 0, replayed.err
+    assert run("dataset", "compact", tmp_path / "plain", tmp_path / "keys").status == 0
+    assert run("dataset", "expand", tmp_path / "keys", tmp_path / "expanded", *HERE).status == 0
+    plain, *known = (Dataset(tmp_path / name)[0].info for name in ("plain", "replayed", "expanded"))
+    assert (plain["role"], plain["score"], plain["turns"], plain["end"]) == ("", 38, -1, "unknown")
+    for info in known:
+        assert (info["role"], info["race"], info["gender"], info["alignment"]) == ("Hea", "Hum", "Fem", "Neu")
+        assert (info["score"], info["turns"], info["end"], info["cause"]) == (37, 459, "death", FALLEN)
+        assert (info["max_depth"], info["deepest_dungeon"], info["experience_level"]) == (1, "Dungeons of Doom", 1)
+        assert info["progression"] == 0, "level 1 and depth 1 are worth nothing, which is known"
+    verified = run("dataset", "verify", tmp_path / "expanded", "--replay", *HERE)
+    assert verified.status == 0, verified.out
+
+
+FALLEN = "killed by a falling rock"
