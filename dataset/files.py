@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,8 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
     Raises:
         OSError: If the disk is full, say; the temporary file is gone then and ``path`` as it was.
     """
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}")
+    # Of its own for each write: several processes may write the same game.
+    temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(4)}-{path.name}")
     try:
         with temporary.open("wb") as file:
             file.write(data)

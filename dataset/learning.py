@@ -27,29 +27,39 @@ Kind = Literal["unrolls", "windows"]
 OpenFrames = Callable[[], AbstractContextManager[FrameSource]]
 
 
-@dataclass
 class Position:
     """How many batches of each stream a learner has taken; what a checkpoint keeps.
 
-    There is one stream a loader worker, and one without workers. Batches come from them in turn.
+    There is one stream a loader worker, and one without workers. Batches come from them in turn. It lies in memory that
+    loader workers share, so that those which outlive an epoch (``persistent_workers``) go on from where it is.
 
-    Attributes:
+    Args:
         taken: Batches taken of each stream.
         next: The stream whose turn it is.
     """
 
-    taken: list[int]
-    next: int = 0
+    def __init__(self, taken: Sequence[int], next: int = 0) -> None:
+        self._place = torch.tensor([*taken, next], dtype=torch.int64).share_memory_()
+
+    @property
+    def taken(self) -> list[int]:
+        """Batches taken of each stream."""
+        return [int(count) for count in self._place[:-1]]
+
+    @property
+    def next(self) -> int:
+        """The stream whose turn it is."""
+        return int(self._place[-1])
 
     def take(self, batch: Mapping[str, Any]) -> None:
         """Counts a batch as taken."""
         stream = int(batch["stream"])
-        self.taken[stream] = int(batch["number"])
-        self.next = (stream + 1) % len(self.taken)
+        self._place[stream] = int(batch["number"])
+        self._place[-1] = (stream + 1) % (len(self._place) - 1)
 
     def state_dict(self) -> dict[str, Any]:
         """As plain values."""
-        return {"taken": list(self.taken), "next": self.next}
+        return {"taken": self.taken, "next": self.next}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes to where a learner was.
@@ -62,7 +72,7 @@ class Position:
                 f"stream: the state is that of {len(state['taken'])} streams, there are {len(self.taken)} here; "
                 "use as many loader workers"
             )
-        self.taken[:], self.next = state["taken"], state["next"]
+        self._place.copy_(torch.tensor([*state["taken"], state["next"]]))
 
 
 @dataclass(frozen=True)

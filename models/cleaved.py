@@ -91,6 +91,7 @@ class CleavedPolicy(nn.Module):
             getattr(self, part).requires_grad_(False)
         places = [config.low.strategies.index(name) for name in config.high.strategies]
         self.register_buffer("places", torch.tensor(places), persistent=False)
+        self.train()
 
     def train(self, mode: bool = True) -> CleavedPolicy:
         """As for any module; a frozen part stays in evaluation mode, without dropout."""
@@ -141,6 +142,13 @@ class CleavedPolicy(nn.Module):
 
 AnyConfig = PolicyConfig | CleavedConfig
 AnyPolicy = Policy | CleavedPolicy
+
+
+def in_training_mode(policy: AnyPolicy) -> bool:
+    """Whether every module is in training mode that is trained, and none of a frozen part is."""
+    frozen = policy.config.frozen if isinstance(policy.config, CleavedConfig) else ()
+    still = {module for part in frozen for module in getattr(policy, part).modules()}
+    return all(module.training != (module in still) for module in policy.modules())
 
 
 def build_policy(config: AnyConfig) -> AnyPolicy:

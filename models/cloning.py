@@ -16,11 +16,11 @@ from torch import Tensor
 
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.learning import TensorBatch
-from strathack.models.cleaved import AnyPolicy
+from strathack.models.cleaved import AnyPolicy, in_training_mode
 from strathack.models.config import CloningConfig
 from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput
-from strathack.models.losses import CloningLoss, Targets, cloning_loss, targets_of
+from strathack.models.losses import CloningLoss, Targets, cloning_loss, inputs_of, targets_of
 from strathack.models.metrics import Result, Tally, result_of, tally
 
 VALIDATION_SEED = 0
@@ -128,6 +128,7 @@ class CloningModule(pl.LightningModule):
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
+        assert in_training_mode(self.policy), "dropout, labels' heads and cuDNN's LSTMs depend on it"
         output, targets, loss = self._run(batch, self._memories)
         self._batch = batch
         self._not_finite = self._complaint(loss.total, batch, output)
@@ -227,16 +228,23 @@ class CloningModule(pl.LightningModule):
         self._tally = Tally(*mine["tally"])
         self._rng = mine["rng"]
 
+    def _averaged(self, value: Tensor) -> Tensor:
+        """The mean over all processes."""
+        averaged: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op="mean")
+        return averaged
+
     def _run(self, batch: TensorBatch, memories: dict[int, State]) -> tuple[PolicyOutput, Targets, CloningLoss]:
         stream = int(batch["stream"])
         state = memories.get(stream)
         if state is None:
             state = self.policy.initial_state(batch["first"].shape[1], self.device)
         targets = targets_of(batch, self.actions, self.strategies, self.label)
-        output, after = self.policy.unroll(batch, state, targets.strategies)
+        output, after = self.policy.unroll(inputs_of(batch, self.actions), state, targets.strategies)
         memories[stream] = {name: value.detach() for name, value in after.items()}
         config = self.config
-        loss = cloning_loss(output, targets, config.strategy_weight, self.class_weights, config.head_weight)
+        # Validations are of unequal length, so there nothing is waited for.
+        averaged = self._averaged if self.training and self.trainer.world_size > 1 else None
+        loss = cloning_loss(output, targets, config.strategy_weight, self.class_weights, config.head_weight, averaged)
         return output, targets, loss
 
     def _complaint(self, loss: Tensor, batch: TensorBatch, output: PolicyOutput) -> str:

@@ -160,6 +160,13 @@ def mixture_log_probs(strategy_logits: Tensor, strategywise_logits: Tensor) -> T
     return torch.logsumexp(strategywise_logits.float() + (log_strategy - normaliser)[..., None], -2)
 
 
+def marginal_log_probs(output: PolicyOutput) -> Tensor:
+    """Log-probabilities of the actions whichever strategy is drawn: f32 [..., actions]."""
+    if output.strategy_logits is None or output.strategywise_logits is None:
+        return output.action_logits.float().log_softmax(-1)
+    return mixture_log_probs(output.strategy_logits, output.strategywise_logits)
+
+
 def chosen(strategywise: Tensor, strategy: Tensor) -> Tensor:
     """What belongs to one strategy: from [..., strategies, actions] and i64 [...] to [..., actions]."""
     places = strategy[..., None, None].expand(*strategy.shape, 1, strategywise.shape[-1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
-from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.actions import ACTION_NAMES, NO_ACTION
 from strathack.dataset.errors import InputError
 from strathack.models.heads import PolicyOutput, chosen
 
@@ -54,6 +54,7 @@ def cloning_loss(
     strategy_weight: float,
     class_weights: Tensor | None = None,
     head_weight: float = 0.0,
+    averaged: Callable[[Tensor], Tensor] | None = None,
 ) -> CloningLoss:
     """Action NLL + λ · strategy NLL + μ · NLL of the action given the strategy, over the steps where each is known.
 
@@ -67,31 +68,48 @@ def cloning_loss(
         strategy_weight: λ.
         class_weights: A weight for each strategy, [strategies].
         head_weight: μ.
+        averaged: From a tensor to its mean over the learners that average their gradients; None for one alone. Each
+            step then weighs the same whoever has it: a rare label on one learner would outweigh those of others.
     """
-    action = mean_nll(output.action_logits, targets.actions)
-    strategy = head = torch.zeros_like(action)
+    sums = [nll_sum(output.action_logits, targets.actions)]
     if output.strategy_logits is not None and targets.strategies is not None:
-        strategy = mean_nll(output.strategy_logits, targets.strategies, class_weights)
+        sums.append(nll_sum(output.strategy_logits, targets.strategies, class_weights))
         if head_weight and output.strategywise_logits is not None:
             own = chosen(output.strategywise_logits, targets.strategies.clamp(min=0))
-            head = mean_nll(own, torch.where(targets.strategies >= 0, targets.actions, UNKNOWN))
+            sums.append(nll_sum(own, torch.where(targets.strategies >= 0, targets.actions, UNKNOWN)))
+    counts = torch.stack([count for _, count in sums])
+    counts = counts if averaged is None else averaged(counts)
+    means = [_mean(total, count) for (total, _), count in zip(sums, counts, strict=True)]
+    action, strategy, head = (*means, *[torch.zeros_like(means[0])] * (3 - len(means)))
     return CloningLoss(action + strategy_weight * strategy + head_weight * head, action, strategy, head)
 
 
 def mean_nll(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean negative log-likelihood over the known targets; 0 where none is known.
+    """Mean negative log-likelihood over the known targets, 0 where none is known; see :func:`nll_sum`."""
+    return _mean(*nll_sum(logits, targets, weights))
+
+
+def nll_sum(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The negative log-likelihoods of the known targets, added up, and what to divide them by for their mean.
 
     Args:
         logits: [..., classes].
         targets: i64 [...], ``UNKNOWN`` to leave out.
         weights: A weight for each class, [classes]; the mean is then a weighted one.
+
+    Returns:
+        Two scalars, f32.
     """
     log_probs = logits.flatten(0, -2).float().log_softmax(-1)
     targets = targets.flatten()
     total = F.nll_loss(log_probs, targets, weights, ignore_index=UNKNOWN, reduction="sum")
     known = targets >= 0
-    count = known.sum() if weights is None else (weights[targets.clamp(min=0)] * known).sum()
-    return total / count.clamp(min=torch.finfo(total.dtype).tiny if weights is not None else 1)
+    count = known if weights is None else weights[targets.clamp(min=0)] * known
+    return total, count.sum().to(total.dtype)
+
+
+def _mean(total: Tensor, count: Tensor) -> Tensor:
+    return total / count.clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def action_table(actions: Sequence[str]) -> np.ndarray:
@@ -142,6 +160,17 @@ def _table(names: Sequence[str], places: Sequence[str]) -> np.ndarray:
     table = np.full(256, UNKNOWN)
     table[: len(names)] = [places.index(name) for name in names]
     return table
+
+
+def inputs_of(batch: Mapping[str, Tensor], actions: Tensor) -> dict[str, Tensor]:
+    """What a policy takes of a batch of a stream: the action before each step is named by its own indices.
+
+    Args:
+        batch: A stream's, its ``previous_action`` an index of the dataset's.
+        actions: See :func:`action_table`.
+    """
+    before = actions[batch["previous_action"].long()]
+    return {**batch, "previous_action": torch.where(before == UNKNOWN, NO_ACTION, before)}
 
 
 def targets_of(batch: Mapping[str, Tensor], actions: Tensor, strategies: Tensor | None, label: str | None) -> Targets:

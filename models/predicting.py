@@ -15,7 +15,7 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.streams import unrolls
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.heads import PolicyOutput
-from strathack.models.losses import action_table
+from strathack.models.losses import action_table, inputs_of
 
 BELIEF = "belief_"
 """What the names of the columns begin with that hold a strategy's probability."""
@@ -72,12 +72,12 @@ def _of_game(policy: AnyPolicy, game: Dataset, steps: int | None, unroll: int) -
 def _outputs(policy: AnyPolicy, game: Dataset, steps: int, unroll: int) -> Iterator[PolicyOutput]:
     """Outputs of one game, [T, …] each, on the CPU."""
     device = next(policy.parameters()).device
-    state = policy.initial_state(1)
+    state, table = policy.initial_state(1), torch.from_numpy(action_table(policy.config.actions)).to(device)
     done = 0
     with closing(unrolls(game, lanes=1, steps=unroll, observations=policy.config.observations, epochs=1)) as stream:
         for batch in stream:
             inputs: dict[str, Tensor] = {name: torch.from_numpy(values).to(device) for name, values in batch.items()}
-            output, state = policy.unroll(inputs, state)
+            output, state = policy.unroll(inputs_of(inputs, table), state)
             parts = {name: value[:, 0].cpu() for name, value in vars(output).items() if value is not None}
             yield PolicyOutput(**parts)
             done += unroll

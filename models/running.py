@@ -6,17 +6,19 @@ import ctypes
 import importlib.util
 import logging
 import os
+import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.files import atomic_write
 
 OPTIONS, METRICS = "options.json", "metrics.csv"
@@ -57,6 +59,26 @@ class RunOptions(Protocol):
 def is_first_process() -> bool:
     """Whether this is the process that was called, and none that Lightning or torchrun started beside it."""
     return not any(int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
+
+
+def check_ended(processes: Sequence[subprocess.Popen[Any]], patience: float = 60.0) -> None:
+    """Waits for the processes that were started beside this one.
+
+    Args:
+        processes: They are about to end.
+        patience: Seconds for them to.
+
+    Raises:
+        RunError: If one has failed, or does not end.
+    """
+    for number, process in enumerate(processes, 1):
+        try:
+            status = process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise RunError(f"process {number} of {len(processes) + 1} did not end; it was killed") from None
+        if status and status <= 128:  # above, it was asked to end, as this one was
+            raise RunError(f"process {number} of {len(processes) + 1} failed (exit status {status}); see above")
 
 
 def begin_folder(config: RunOptions) -> None:

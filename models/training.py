@@ -42,6 +42,7 @@ from strathack.models.running import (
     METRICS,
     OPTIONS,
     begin_folder,
+    check_ended,
     checked_device,
     hold_freed_memory,
     is_first_process,
@@ -114,7 +115,7 @@ def train(config: TrainConfig) -> Ended:
     pl.seed_everything(config.seed, verbose=False)
     dataset = Dataset(config.data).select(config.select)
     lanes = checked_lanes(config, dataset)
-    policy = new_policy(config, dataset) if resumed is None else build_policy(resumed.policy)
+    policy = new_policy(config, dataset) if resumed is None else build_policy(resumed.policy).train()
     tables = label_tables(
         policy.config, dataset, config.data[0], label=config.label, balance=config.balance, quiet=config.quiet
     )
@@ -144,6 +145,8 @@ def train(config: TrainConfig) -> Ended:
         if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
             launcher.kill(signal.SIGKILL)
         raise
+    if isinstance(launcher := trainer.strategy.launcher, _SubprocessScriptLauncher):
+        check_ended(launcher.procs)
     if trainer.is_global_zero:
         for name, result in ((TRAINING, module.trained), (VALIDATION, module.validated)):
             if result is not None:
@@ -251,7 +254,7 @@ def new_policy(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
     else:
         policy = Policy(_preset_for(config, dataset))
     check_observations(policy.config, dataset, config.data[0])
-    return policy
+    return policy.train()  # what was loaded is in evaluation mode, and Lightning leaves it there
 
 
 def check_observations(policy: AnyConfig, dataset: Dataset, path: Path) -> None:

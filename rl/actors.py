@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 0.003
 """How long slices that are ready wait for others."""
 
 MAX_FAILURES = 5
-"""Actors in a row that may end without having stepped anything."""
+"""Actors that may end in a row without a game that was played to its end."""
 
 
 @dataclass(frozen=True)
@@ -305,10 +305,10 @@ class Actors:
             return
         for kind, (own, slot, row), content in messages:
             if kind == Reply.READY:
-                self._failures = 0
                 actor.asked.pop(own, None)
                 yield Ready(actor.number * self.spec.slices + own, slot, row)
             elif kind == Reply.PLAYED:
+                self._failures = 0
                 yield PlayedGame(**json.loads(content))
             elif kind == Reply.SHARD:
                 (seed,) = SEED.unpack_from(content)
@@ -334,7 +334,7 @@ class Actors:
         self.lost += 1
         self._failures += 1
         if self._failures >= MAX_FAILURES:
-            raise RunError(f"{MAX_FAILURES} actors in a row ended without a step; the last: {why}")
+            raise RunError(f"{MAX_FAILURES} actors in a row ended before a game did; the last: {why}")
         if actor.connection is not None:
             self._selector.unregister(actor.connection)
             actor.connection.close()

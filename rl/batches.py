@@ -72,6 +72,7 @@ def assembled(unrolls: Sequence[Unroll], rewards: Rewards, device: torch.device)
         ends = steps["ended"][:, own] | ~arrays["acted"][1:, own]
         rewards.take(unroll.index, steps["rewards"][:, own], ends, begins=unroll.begins)
         unroll.release()
+    rewards.settle()
     tensors = {name: torch.from_numpy(array).to(device) for name, array in (acts | steps).items()}
     return Batch(
         inputs={

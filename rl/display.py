@@ -23,6 +23,9 @@ _SHOWN = (
 )
 
 
+FRAMES_WIDTH = len("10,000,000 frames")
+
+
 class Display:
     """A progress line on standard error.
 
@@ -34,7 +37,8 @@ class Display:
 
     def __init__(self, counters: Counters, share_done: Callable[[], float], quiet: bool) -> None:
         columns = (
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=12)),
+            # Wide enough for what it counts, so that a narrow terminal shortens what is told of it instead.
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=FRAMES_WIDTH)),
             BarColumn(bar_width=5),
             TextColumn("{task.fields[told]}"),
         )

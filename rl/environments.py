@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import metadata
 from typing import Any, Literal, Protocol
 
@@ -13,6 +14,7 @@ import gymnasium
 import nle.env  # noqa: F401  (registers its environments)
 import numpy as np
 from nle import nethack
+from nle.env.base import NLE, NLE_SPACE_ITEMS
 
 from strathack.collect.environment import NO_STEP_LIMIT
 from strathack.dataset.actions import ACTION_NAMES
@@ -27,6 +29,38 @@ Observation = Mapping[str, np.ndarray]
 
 End = Literal["over", "success", "cut"]
 """How a game ended: it was over, its task was done, or a limit cut it while it ran."""
+
+
+_A_SEED, _STEPS_COMPARED = 7, 16
+"""What is played twice to see whether an environment keeps to its seeds."""
+
+_NLE_TYPES: Mapping[str, Any] = {key: space.dtype for key, space in NLE_SPACE_ITEMS}
+_NAMES: Mapping[tuple[type, int], str] = {
+    (type(action), int(action)): name for name, action in zip(ACTION_NAMES, nethack.ACTIONS, strict=True)
+}
+"""NLE's actions by name; some that mean different things are the same key."""
+
+
+def _byte_of(name: str) -> int:
+    return int(nethack.ACTIONS[ACTION_NAMES.index(name)])
+
+
+def _seed(env: Any, seed: int) -> None:
+    """Seeds an NLE; its ``reset`` ignores a seed."""
+    # NetHackChallenge puts a refusal in the place of its seeding methods; the class still has them.
+    type(env.nethack).set_initial_seeds(env.nethack, seed, seed, False, None)
+
+
+def _nle_under(env: Any) -> Any:
+    """The NLE that an environment plays, be it under wrappers of gymnasium's or of others; None where it is none."""
+    seen: set[int] = set()
+    while env is not None and id(env) not in seen:
+        if isinstance(env, NLE):
+            return env
+        seen.add(id(env))
+        inner = [value for value in vars(env).values() if isinstance(value, gymnasium.Env)]
+        env = inner[0] if inner else None
+    return None
 
 
 class Simulator(Protocol):
@@ -57,7 +91,7 @@ class NLESimulator:
 
     Args:
         env: The environment.
-        keys: The actions that may be taken, by name.
+        keys: The actions that may be taken, by name; it has them.
         observation_keys: What it shows.
 
     Attributes:
@@ -68,13 +102,11 @@ class NLESimulator:
         self.actions, self.observation_keys = keys, observation_keys
         self.env = env
         there = {int(action): index for index, action in reversed(list(enumerate(env.actions)))}
-        bytes_of = [int(nethack.ACTIONS[ACTION_NAMES.index(name)]) for name in keys]
-        self._indices = [there[byte] for byte in bytes_of]
+        self._indices = [there[_byte_of(name)] for name in keys]
 
     def reset(self, seed: int) -> Observation:
         """See :class:`Simulator`."""
-        # NetHackChallenge puts a refusal in the place of its seeding methods; the class still has them.
-        type(self.env.nethack).set_initial_seeds(self.env.nethack, seed, seed, False, None)
+        _seed(self.env, seed)
         observation, _ = self.env.reset()
         return observation
 
@@ -107,23 +139,75 @@ class GymnasiumSimulator:
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], name: str) -> None:
-        self._env = env
+        self._env, self._name = env, name
         space, actions = env.observation_space, env.action_space
         if not isinstance(space, gymnasium.spaces.Dict) or not isinstance(actions, gymnasium.spaces.Discrete):
             raise InputError(f"env: {name} has other spaces than a Dict of observations and a Discrete of actions")
-        for key, part in space.items():
-            known = OBSERVATIONS.get(key)
-            if known is not None and part.shape != known.shape:
-                raise InputError(f"env: {name} shows {key} of shape {part.shape}; expected {known.shape}")
         self.observation_keys = tuple(key for key in space if key in OBSERVATIONS)
-        names = getattr(env.unwrapped, "action_names", None)
-        self.actions = tuple(map(str, range(int(actions.n)) if names is None else names))
+        for key in self.observation_keys:
+            self._check_fits(key, space[key].shape, space[key].dtype)
+        self._nle = _nle_under(env)
+        self.actions = self._names(int(actions.n))
         self._first = int(actions.start)
+        self._checked = False
+
+    def _check_fits(self, key: str, shape: Any, dtype: Any) -> None:
+        known = OBSERVATIONS[key]
+        if tuple(shape) != known.shape:
+            raise InputError(f"env: {self._name} shows {key} of shape {tuple(shape)}; expected {known.shape}")
+        # NLE's own types are wider than those that are stored, its values are not.
+        if not np.can_cast(dtype, known.dtype) and np.dtype(dtype) != _NLE_TYPES[key]:
+            raise InputError(f"env: {self._name} shows {key} as {np.dtype(dtype)}; expected {known.dtype}")
+
+    def _names(self, count: int) -> tuple[str, ...]:
+        """The actions by name: as the outermost wrapper that names them has it, or NLE's own, or numbers.
+
+        Raises:
+            InputError: If names and actions are not one to one.
+        """
+        names = self._env.get_wrapper_attr("action_names") if self._env.has_wrapper_attr("action_names") else None
+        if names is None and self._nle is not None and len(self._nle.actions) == count:
+            names = [_NAMES.get((type(action), int(action)), int(action)) for action in self._nle.actions]
+        names = tuple(map(str, range(count) if names is None else names))
+        if len(names) != count or len(set(names)) != count:
+            raise InputError(
+                f"env: {self._name} has {count} actions and {len(set(names))} names for them (action_names); "
+                "expected as many, each once"
+            )
+        return names
 
     def reset(self, seed: int) -> Observation:
-        """See :class:`Simulator`."""
+        """See :class:`Simulator`. An NLE under its wrappers gets the seed, which it takes from no argument.
+
+        Raises:
+            InputError: If it shows other arrays than its space says.
+        """
+        if self._nle is not None:
+            _seed(self._nle, seed)
         observation, _ = self._env.reset(seed=seed)
+        if not self._checked:
+            for key in self.observation_keys:
+                shown = np.asarray(observation[key])
+                self._check_fits(key, shown.shape, shown.dtype)
+            self._checked = True
         return observation
+
+    def keeps_to_seeds(self) -> bool:
+        """Whether the same seed gives the same game, as far as its first steps tell."""
+        games = []
+        for _ in range(2):
+            shown = [self.reset(_A_SEED)]
+            frames = [{key: np.array(shown[0][key]) for key in self.observation_keys}]
+            for step in range(_STEPS_COMPARED):
+                observation, _, end = self.step(step % len(self.actions))
+                frames.append({key: np.array(observation[key]) for key in self.observation_keys})
+                if end is not None:
+                    break
+            games.append(frames)
+        one, other = games
+        return len(one) == len(other) and all(
+            np.array_equal(mine[key], its[key]) for mine, its in zip(one, other, strict=True) for key in mine
+        )
 
     def step(self, action: int) -> tuple[Observation, float, End | None]:
         """See :class:`Simulator`."""
@@ -154,20 +238,36 @@ def make_simulator(
     """
     if env.startswith("MiniHack"):
         _register_minihack(env)
-    if env in gymnasium.registry and _is_nle(gymnasium.registry[env].entry_point):
+    spec = gymnasium.registry.get(env)
+    if spec is not None and _is_nle(spec.entry_point) and not spec.additional_wrappers:
         return _nle_simulator(env, game, observation_keys, fix_moon_phase)
     for setting in ("keys", "character", "penalty_step", "penalty_time"):
         if getattr(game, setting) not in (None, ""):
-            raise InputError(f"{setting}: only environments of NLE and MiniHack can be given it, {env} is none")
-    if ":" in env:
-        return GymnasiumSimulator(_callable_at(env)(), env)
+            raise InputError(f"{setting}: only plain environments of NLE and MiniHack can be given it, {env} is none")
     offered = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS)}
-    if env in offered:
-        return GymnasiumSimulator(offered[env].load()(), env)
-    if env in gymnasium.registry:
-        return GymnasiumSimulator(gymnasium.make(env, disable_env_checker=True), env)
-    known = [*offered, *(name for name in gymnasium.registry if name.startswith(("NetHack", "MiniHack")))]
-    raise InputError(f"env: {env!r} is unknown{near_match(env, known)}")
+    if ":" in env:
+        made_by: Callable[[], Any] = _callable_at(env)
+    elif env in offered:
+        made_by = offered[env].load()
+    elif spec is not None:
+        made_by = partial(gymnasium.make, env, disable_env_checker=True)
+    else:
+        known = [*offered, *(name for name in gymnasium.registry if name.startswith(("NetHack", "MiniHack")))]
+        raise InputError(f"env: {env!r} is unknown{near_match(env, known)}")
+    return GymnasiumSimulator(_made(env, made_by), env)
+
+
+def _made(name: str, made_by: Callable[[], Any]) -> Any:
+    """What makes an environment is foreign code, and may miss packages, files or anything.
+
+    Raises:
+        InputError: If it cannot be made.
+    """
+    try:
+        return made_by()
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise InputError(f"env: {name} cannot be made ({type(error).__name__}: {said})") from error
 
 
 def _nle_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...], fix_moon_phase: bool) -> NLESimulator:
@@ -190,10 +290,15 @@ def _nle_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...]
     for setting in ("penalty_step", "penalty_time"):
         if wanted[setting] is not None and setting not in known:
             raise InputError(f"{setting}: {env} has no such penalty")
-    made = gymnasium.make(
-        env, disable_env_checker=True, **{name: value for name, value in wanted.items() if value is not None}
-    )
-    return NLESimulator(made.unwrapped, game.action_names or ACTION_NAMES, observation_keys)
+    given = {name: value for name, value in wanted.items() if value is not None}
+    made = _made(env, partial(gymnasium.make, env, disable_env_checker=True, **given)).unwrapped
+    keys = set(map(int, made.actions))
+    there = tuple(name for name in ACTION_NAMES if _byte_of(name) in keys)  # some have a few keys of their own
+    missing = [name for name in game.action_names or () if name not in there]
+    if missing:
+        made.close()
+        raise InputError(f"keys: {env} has no {', '.join(missing)}; it has {', '.join(there)}")
+    return NLESimulator(made, game.action_names or there, observation_keys)
 
 
 def _keywords(made_by: Any) -> set[str]:
@@ -203,8 +308,6 @@ def _keywords(made_by: Any) -> set[str]:
 
 
 def _is_nle(entry_point: Any) -> bool:
-    from nle.env.base import NLE
-
     loaded = _loaded(entry_point)
     return inspect.isclass(loaded) and issubclass(loaded, NLE)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -21,6 +22,7 @@ from strathack.models.running import (
     METRICS,
     OPTIONS,
     begin_folder,
+    check_ended,
     checked_device,
     hold_freed_memory,
     is_first_process,
@@ -84,6 +86,8 @@ def main(config: FinetuneConfig) -> int:
         return 128 + ended.interrupted
     Console().print(ended_table(ended.counters))
     print(f"{ended.counters.frames:,} frames; checkpoint and {METRICS} in {ended.folder}")
+    if ended.counters.lost:
+        print(f"{ended.counters.lost} actors were replaced, the last since it {ended.counters.why_lost}")
     return 0
 
 
@@ -99,14 +103,17 @@ def finetune(config: FinetuneConfig) -> Ended:
         config, saved = resumed_run(config)
     fabric = fabric_of(config)
     fabric.launch()
+    launcher = fabric.strategy.launcher
+    others = launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else []
     try:
-        return _finetune(config, saved, fabric)
+        ended = _finetune(config, saved, fabric)
     except BaseException:
         # Other processes would wait for this one.
-        if isinstance(launcher := fabric.strategy.launcher, _SubprocessScriptLauncher):
-            for process in launcher.procs:
-                process.kill()
+        for process in others:
+            process.kill()
         raise
+    check_ended(others)
+    return ended
 
 
 def _finetune(config: FinetuneConfig, saved: Mapping[str, Any] | None, fabric: Fabric) -> Ended:
@@ -131,10 +138,17 @@ def _finetune(config: FinetuneConfig, saved: Mapping[str, Any] | None, fabric: F
     counters = Counters.from_values(saved["counters"]) if saved is not None else Counters()
     if fabric.is_global_zero:
         loggers.append(MetricsCSV(config.out / METRICS, counters.updates))
-    rewards = Rewards(config.reward, config.appo.discount)
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        shared = fabric.all_reduce(torch.from_numpy(values).to(fabric.device), reduce_op="sum")
+        return shared.cpu().numpy()
+
+    rewards = Rewards(config.reward, config.appo.discount, summed if fabric.world_size > 1 else None)
     with ExitStack() as stack:
-        follower = Follower(policy, ActingConfig(hold=config.appo.hold))
-        saved_games = saved_games_of(config, policy.config)
+        follower = Follower(policy, ActingConfig(hold=config.appo.hold), counters.updates)
+        saved_games = saved_games_of(config, policy.config, fabric)
+        if saved_games is not None:
+            stack.enter_context(saved_games)
         rollouts = stack.enter_context(
             playing(config, policy.config, follower, counters, saved_games, fabric.global_rank)
         )
@@ -145,6 +159,10 @@ def _finetune(config: FinetuneConfig, saved: Mapping[str, Any] | None, fabric: F
         stack.enter_context(run.display)
         asked = stack.enter_context(asked_to_end())
         interrupted = run.until_it_ends(asked)
+        rollouts.stop()
+        fabric.barrier()  # the games of all are there
+        if saved_games is not None:
+            saved_games.merge()
     return Ended(config.out, counters, interrupted)
 
 

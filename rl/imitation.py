@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.learning import DemonstrationBatches, Position, StreamSpec, TensorBatch
 from strathack.dataset.schedule import Share
+from strathack.models.acting import combine_of
 from strathack.models.cleaved import AnyConfig, AnyPolicy
 from strathack.models.cloning import LabelTables
 from strathack.models.cores import State
-from strathack.models.heads import PolicyOutput
-from strathack.models.losses import CloningLoss, cloning_loss, targets_of
+from strathack.models.heads import PolicyOutput, marginal_log_probs
+from strathack.models.losses import CloningLoss, cloning_loss, inputs_of, targets_of
 from strathack.models.metrics import Result, Tally, result_of, tally
 from strathack.rl.batches import Batch
 from strathack.rl.config import ImitationConfig
 from strathack.rl.rollouts import joined
+
+Averaged = Callable[[Tensor], Tensor]
+"""From a tensor of this learner to its mean over all that learn together."""
 
 
 class Demonstrations:
@@ -57,12 +63,13 @@ class Demonstrations:
         self._state: State | None = None
         self._batches: Iterator[TensorBatch] | None = None
 
-    def loss(self, policy: AnyPolicy, device: torch.device) -> CloningLoss:
+    def loss(self, policy: AnyPolicy, device: torch.device, averaged: Averaged | None = None) -> CloningLoss:
         """The cloning loss of the next batch.
 
         Args:
             policy: The policy, to be trained.
             device: Where it is.
+            averaged: See :func:`strathack.models.losses.cloning_loss`.
         """
         if self._batches is None:
             self._batches = iter(DemonstrationBatches(self._spec, self.position))
@@ -73,7 +80,7 @@ class Demonstrations:
         output, after, targets = _targets_and_output(policy, batch, state, self.tables, device)
         self._state = {name: value.detach() for name, value in after.items()}
         config = self.config
-        return cloning_loss(output, targets, config.strategy_weight, None, config.head_weight)
+        return cloning_loss(output, targets, config.strategy_weight, None, config.head_weight, averaged)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream is, and what is remembered of its games."""
@@ -101,7 +108,14 @@ def stream_of(dataset: Dataset, policy: AnyConfig, tables: LabelTables, lanes: i
 
 @torch.no_grad()
 def kept_skill(
-    policy: AnyPolicy, dataset: Dataset, tables: LabelTables, lanes: int, steps: int, device: torch.device
+    policy: AnyPolicy,
+    dataset: Dataset,
+    tables: LabelTables,
+    lanes: int,
+    steps: int,
+    device: torch.device,
+    share: Share = Share(),  # noqa: B008  (frozen)
+    summed: Callable[[Tensor], Tensor] | None = None,
 ) -> Result:
     """How well a policy still predicts the demonstrations of a dataset's validation split.
 
@@ -112,15 +126,20 @@ def kept_skill(
         lanes: Games side by side.
         steps: Steps of a batch.
         device: Where the policy is.
+        share: This learner's part of the games.
+        summed: From a tensor to its sum over all learners; None for one alone.
     """
     games = dataset.select(split="validation")
-    lanes = min(lanes, int((games.rows["steps"] > 0).sum()))
+    games = games.take(np.flatnonzero(games.rows["steps"])[share.index :: share.of])
     strategies = policy.config.strategies
-    sums, state = Tally.empty(len(strategies)).to(device), policy.initial_state(lanes, device)
-    for batch in DemonstrationBatches(stream_of(games, policy.config, tables, lanes, steps), Position([0])):
-        output, state, targets = _targets_and_output(policy, _on(batch, device), state, tables, device)
-        sums = sums + tally(output, targets)
-    return result_of(sums, strategies)
+    sums = Tally.empty(len(strategies)).to(device)
+    if len(games):
+        lanes = min(lanes, len(games))
+        state = policy.initial_state(lanes, device)
+        for batch in DemonstrationBatches(stream_of(games, policy.config, tables, lanes, steps), Position([0])):
+            output, state, targets = _targets_and_output(policy, _on(batch, device), state, tables, device)
+            sums = sums + tally(output, targets)
+    return result_of(sums if summed is None else Tally(*map(summed, sums.sums())), strategies)
 
 
 def _targets_and_output(
@@ -129,7 +148,7 @@ def _targets_and_output(
     actions = torch.from_numpy(tables.actions).to(device)
     strategies = None if tables.strategies is None else torch.from_numpy(tables.strategies).to(device)
     targets = targets_of(batch, actions, strategies, tables.label)
-    output, after = policy.unroll(batch, state, targets.strategies)
+    output, after = policy.unroll(inputs_of(batch, actions), state, targets.strategies)
     return output, after, targets
 
 
@@ -159,6 +178,8 @@ class Teacher:
         ]
         inputs = {name: value[:-1] for name, value in batch.inputs.items()}
         output, after = self.policy.unroll(inputs, joined(states))
+        if combine_of(self.policy.config) == "sampled":  # what it would do, not what it would have drawn
+            output = replace(output, action_logits=marginal_log_probs(output))
         for number, (index, _) in enumerate(batch.slices):
             own = slice(number * lanes, (number + 1) * lanes)
             self._states[index] = {name: value[own] for name, value in after.items()}

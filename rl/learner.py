@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from strathack.dataset.errors import RunError
 from strathack.models.acting import ActingConfig, entropy_of, log_prob_of, steps_held
-from strathack.models.cleaved import AnyPolicy
+from strathack.models.cleaved import AnyPolicy, CleavedPolicy
 from strathack.models.heads import FlatHeads, HierarchicalHeads, PolicyOutput
 from strathack.models.policy import Policy
 from strathack.rl.batches import Batch
@@ -56,6 +56,16 @@ class Gradients:
 
     averaged: Callable[[Tensor], Tensor] | None = None
 
+    def share_of(self, steps: Tensor) -> Tensor | float:
+        """What a mean over this one's steps counts beside those of others, 1 where all have as many.
+
+        Args:
+            steps: How many steps this one learns from, a scalar.
+        """
+        if self.averaged is None:
+            return 1.0
+        return steps / self.averaged(steps.float()).clamp(min=1e-6)
+
     def share(self, parameters: Sequence[nn.Parameter]) -> None:
         """Has every learner step with the mean of their gradients."""
         if self.averaged is None:
@@ -86,9 +96,9 @@ def freeze(policy: AnyPolicy, parts: Sequence[str]) -> None:
 
 
 def critic_parameters(policy: AnyPolicy) -> list[nn.Parameter]:
-    """Those of the value head."""
-    heads = (module for module in policy.modules() if isinstance(module, (FlatHeads, HierarchicalHeads)))
-    return [parameter for head in heads for parameter in head.value.parameters()]
+    """Those of the value head whose values are the policy's."""
+    valued = policy.low if isinstance(policy, CleavedPolicy) else policy
+    return list(valued.heads.value.parameters())
 
 
 def without_dropout(policy: AnyPolicy) -> None:
@@ -134,8 +144,10 @@ class Learner:
         without_dropout(policy)
         policy.train()
         freeze(policy, config.frozen)
-        self._trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         self._critic = critic_parameters(policy)
+        for parameter in self._critic:  # whatever else is frozen, a part of a cleaved policy say
+            parameter.requires_grad_(True)
+        self._trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         self._holds = steps_held(policy.config, ActingConfig(hold=config.hold)) > 0
         # As in the paper's code (facts of HiHack): betas are Adam's own, epsilon 1e-7.
         self.optimizer = torch.optim.Adam(self._trained, config.learning_rate, eps=1e-7, fused=True)
@@ -199,15 +211,16 @@ class Learner:
         advantages = normalised(targets.advantages, fresh) if config.normalise_advantages else targets.advantages
         cloning = divergence = values.new_zeros(())
         if self.demonstrations is not None and weights.demos:
-            cloning = self.demonstrations.loss(self.policy, values.device).total
+            cloning = self.demonstrations.loss(self.policy, values.device, self._gradients.averaged).total
         if teacher is not None:
             divergence = masked_mean(teacher_divergence(output, teacher, imitation.direction, *held[:1]), fresh)
+        share = self._gradients.share_of(fresh.sum())
         parts = Parts(
-            policy=ppo_loss(log_ratios, advantages, config.clip_policy, fresh),
-            value=value_loss(values[:-1], batch.value, targets.values, config.clip_value or None, fresh),
-            entropy=masked_mean(entropy_of(output, *held), fresh),
+            policy=share * ppo_loss(log_ratios, advantages, config.clip_policy, fresh),
+            value=share * value_loss(values[:-1], batch.value, targets.values, config.clip_value or None, fresh),
+            entropy=share * masked_mean(entropy_of(output, *held), fresh),
             demos=cloning,
-            kickstart=divergence,
+            kickstart=share * divergence,
         )
         clipped = log_ratios.detach().abs() > math.log1p(config.clip_policy)
         metrics = {

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from pytorch_lightning.loggers import Logger
 
 from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.schedule import Share
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.saving import LAST, POLICY, save_values
 from strathack.rl.batches import Batch, assembled
@@ -27,8 +28,10 @@ from strathack.rl.progress import Counters
 from strathack.rl.rewards import Rewards
 from strathack.rl.rollouts import Clock, Rollouts, Unroll, shares
 
-BAD_BATCH = "bad-batch.safetensors"
-"""The batch that made a loss no number, for whoever wants to look into it."""
+
+def bad_batch(rank: int, ranks: int) -> str:
+    """The name of the batch that made a loss no number, for whoever wants to look into it; each learner has its own."""
+    return f"bad-batch-{rank}.safetensors" if ranks > 1 else "bad-batch.safetensors"
 
 
 class Run:
@@ -147,7 +150,7 @@ class Run:
             return learning.submit(self.learner.update, batch).result()
         except BadNumbersError as error:
             assert self.config.out is not None
-            path = self.config.out / BAD_BATCH
+            path = self.config.out / bad_batch(self.fabric.global_rank, self.fabric.world_size)
             save_values(path, {name: value for name, value in vars(error.batch).items() if name != "slices"})
             raise RunError(f"{error}; stopped. The batch is in {path}, {LAST} is as it was last saved") from None
 
@@ -189,14 +192,15 @@ class Run:
             logger.log_metrics(row, counters.updates)
 
     def _validate(self) -> None:
-        """Tells what is kept of the cloned skill."""
-        if self.held_out is None or not self.fabric.is_global_zero:
+        """Tells what is kept of the cloned skill. Every process goes through its part of the games."""
+        if self.held_out is None:
             return
         self.policy.eval()
-        config = self.config
+        config, fabric = self.config, self.fabric
+        summed = None if fabric.world_size == 1 else lambda value: fabric.all_reduce(value, reduce_op="sum")
         result = kept_skill(
             self.policy, self.held_out.dataset, self.held_out.tables, config.imitation.demos_lanes, config.appo.unroll,
-            self.fabric.device,
+            fabric.device, Share(fabric.global_rank, fabric.world_size), summed,
         )  # fmt: skip
         self.policy.train()
         row = {f"validation/{name}": value for name, value in result.scalars().items()}

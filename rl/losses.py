@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from strathack.models.heads import PolicyOutput, chosen
+from strathack.models.heads import PolicyOutput, chosen, marginal_log_probs
 
 Direction = Literal["forward", "reverse"]
 """Of a divergence from a teacher: ``forward`` is KL(teacher ‖ student), ``reverse`` KL(student ‖ teacher)."""
@@ -108,14 +108,15 @@ def teacher_divergence(
         teacher: What it is to stay near; gradients do not go through it.
         direction: See :data:`Direction`.
         strategy: The strategy that the student held, i64 [...]. Then the two are compared as what they are: their
-            strategies, and their actions given that strategy. None compares the distributions over actions.
+            strategies, and their actions given that strategy. A flat teacher has no strategies, so there, as with
+            None, the distributions over actions are compared; the student's is then that of whatever strategy.
     """
     if strategy is None:
         return _divergence(student.action_logits, teacher.action_logits, direction)
+    if teacher.strategy_logits is None or teacher.strategywise_logits is None:
+        return _divergence(marginal_log_probs(student), teacher.action_logits, direction)
     assert student.strategy_logits is not None
     assert student.strategywise_logits is not None
-    assert teacher.strategy_logits is not None
-    assert teacher.strategywise_logits is not None
     of_student, of_teacher = (
         chosen(student.strategywise_logits, strategy),
         chosen(teacher.strategywise_logits, strategy),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from strathack.collect.cluster import first_line
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.schedule import Share
@@ -23,7 +24,7 @@ from strathack.models.presets import preset
 from strathack.models.saving import POLICY, load_policy
 from strathack.models.training import check_observations, label_tables
 from strathack.rl.actors import Actors, Launcher, RayLauncher, ThreadLauncher
-from strathack.rl.environments import Simulator, make_simulator
+from strathack.rl.environments import GymnasiumSimulator, Simulator, make_simulator
 from strathack.rl.imitation import Demonstrations, Teacher, check_teacher
 from strathack.rl.learner import Gradients, Learner
 from strathack.rl.options import FinetuneConfig
@@ -103,10 +104,14 @@ def check_environment(config: FinetuneConfig, policy: AnyConfig) -> None:
     """Checks that environment and policy go together.
 
     Raises:
-        InputError: If their actions are others, or it shows less than the policy needs.
+        InputError: If their actions are others, it shows less than the policy needs or other arrays than it says, or
+            seeds are given that it does not keep to.
     """
-    simulator = looked_at(config, policy.observations)
-    actions, shown = simulator.actions, simulator.observation_keys
+    simulator = make_simulator(config.env, config.game, policy.observations)
+    with closing(simulator):
+        actions, shown = simulator.actions, simulator.observation_keys
+        if isinstance(simulator, GymnasiumSimulator):
+            _check_plays(simulator, config)
     if actions != policy.actions:
         odd = [name for name in (*actions, *policy.actions) if (name in actions) != (name in policy.actions)]
         said = f"they differ in {', '.join(odd[:5])}{' …' * (len(odd) > 5)}" if odd else "they are in another order"
@@ -114,6 +119,18 @@ def check_environment(config: FinetuneConfig, policy: AnyConfig) -> None:
     missing = [key for key in policy.observations if key not in shown]
     if missing:
         raise InputError(f"env: the policy needs {', '.join(missing)}; {config.env} shows {', '.join(shown)}")
+
+
+def _check_plays(simulator: GymnasiumSimulator, config: FinetuneConfig) -> None:
+    try:
+        keeps = not config.game.seeds or simulator.keeps_to_seeds()
+        simulator.reset(0)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"env: {config.env} does not begin ({type(error).__name__}: {first_line(error)})") from error
+    if not keeps:
+        raise InputError(f"seeds: {config.env} plays another game each time it is reset with the same seed")
 
 
 @dataclass(frozen=True)
@@ -180,8 +197,8 @@ def teacher_of(config: FinetuneConfig, policy: AnyConfig, device: torch.device) 
     return Teacher(teacher)
 
 
-def saved_games_of(config: FinetuneConfig, policy: AnyConfig) -> SavedGames | None:
-    """Where games are kept; None where they are not.
+def saved_games_of(config: FinetuneConfig, policy: AnyConfig, fabric: Fabric) -> SavedGames | None:
+    """Where games are kept; None where they are not. To be entered by every process.
 
     Raises:
         InputError: If they cannot be, or the folder holds others.
@@ -190,7 +207,8 @@ def saved_games_of(config: FinetuneConfig, policy: AnyConfig) -> SavedGames | No
         return None
     assert config.out is not None
     simulator = looked_at(config, policy.observations)
-    return SavedGames(config.save_games, recorder_of(config.env, config.game, policy, simulator, config.out))
+    recorder = recorder_of(config.env, config.game, policy, simulator, config.out)
+    return SavedGames(config.save_games, recorder, first=fabric.is_global_zero, together=fabric.barrier)
 
 
 @contextmanager
@@ -231,8 +249,6 @@ def playing(
         )
         stack.callback(rollouts.stop)
         yield rollouts
-    if saved_games is not None:
-        saved_games.merge()
 
 
 def learner_of(

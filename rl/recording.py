@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ from strathack.collect.game import Beginning, Ending, finished_game, logged_end
 from strathack.collect.provenance import made_now
 from strathack.collect.recorder import GameRecorder
 from strathack.dataset.errors import InputError
+from strathack.dataset.files import folder_lock, remove_temporary_files
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import UNLABELLED, Vocabulary
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, game_name
@@ -129,32 +131,54 @@ def provenance_of(player: str, options: Mapping[str, object], observations: tupl
     )
 
 
-class SavedGames:
-    """A dataset folder that takes a policy's games in.
+class SavedGames(AbstractContextManager["SavedGames"]):
+    """A dataset folder that takes a policy's games in, while it is entered; several processes may at once.
+
+    Each adds its own games, one file a game; the first alone holds the folder's lock, writes what there is once, and
+    merges.
 
     Args:
         path: The folder; a new one, or one that such games are in.
         recorder: Takes them down.
+        first: Whether this is the first of the processes.
+        together: Waits for the others.
 
     Attributes:
         recorder: As given.
-        count: How many games there are.
+        count: How many games there are, as far as this process knows.
 
     Raises:
-        InputError: If it holds other things.
+        InputError: If it holds other things, or another run writes to it.
     """
 
-    def __init__(self, path: Path, recorder: Recorder) -> None:
+    def __init__(
+        self, path: Path, recorder: Recorder, *, first: bool = True, together: Callable[[], None] = lambda: None
+    ) -> None:
         self.recorder, provenance = recorder, recorder.provenance
-        self._folder = DatasetFolder(path)
-        settings = {"demonstrator": provenance.demonstrator, "options": provenance.options}
+        self._folder, self._first, self._together = DatasetFolder(path), first, together
+        self._settings = {"demonstrator": provenance.demonstrator, "options": provenance.options}
+        self._names: set[str] = set()
+        self._lock = ExitStack()
+        self.count = 0
         there = self._folder.read_settings()
         if there is not None and there.get("options") != provenance.options:
             raise InputError(f"save_games: {path} holds games of another kind; take another folder")
-        path.mkdir(parents=True, exist_ok=True)
-        self._folder.write_settings(settings)
+
+    def __enter__(self) -> SavedGames:
+        path = self._folder.path
+        if self._first:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock.enter_context(folder_lock(path))
+            remove_temporary_files(path)
+            self._folder.write_settings(self._settings)
+        self._together()
         self._names = {game.name for game in self._folder.games()}
         self.count = len(self._names)
+        self._together()  # before the first game is added, which others would count
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
 
     def add(self, seed: int, shard: bytes) -> None:
         """Writes the game of a seed; one of a seed that is there already is left out."""
@@ -165,6 +189,7 @@ class SavedGames:
             self.count += 1
 
     def merge(self) -> None:
-        """Merges one-game shards into larger ones."""
-        for _ in self._folder.merge(GAMES_PER_SHARD):
-            pass
+        """Merges one-game shards into larger ones. To be called when all have added their last."""
+        if self._first:
+            for _ in self._folder.merge(GAMES_PER_SHARD):
+                pass

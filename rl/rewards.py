@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,14 +59,19 @@ class Rewards:
     Args:
         config: How.
         discount: γ of the returns.
+        summed: From numbers, f64 [2], to their sums over all who learn together; None for one alone. All of them call
+            :meth:`settle` as often.
 
     Attributes:
-        scale: What returns were like so far.
+        scale: What returns were like so far, everyone's.
     """
 
-    def __init__(self, config: RewardConfig, discount: float) -> None:
+    def __init__(
+        self, config: RewardConfig, discount: float, summed: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> None:
         self.config, self.scale = config, ReturnScale()
-        self._discount = discount
+        self._discount, self._summed = discount, summed
+        self._new = ReturnScale()
         self._sums: dict[int, np.ndarray] = {}
 
     def take(self, index: int, rewards: np.ndarray, ends: np.ndarray, *, begins: bool) -> None:
@@ -83,7 +88,16 @@ class Rewards:
         before = np.zeros(rewards.shape[1]) if begins or index not in self._sums else self._sums[index]
         sums = discounted_sums(rewards * self.config.scale, ends, before, self._discount)
         self._sums[index] = np.where(ends[-1], 0.0, sums[-1])
-        self.scale.add(sums)
+        self._new.add(sums)
+
+    def settle(self) -> None:
+        """Has what was taken in since the last time, here and by others, count."""
+        if not self.config.normalise:
+            return
+        new = np.array([self._new.count, self._new.squares])
+        count, squares = new if self._summed is None else self._summed(new)
+        self.scale = ReturnScale(self.scale.count + float(count), self.scale.squares + float(squares))
+        self._new = ReturnScale()
 
     def scaled(self, rewards: np.ndarray) -> np.ndarray:
         """Rewards to learn from, f32 [...]."""

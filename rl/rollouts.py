@@ -73,16 +73,18 @@ class Follower:
     Args:
         policy: The policy.
         acting: How it acts.
+        version: How many updates its weights have had.
 
     Raises:
         InputError: If a flat policy is to hold strategies.
     """
 
-    def __init__(self, policy: AnyPolicy, acting: ActingConfig) -> None:
+    def __init__(self, policy: AnyPolicy, acting: ActingConfig, version: int = 0) -> None:
         self._trained, self._copy = policy, deepcopy(policy).eval().requires_grad_(False)
         self._actor = Actor(self._copy, acting)
         self._lock = threading.Lock()
-        self._version, self._latest = 0, 0
+        self._version = self._newest = version
+        self._changed = False
         self.device = next(policy.parameters()).device
 
     @contextmanager
@@ -94,15 +96,16 @@ class Follower:
         """
         with self._lock:
             yield
-            self._latest = version
+            # An update of several passes changes them several times, and is still one.
+            self._newest, self._changed = version, True
 
     def refresh(self) -> int:
         """See :class:`Chooser`."""
-        if self._version != self._latest:
+        if self._changed:
             with self._lock, torch.no_grad():
                 for mine, theirs in zip(self._copy.parameters(), self._trained.parameters(), strict=True):
                     mine.copy_(theirs)
-                self._version = self._latest
+                self._version, self._changed = self._newest, False
         return self._version
 
     def initial_state(self, lanes: int) -> State:

@@ -154,3 +154,17 @@ def test_what_a_loader_finds_damaged_is_said_in_one_line(games, tmp_path, worker
     with pytest.raises(InputError, match=r"shard-00000\.h5: .*game_2.*blstats") as error:
         list(EpochLoader(spec, Position([0]), 10**6, workers))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_outlive_an_epoch_go_on(games, workers):
+    whole = [fingerprint(batch) for batch in itertools.islice(loader(games, workers, epochs=None), 12)]
+    position = Position([0] * workers)
+    batches = DemonstrationBatches(loader(games, workers, epochs=None).dataset.spec, position)
+    lasting = torch.utils.data.DataLoader(batches, batch_size=None, num_workers=workers, persistent_workers=True)
+    seen = []
+    for _ in range(3):
+        for batch in itertools.islice(lasting, 4):
+            position.take(batch)
+            seen.append(fingerprint(batch))
+    assert seen == whole

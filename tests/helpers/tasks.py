@@ -97,3 +97,24 @@ class Blind(Recall):
     def __init__(self) -> None:
         super().__init__()
         self.observation_space = gymnasium.spaces.Dict({"tty_chars": self.observation_space["tty_chars"]})
+
+
+class RaisesInStep(Recall):
+    """Breaks after some steps of its first game."""
+
+    def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        if self._time == 3:
+            raise ValueError("out of order")
+        return super().step(action)
+
+
+class RaisesInSecondReset(Recall):
+    """Breaks between two games."""
+
+    resets = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        self.resets += 1
+        if self.resets == 2:
+            raise ValueError("out of order")
+        return super().reset(seed=seed, options=options)

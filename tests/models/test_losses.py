@@ -7,12 +7,13 @@ torch = pytest.importorskip("torch")
 
 from strathack.dataset.actions import ACTION_NAMES  # noqa: E402
 from strathack.dataset.errors import InputError  # noqa: E402
-from strathack.models.heads import PolicyOutput  # noqa: E402
+from strathack.models.heads import PolicyOutput, combined  # noqa: E402
 from strathack.models.losses import (  # noqa: E402
     UNKNOWN,
     Targets,
     action_table,
     cloning_loss,
+    inputs_of,
     mean_nll,
     strategy_table,
     targets_of,
@@ -77,3 +78,39 @@ def test_targets_of_a_batch():
     assert targets.actions.tolist() == [[3, UNKNOWN], [5, UNKNOWN]]
     assert targets.strategies.tolist() == [[2, UNKNOWN], [1, UNKNOWN]]
     assert targets_of(batch, actions, None, None).strategies is None
+
+
+def test_the_action_before_is_named_by_the_policys_own_indices():
+    names = ("extra", *reversed(ACTION_NAMES))
+    table = torch.from_numpy(action_table(names))
+    batch = {"previous_action": torch.tensor([[0, 7, 255]], dtype=torch.uint8), "actions": torch.tensor([[0, 7, 120]]),
+             "mask": torch.ones(1, 3, dtype=torch.bool)}  # fmt: skip
+    before = inputs_of(batch, table)["previous_action"][0].tolist()
+    assert before == [names.index(ACTION_NAMES[0]), names.index(ACTION_NAMES[7]), 255]
+    assert targets_of(batch, table, None, None).actions[0, :2].tolist() == before[:2], "as the targets are"
+
+
+def test_learners_together_weigh_every_step_as_one_alone_does():
+    torch.manual_seed(0)
+    actions, strategies = torch.randint(0, 5, (4, 8)), torch.randint(0, 3, (4, 8))
+    actions[:, 4:] = torch.where(torch.rand(4, 4) < 0.9, UNKNOWN, actions[:, 4:])  # the second knows few
+    strategies[:, :4] = UNKNOWN
+    strategies[0, 0] = 2  # and the first one label
+    weights = torch.tensor([1.0, 2.0, 5.0])
+    parameters = [torch.randn(4, 8, 3, 5, requires_grad=True), torch.randn(4, 8, 3, requires_grad=True)]
+
+    def loss(lanes, averaged):
+        heads, chances = parameters[0][:, lanes], parameters[1][:, lanes]
+        output = combined(chances, heads, torch.zeros(4, 1), "mixture", None)
+        targets = Targets(actions[:, lanes], strategies[:, lanes])
+        return cloning_loss(output, targets, 0.7, weights, 0.3, averaged)
+
+    whole = torch.autograd.grad(loss(slice(0, 8), None).total, parameters)
+    counts = []
+    for lanes in (slice(0, 4), slice(4, 8)):
+        loss(lanes, lambda count: counts.append(count) or count)
+    mean = torch.stack(counts).mean(0)
+    halves = [loss(lanes, lambda count: mean).total for lanes in (slice(0, 4), slice(4, 8))]
+    together = torch.autograd.grad(sum(halves) / 2, parameters)
+    for one, both in zip(whole, together, strict=True):
+        torch.testing.assert_close(one, both)

@@ -365,3 +365,46 @@ def test_compiled_parts_learn_the_same(games, tmp_path):
     assert policy.encoders[0]._compiled_call_impl is not None
     for name, value in weights_of(plain).items():
         torch.testing.assert_close(weights_of(compiled)[name], value, atol=1e-5, rtol=1e-4)
+
+
+def lstm_that_refuses_to_learn_in_evaluation_mode(monkeypatch):
+    """As cuDNN's, which there is none of on the CPU."""
+    forward = torch.nn.LSTM.forward
+
+    def checked(self, *arguments):
+        output, memory = forward(self, *arguments)
+        if output.requires_grad and not self.training:
+            output.register_hook(lambda gradient: pytest.fail("cudnn RNN backward can only be called in training mode"))
+        return output, memory
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", checked)
+
+
+def test_training_is_in_training_mode_however_a_run_begins(games, tmp_path, monkeypatch):
+    lstm_that_refuses_to_learn_in_evaluation_mode(monkeypatch)
+    labelled = f"{DRAWING.replace('sampled', 'label')}; core.transformer.dropout=0.5"
+    first = train(config_of(games, tmp_path / "fresh", set=labelled, steps=8)).folder
+    weights = {"weights": first, "set": ""}
+    begun = train(config_of(games, tmp_path / "weights", **weights, steps=8)).folder
+    cleaved = {"high": begun, "low": first, "freeze": "high", "set": ""}
+    cut = train(config_of(games, tmp_path / "cleaved", **cleaved, steps=8)).folder
+    modes = []
+    step = cloning.CloningModule.training_step
+
+    def noted(self, *arguments):
+        policy = self.policy
+        modes.append((policy.low.training, policy.high.training, policy.low.core.transformer.training))
+        return step(self, *arguments)
+
+    monkeypatch.setattr(cloning.CloningModule, "training_step", noted)
+    train(replace(TrainConfig(resume=cut, quiet=True), steps=16))
+    assert set(modes) == {(True, False, True)}
+    assert len(modes) == 8, "a validation lies between them"
+
+
+def test_weights_that_were_loaded_learn_with_dropout_and_the_heads_of_their_labels(games, tmp_path):
+    labelled = SMALL_LSTM + "; heads.combine=label"
+    first = train(config_of(games, tmp_path / "first", set=labelled, steps=2)).folder
+    again = train(config_of(games, tmp_path / "again", weights=first, set="", steps=2))
+    assert again.module.policy.training
+    assert not load_policy(first).training, "what is loaded to act does not draw"

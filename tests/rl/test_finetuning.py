@@ -15,13 +15,18 @@ from shrinking import SHRUNK
 from tasks import KEYS
 
 from strathack.cli import main
+from strathack.dataset import Dataset
 from strathack.dataset.errors import RunError
+from strathack.dataset.schedule import Share
+from strathack.models.metrics import Tally, result_of
 from strathack.models.policy import Policy
 from strathack.models.saving import load_policy, load_values, save_policy
+from strathack.models.training import label_tables
 from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig
 from strathack.rl.finetuning import finetune
+from strathack.rl.imitation import kept_skill
 from strathack.rl.learner import Gradients
-from strathack.rl.loop import BAD_BATCH
+from strathack.rl.loop import bad_batch
 from strathack.rl.options import FinetuneConfig
 
 TINY = "encoder.crop=3; encoder.crop_units=8; encoder.screen_units=0; encoder.message=4; encoder.size=16"
@@ -129,7 +134,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(
     monkeypatch.setattr(learner, "masked_mean", lambda *a: real(*a) * (float("nan") if next(calls) > 20 else 1))
     with pytest.raises(RunError, match=r"loss: nan, gradient: nan at update \d+; stopped. The batch is in .*bad-batch"):
         finetune(options(tmp_path, checkpoint_every=1))
-    batch = load_values(tmp_path / "run" / BAD_BATCH)
+    batch = load_values(tmp_path / "run" / bad_batch(0, 1))
     assert batch["actions"].shape == (8, 8)
     assert batch["inputs"]["tty_chars"].shape == (9, 8, 24, 80)
     assert all(torch.isfinite(value).all() for value in load_policy(tmp_path / "run").state_dict().values())
@@ -160,7 +165,7 @@ def test_sigterm_saves_first(tmp_path: Path, start: Any, monkeypatch: pytest.Mon
         (["{run}", "--game.keys", "north,east"], "env: NetHackChallenge-v0 has 2 actions, the policy has 121"),
         (["--game.keys", "nort"], "keys: 'nort' is unknown; did you mean 'north'?"),
         (["--env", "tasks:Blind"], "needs tty_colors, tty_cursor, blstats; tasks:Blind shows tty_chars"),
-        (["--env", "tasks:Recall", "--game.character", "val-hum-law-fem"], "character: only environments of NLE"),
+        (["--env", "tasks:Recall", "--game.character", "val-hum-law-fem"], "character: only plain environments of NLE"),
         (["{run}", "--imitation.teacher", "{other}", "--recipe", "kickstart"], "teacher: {other} has 12 strategies"),
         (["{run}", "--imitation.demos", "{demos}"], "demos_lanes: 32 lanes are more than the 5 games to train on"),
         (["{run}", "--imitation.demos-weight", "1"], "demos: demos_weight is 1, and no dataset is given"),
@@ -291,3 +296,33 @@ def test_a_learner_that_is_killed_is_resumed(
     steps = [int(row["step"]) for row in rows(folder)]
     assert steps == list(range(1, steps[-1] + 1))
     assert int(rows(folder)[-1]["games"]) > saved["games"]
+
+
+def test_a_resumed_run_learns_from_its_first_games(tmp_path: Path) -> None:
+    given = APPOConfig(unroll=8, max_lag=4)
+    before = finetune(options(tmp_path, appo=given)).counters.updates
+    finetune(FinetuneConfig(resume=tmp_path / "run", frames=900, quiet=True))
+    after = rows(tmp_path / "run")[before:]
+    assert after
+    assert all(float(row["lag/stale"]) == 0 and float(row["lag/max"]) <= 4 for row in after)
+
+
+@pytest.mark.parametrize("env", ["tasks:RaisesInStep", "tasks:RaisesInSecondReset"])
+def test_an_environment_that_raises_ends_the_run_with_its_error(tmp_path: Path, env: str) -> None:
+    with pytest.raises(RunError, match="5 actors in a row ended before a game did; the last: ValueError: out of order"):
+        finetune(options(tmp_path, env=env))
+
+
+def test_parts_of_the_games_are_validated_on_by_each_of_several_learners(demos: Path) -> None:
+    policy = Policy(SHRUNK["symbols-small"]).eval()
+    dataset = Dataset(demos)
+    tables = label_tables(policy.config, dataset, demos)
+    given = policy, dataset, tables, 4, 8, torch.device("cpu")
+    whole = kept_skill(*given)
+    parts: list[list[torch.Tensor]] = [[], [], []]
+    for rank in range(3):  # one of them has no game
+        kept_skill(*given, Share(rank, 3), lambda value, own=parts[rank]: own.append(value.clone()) or value)
+    sums = Tally(*(sum(values) for values in zip(*parts, strict=True)))
+    together = result_of(sums, policy.config.strategies)
+    assert together.steps == whole.steps
+    assert together.action_nll == pytest.approx(whole.action_nll, rel=1e-5)

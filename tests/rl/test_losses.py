@@ -133,3 +133,15 @@ def test_the_parts_sum_to_the_total() -> None:
     assert parts.total(weights).item() == pytest.approx(0.5 * 1 + 0.25 * 2 - 0.1 * 3 + 2 * 4 + 3 * 5)
     broken = Parts(torch.tensor(torch.nan), *(torch.tensor(1.0) for _ in range(4)))
     assert broken.total(Weights(policy=0, value=1)).item() == 1
+
+
+def test_a_flat_teacher_of_a_student_that_holds_strategies_is_compared_by_actions() -> None:
+    student = hierarchical(0)
+    assert student.strategy_logits is not None
+    assert student.strategywise_logits is not None
+    drawing = combined(student.strategy_logits, student.strategywise_logits, torch.zeros(3, 2), "sampled", None)
+    flat = PolicyOutput(torch.randn(3, 2, ACTIONS, dtype=torch.float64), torch.zeros(3, 2))
+    marginal, wanted = joint(student).sum(-2), flat.action_logits.softmax(-1)
+    held = torch.randint(STRATEGIES, (3, 2))
+    found = teacher_divergence(drawing, flat, "forward", held)
+    np.testing.assert_allclose(found, (wanted * (wanted / marginal).log()).sum(-1), atol=1e-5)

@@ -20,6 +20,7 @@ def test_stretches_of_games_scale_as_the_whole_does(seed: int, cuts: list[int]) 
     bounds = [0, *sorted(set(cuts)), 30]
     for start, stop in itertools.pairwise(bounds):
         rewarder.take(7, rewards[start:stop], ends[start:stop], begins=start == 0)
+        rewarder.settle()
     squares, total = 0.0, np.zeros(4)
     for step in range(30):
         total = 0.9 * total + rewards[step]
@@ -35,8 +36,10 @@ def test_a_slice_that_begins_anew_carries_nothing_over() -> None:
     one, never = np.ones((1, 1)), np.zeros((1, 1), dtype=bool)
     rewarder.take(0, one, never, begins=True)
     rewarder.take(0, one, never, begins=True)
+    rewarder.settle()
     assert rewarder.scale.value == 1
     rewarder.take(0, one, never, begins=False)
+    rewarder.settle()
     assert rewarder.scale.value == pytest.approx(((1 + 1 + 4) / 3) ** 0.5)
 
 
@@ -53,3 +56,16 @@ def test_rewards_raw_scaled_and_clipped() -> None:
 def test_sums_begin_at_nothing_with_each_game() -> None:
     ends = np.array([[False], [True], [False]])
     assert discounted_sums(np.ones((3, 1)), ends, np.array([2.0]), 0.5).tolist() == [[2], [2], [1]]
+
+
+def test_learners_together_have_one_scale():
+    totals = np.zeros(2)
+    learners = [Rewards(RewardConfig(), 0.9, lambda new: totals) for _ in range(2)]
+    returns = [np.full((1, 1), 3.0), np.full((1, 1), 4.0)]
+    never = np.zeros((1, 1), dtype=bool)
+    for learner, one in zip(learners, returns, strict=True):
+        learner.take(0, one, never, begins=True)
+        totals += [1, float(one[0, 0] ** 2)]
+    for learner in learners:
+        learner.settle()
+    assert [learner.scale.value for learner in learners] == [(25 / 2) ** 0.5] * 2
