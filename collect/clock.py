@@ -137,13 +137,25 @@ def restart_under(clock: Clock) -> None:
     """Starts this process again, same command, under a held clock. Does not return.
 
     Raises:
-        InputError: If libfaketime is not there.
+        InputError: If libfaketime is not there, or the process is another program's.
     """
+    if not _is_ours():
+        raise InputError(
+            "clock: to be held in this process, the program would be started again; "
+            "play in processes of their own (workers above 0), or use --clock seed"
+        )
     environment = {**os.environ, **clock.environment(), _REAL_TIME: repr(time.time() - time.monotonic())}
     environment.pop("FAKETIME_SHARED", None)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, sys.orig_argv, environment)
+
+
+def _is_ours() -> bool:
+    """Whether this process runs the command line, and no program that calls it."""
+    program = sys.modules["__main__"]
+    name = getattr(getattr(program, "__spec__", None), "name", None) or Path(getattr(program, "__file__", "")).name
+    return str(name).split(".")[0] == "strathack"
 
 
 def default_clock(*, here: bool) -> Clock:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,7 @@ _SOCKET_PATH_LIMIT = 107
 
 
 class Cluster:
-    """A connection to a Ray cluster.
+    """A connection to a Ray cluster. In a program that is connected to one already, it is that one, and stays.
 
     Args:
         workers: Cores of a cluster of our own; None for all of this machine.
@@ -34,15 +38,26 @@ class Cluster:
         ray: The module ``ray``, connected.
 
     Raises:
-        InputError: If no cluster answers at the address.
+        InputError: If no cluster answers at the address, or the program is connected to another.
+        InterruptedStartError: If SIGTERM comes while it starts.
     """
 
     def __init__(self, workers: int | None, address: str | None, niceness: int | None = None) -> None:
         self.ray = _import_ray()
-        self._scratch = _short_scratch() if address is None else None
+        self._scratch: Scratch | None = None
+        self._connected_here = not self.ray.is_initialized()
+        if not self._connected_here:
+            if address is not None:
+                raise InputError("address: this program is connected to a Ray cluster already; leave the address out")
+            return
         try:
-            with _worker_niceness(niceness if address is None else None):
-                self._connect(workers, address)
+            with _own_handlers():
+                if address is None:
+                    self._scratch = _short_scratch()
+                    with _told(_WORKER_NICENESS, niceness), _told_token():
+                        self._connect(workers, address)
+                else:
+                    self._connect(workers, address)
         except BaseException:
             self.close()
             raise
@@ -67,30 +82,73 @@ class Cluster:
             raise InputError(f"address: no Ray cluster at {address!r} ({first_line(error)})") from error
 
     def close(self) -> None:
-        """Ends the connection, and our cluster if we started one; removes what it left."""
+        """Ends the connection if it was made here, and our cluster if we started one; removes what it left."""
         try:
-            self.ray.shutdown()
+            if self._connected_here:
+                self.ray.shutdown()
         finally:
             if self._scratch is not None:
                 self._scratch.close()
 
 
+class InterruptedStartError(BaseException):
+    """SIGTERM came while a cluster was starting; what was started has ended. No error: nothing went wrong."""
+
+
 @contextmanager
-def _worker_niceness(niceness: int | None) -> Iterator[None]:
+def _own_handlers() -> Iterator[None]:
+    """Takes signals back from Ray, which puts a handler of its own for SIGTERM in the place of ours when it starts.
+
+    Raises:
+        InterruptedStartError: If one came meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except SystemExit as error:
+        if error.code != signal.SIGTERM:
+            raise
+        raise InterruptedStartError from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def _told(name: str, value: object) -> Iterator[None]:
     """Tells a cluster that starts meanwhile, by the environment, as Ray wants it; what a user has set there stays."""
-    told = niceness is not None and _WORKER_NICENESS not in os.environ
+    told = value is not None and name not in os.environ
     if told:
-        os.environ[_WORKER_NICENESS] = str(niceness)
+        os.environ[name] = str(value)
     try:
         yield
     finally:
         if told:
-            del os.environ[_WORKER_NICENESS]
+            del os.environ[name]
+
+
+@contextmanager
+def _told_token() -> Iterator[None]:
+    """A token of our own for a cluster of our own: Ray would keep one in the home folder, which may not be writable."""
+    given = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    with _told("RAY_AUTH_TOKEN", None if given else _token()):
+        yield
+
+
+@cache
+def _token() -> str:
+    """One for all clusters of this process, since Ray reads it once."""
+    return secrets.token_hex(32)
 
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # It would print a C++ trace at a SIGTERM, which is how schedulers end things.
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     import ray
     import ray.exceptions
 

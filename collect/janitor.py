@@ -75,14 +75,17 @@ def clean(master: int, folder: str, since: float) -> None:
         since: When the master was young, seconds since 1970.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
+    killed: set[int] = set()
     while time.monotonic() < deadline:
         users = [process for process in _users(folder) if process not in (master, os.getpid())]
+        killed.update(users)
+        dying = not all(_is_gone(process) for process in killed)  # what they shared is swept once they are gone
         for process in users:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
         _sweep_shared_memory(since)
-        if not users and not os.path.exists(folder):
+        if not users and not dying and not os.path.exists(folder):
             return
         time.sleep(0.05)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from strathack.collect.cluster import Cluster, first_line
-from strathack.collect.workplace import die_with_parent
+from strathack.collect.workplace import die_with_raylet
 from strathack.dataset.errors import InputError, RunError
 
 HANG_GRACE_SECONDS = 5.0
@@ -167,7 +167,7 @@ class _Worker:
     """A Ray actor that works."""
 
     def __init__(self, factory: Factory, board: Any) -> None:
-        die_with_parent()
+        die_with_raylet()
         self._worker = factory()
         self._worker.warm_up()
         self._board = board
@@ -198,7 +198,7 @@ class _Worker:
 
 def _warm_up(factory: Factory) -> None:
     """A Ray task, run once on a machine."""
-    die_with_parent()
+    die_with_raylet()
     worker = factory()
     worker.warm_up()
     worker.close()
@@ -245,6 +245,7 @@ class RayPool:
         self._steps = 0
         self._steps_asked: Any = None
         self._next_steps = 0.0
+        self._board: Any = None
         try:
             runtime_env = {"env_vars": dict(environment)}
             self._warm_up_nodes(runtime_env, factory)
@@ -310,12 +311,10 @@ class RayPool:
     def close(self) -> None:
         """Ends our workers, and our cluster if we started one; removes what they left."""
         try:
-            for slot in [
-                *self._idle,
-                *self._starting.values(),
-                *(slot for slot, _, _ in self._busy.values()),
-            ]:
-                self._ray.kill(slot.actor)
+            busy = (slot for slot, _, _ in self._busy.values())
+            actors = [slot.actor for slot in (*self._idle, *self._starting.values(), *busy)]
+            for actor in [*actors, *([] if self._board is None else [self._board])]:
+                self._ray.kill(actor)
         finally:
             self._cluster.close()
 

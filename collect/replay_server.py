@@ -148,8 +148,8 @@ class Server:
 
 
 def main() -> None:
-    """Serves the connection whose descriptor is the first argument, until it is closed."""
-    die_with_parent()
+    """Serves the connection whose descriptor is the first argument, until it is closed; the second is the parent."""
+    die_with_parent(int(sys.argv[2]))
     connection, server, workplace = Connection(int(sys.argv[1])), Server(), Workplace()
     try:
         while True:

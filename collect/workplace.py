@@ -36,9 +36,20 @@ class Workplace:
         self._scratch.close()
 
 
-def die_with_parent() -> None:
-    """Has the kernel kill this process when its parent dies; a Ray worker outlives its raylet otherwise."""
+def die_with_parent(parent: int | None) -> None:
+    """Has the kernel kill this process when its parent dies.
+
+    Args:
+        parent: The parent's process number as it was handed over, by which it is seen whether it died before; in a
+            container it may be 1. None where it is not known.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # it died before
+        if parent is not None and os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with_raylet() -> None:
+    """The same for a Ray worker, which outlives its raylet otherwise."""
+    raylet = os.environ.get("RAY_RAYLET_PID", "")
+    die_with_parent(int(raylet) if raylet.isdigit() else None)

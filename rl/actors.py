@@ -17,7 +17,7 @@ import numpy as np
 
 from strathack.collect.cluster import Cluster, first_line
 from strathack.collect.janitor import Scratch
-from strathack.collect.workplace import Workplace, die_with_parent
+from strathack.collect.workplace import Workplace, die_with_raylet
 from strathack.dataset.errors import RunError
 from strathack.rl.memory import SharedArrays
 from strathack.rl.serving import COMMAND, HELLO, SEED, ActorSpec, Command, Ear, Reply, act, receive
@@ -107,7 +107,7 @@ class _RayActor:
     """A process that steps environments."""
 
     def __init__(self) -> None:
-        die_with_parent()
+        die_with_raylet()
         self._workplace = Workplace()
 
     def act(self, path: Path, spec: ActorSpec, number: int, generation: int) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import re
+import signal
 import sys
 from argparse import HelpFormatter
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +17,7 @@ import docstring_parser
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 import strathack
+from strathack.collect.cluster import InterruptedStartError
 from strathack.dataset.errors import InputError, RunError
 
 
@@ -197,6 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 if the work could not be finished, 2 if the request was bad.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what its encoding does not have is written as escapes
+            stream.reconfigure(errors="backslashreplace")
     words = [_as_declared(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     parser = _Parser(prog="strathack", description=strathack.__doc__, version=strathack.__version__)
     _add_commands(parser, COMMANDS)
@@ -207,6 +213,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fail(str(error))
     except RunError as error:
         fail(str(error), status=1)
+    except InterruptedStartError:
+        print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
+        return 128 + signal.SIGTERM
 
 
 def _as_declared(word: str) -> str:
