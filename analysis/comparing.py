@@ -18,7 +18,7 @@ from scipy import stats
 from strathack.analysis.film import games_at
 from strathack.analysis.options import CompareConfig
 from strathack.analysis.plots import draw_distributions, save
-from strathack.analysis.scores import FIGURES, RESAMPLES, SCORES, Estimate, estimated, figure_of, scores_of
+from strathack.analysis.scores import FIGURES, RESAMPLES, SCORES, Estimate, batch_of, estimated, figure_of, scores_of
 from strathack.analysis.tables import DIGITS, cells, told
 from strathack.dataset.errors import FormatError, InputError
 
@@ -149,7 +149,7 @@ def compared(first: pd.Series, second: pd.Series, *, seed: int = 0) -> Compariso
         p = float(
             stats.permutation_test(
                 (a, b), _mean_difference, vectorized=True, n_resamples=PERMUTATIONS,
-                permutation_type="samples" if paired else "independent", rng=rng,
+                permutation_type="samples" if paired else "independent", rng=rng, batch=batch_of(len(a) + len(b)),
             ).pvalue
         )  # fmt: skip
     return Comparison((len(a), len(b)), paired, difference, p, games_needed(difference.value, spread))
@@ -164,7 +164,7 @@ def _difference(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> Estim
     if min(len(a), len(b)) < 2:
         return Estimate(value, math.nan, math.nan)
     found = stats.bootstrap(
-        (a, b), _mean_difference, method="percentile", n_resamples=RESAMPLES, rng=rng
+        (a, b), _mean_difference, method="percentile", n_resamples=RESAMPLES, rng=rng, batch=batch_of(len(a) + len(b))
     ).confidence_interval
     return Estimate(value, float(found.low), float(found.high))
 

@@ -33,6 +33,9 @@ COLUMNS = (
 )  # fmt: skip
 
 RESAMPLES = 2000
+
+RESAMPLED_AT_ONCE = 2_000_000
+"""Values that are drawn at a time, some tens of megabytes."""
 CONFIDENCE = 0.95
 
 
@@ -163,6 +166,11 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.asarray(stats.trim_mean(values, 0.25, axis=axis))
 
 
+def batch_of(games: int) -> int:
+    """How many resamples of so many games are held at a time."""
+    return max(RESAMPLED_AT_ONCE // games, 1)
+
+
 def estimated(values: np.ndarray, statistic: Callable[..., Any], seed: int) -> Estimate:
     """A statistic and its bootstrap interval; NaN of no values, no width of one.
 
@@ -178,6 +186,6 @@ def estimated(values: np.ndarray, statistic: Callable[..., Any], seed: int) -> E
         return Estimate(value, value, value)
     found = stats.bootstrap(
         (values,), statistic, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile",
-        vectorized=True, rng=np.random.default_rng(seed),
+        vectorized=True, rng=np.random.default_rng(seed), batch=batch_of(len(values)),
     ).confidence_interval  # fmt: skip
     return Estimate(value, float(found.low), float(found.high))

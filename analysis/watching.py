@@ -28,8 +28,11 @@ from strathack.analysis.palette import BACKGROUND, TERMINAL, colour_of, in_order
 from strathack.analysis.runs import columns_of
 from strathack.dataset.errors import InputError, RunError
 
-SMALLEST = (COLUMNS, ROWS + 5)
-"""Columns and rows of the smallest terminal that a game is shown in."""
+SMALLEST = (COLUMNS, ROWS)
+"""Columns and rows of the smallest terminal that a game is shown in: the standard one."""
+
+UNFOLDED_ROWS = ROWS + 5
+"""Rows from which on title, keys and the whole timeline are shown, and all rows of the screen at once."""
 
 SIDE = 32
 """Columns of the panel beside the screen, in a terminal that is wide enough."""
@@ -169,6 +172,9 @@ class WatchApp(App[Exception]):
     #ask {{ dock: bottom; display: none; height: 1; border: none; padding: 0 1; }}
     .narrow #side {{ display: none; }}
     .narrow #line {{ display: block; }}
+    .short #title, .short Footer {{ display: none; }}
+    .short #timeline {{ height: 1; }}
+    .short #stage {{ height: 1fr; overflow-y: auto; scrollbar-size: 0 0; }}
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -228,8 +234,10 @@ class WatchApp(App[Exception]):
         self.go_to(self._first)
 
     def on_resize(self, event: Resize) -> None:
-        """Puts what is pursued beside the screen where there is room, and else below."""
+        """Puts what is pursued beside the screen where there is room, and else below; folds what has none."""
         self.set_class(event.size.width < COLUMNS + SIDE, "narrow")
+        self.set_class(event.size.height < UNFOLDED_ROWS, "short")
+        self.call_after_refresh(self._scroll_to_cursor)
 
     # What keys do
 
@@ -378,8 +386,16 @@ class WatchApp(App[Exception]):
         self._show(step, screen)
         self._restart_clock()
 
+    def _scroll_to_cursor(self) -> None:
+        """Where not all rows fit, shows the half that the cursor is in."""
+        shown = self.query_one(ScreenView).screen_shown
+        stage = self.query_one("#stage")
+        if shown is not None and stage.max_scroll_y:
+            stage.scroll_to(y=0 if shown.cursor[0] < ROWS // 2 else stage.max_scroll_y, animate=False)
+
     def _show(self, step: int, screen: Screen) -> None:
         self.query_one(ScreenView).screen_shown = screen
+        self._scroll_to_cursor()
         self.query_one(Timeline).step = step
         self.step = step
         self._tell(self.notice)

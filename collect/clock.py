@@ -137,18 +137,29 @@ def restart_under(clock: Clock) -> None:
     """Starts this process again, same command, under a held clock. Does not return.
 
     Raises:
-        InputError: If libfaketime is not there, or the process is another program's.
+        InputError: If libfaketime is not there.
     """
-    if not _is_ours():
-        raise InputError(
-            "clock: to be held in this process, the program would be started again; "
-            "play in processes of their own (workers above 0), or use --clock seed"
-        )
     environment = {**os.environ, **clock.environment(), _REAL_TIME: repr(time.time() - time.monotonic())}
     environment.pop("FAKETIME_SHARED", None)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, sys.orig_argv, environment)
+
+
+def hold_here(clock: Clock) -> None:
+    """Has games of this process be played at a clock: it is started again under one that it does not see yet.
+
+    Raises:
+        InputError: If libfaketime is not there, or the process is another program's, which is not started again.
+    """
+    if clock.is_running():
+        return
+    if not _is_ours():
+        raise InputError(
+            "clock: to be held in this process, the program would be started again; "
+            "play in processes of their own (workers above 0), or use --clock seed"
+        )
+    restart_under(clock)
 
 
 def _is_ours() -> bool:
@@ -165,8 +176,8 @@ def default_clock(*, here: bool) -> Clock:
         here: Whether they are played in this process, which is started again under the clock if it is not yet.
     """
     clock = Clock.parse(DEFAULT_CLOCK)
-    if here and not clock.is_running():
-        restart_under(clock)
+    if here:
+        hold_here(clock)
     return clock
 
 

@@ -6,7 +6,7 @@ import json
 from functools import partial
 from typing import Any
 
-from strathack.collect.clock import restart_under
+from strathack.collect.clock import hold_here
 from strathack.collect.config import CollectConfig, GameOptions, format_seeds, parse_seeds
 from strathack.collect.demonstrators import Demonstrator, make_demonstrator
 from strathack.collect.display import Report, print_summary
@@ -43,8 +43,8 @@ def collect(config: CollectConfig) -> Made:
     game = config.game
     demonstrator = make_demonstrator(game.demonstrator)  # a bad name is refused before anything starts
     game.clock.environment()  # and so is a clock that cannot be held
-    if config.workers == 0 and not game.clock.is_running():
-        restart_under(game.clock)
+    if config.workers == 0:
+        hold_here(game.clock)
     settings = _agree(config, demonstrator)
     provenance = _provenance(game, demonstrator)
     work = Work(

@@ -91,7 +91,13 @@ class LabelTracker:
         return _Scope(self, code, self._routines.code(routine))
 
     def report(self, strategy: str | None) -> None:
-        """Sets the strategy of the steps to come, for a demonstrator that reports it without scopes."""
+        """Sets the strategy of the steps to come, for a demonstrator that reports it without scopes.
+
+        Raises:
+            TypeError: If it is no name.
+        """
+        if strategy is not None and not isinstance(strategy, str):
+            raise TypeError(f"its strategy is {strategy!r} of type {type(strategy).__name__}; expected a name, or None")
         self._ground = self._strategy_code(strategy)
         self._inherit_anew()
         self._refresh()

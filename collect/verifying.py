@@ -34,7 +34,7 @@ def main(config: VerifyConfig) -> int:
     if not config.replay:
         return _conclude(len(shards), problems)
     unsound = {problem.game for problem in problems}
-    dataset = Dataset(shards, on_corrupt="skip").select(config.select)
+    dataset = Dataset(config.data, on_corrupt="skip").select(config.select)
     sound = dataset.take(i for i, row in enumerate(dataset.rows) if row["game"].decode() not in unsound)
     departed, status = _replay(config, sound)
     for name, reason in departed.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from strathack.dataset.copying import collisions, copy_games, sound_games
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.exporting import export_minari, export_parquet
 from strathack.dataset.files import absolute, path_text
 from strathack.dataset.folder import DatasetFolder
@@ -170,9 +171,21 @@ def export(config: ExportConfig) -> int:
     dataset = Dataset(config.data).select(config.select)
     if not len(dataset):
         raise InputError(f"{config.data}: no game meets the condition; nothing to export")
-    write = export_minari if config.to == "minari" else export_parquet
-    with progress("exporting", dataset.steps, quiet=config.quiet) as advance:
-        write(dataset, config.out, _counting(advance))
+    out = absolute(config.out)
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        with progress("exporting", dataset.steps, quiet=config.quiet) as advance:
+            if config.to == "minari":
+                export_minari(dataset, unfinished, out.name, _counting(advance))
+            else:
+                export_parquet(dataset, unfinished, _counting(advance))
+        unfinished.rename(out)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"{config.out}: cannot be written ({reason}); nothing of it is left") from error
+    finally:  # half an export would be in the way of the next
+        shutil.rmtree(unfinished, ignore_errors=True)
     print(f"{len(dataset):,} games, {dataset.steps:,} steps in {config.out}")
     return 0
 

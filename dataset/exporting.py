@@ -11,6 +11,7 @@ import numpy as np
 
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute
 from strathack.dataset.labels import names_by_code
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import COMPLETENESS, OBSERVATIONS, STORED_COLUMNS
@@ -77,7 +78,7 @@ def _step_columns(arrow: Any, game: Game) -> dict[str, Any]:
     return columns
 
 
-def export_minari(dataset: Dataset, out: Path, on_game: Callable[[Game], None]) -> None:
+def export_minari(dataset: Dataset, out: Path, name: str, on_game: Callable[[Game], None]) -> None:
     """Writes a Minari dataset, one episode a game.
 
     Minari wants one observation more than actions; the frame after the last action is not stored, so the last one
@@ -85,7 +86,9 @@ def export_minari(dataset: Dataset, out: Path, on_game: Callable[[Game], None]) 
 
     Args:
         dataset: Games with observations and keys.
-        out: ``…/<name>-v<number>``; Minari finds it by that id where ``MINARI_DATASETS_PATH`` is the folder above.
+        out: The folder; once it is called by its name, Minari finds it by that id where ``MINARI_DATASETS_PATH`` is
+            the folder above.
+        name: ``<name>-v<number>``.
         on_game: Called after each game.
 
     Raises:
@@ -99,7 +102,7 @@ def export_minari(dataset: Dataset, out: Path, on_game: Callable[[Game], None]) 
     screens = [game.name for game in dataset if game.info["origin"] == "screens"]
     if screens:
         raise InputError(f"export: {screens[0]} has no actions; leave it out by --select \"origin != 'screens'\"")
-    data = out / "data"
+    data = absolute(out) / "data"  # of a relative one Minari makes a path below itself
     data.mkdir(parents=True)
     storage = storage.new(
         data,
@@ -111,7 +114,7 @@ def export_minari(dataset: Dataset, out: Path, on_game: Callable[[Game], None]) 
     provenance = dataset.tables[0].provenance
     storage.update_metadata(
         {
-            "dataset_id": out.name,
+            "dataset_id": name,
             "minari_version": minari.__version__,
             "algorithm_name": f"{provenance.demonstrator} {provenance.demonstrator_version}".strip(),
             "description": "NetHack games with the demonstrator's strategy at every step, exported by strathack. "

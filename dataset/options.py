@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute
 from strathack.dataset.splits import Fractions
 
 
@@ -134,9 +136,10 @@ class ExportConfig:
             raise InputError(f"to: {self.to!r} is unknown; expected minari or parquet")
         if self.out.exists():
             raise InputError(f"{self.out}: is there already; an export goes into a new folder")
-        _, dash, version = self.out.name.rpartition("-v")
-        if self.to == "minari" and not (dash and version.isdigit()):
-            raise InputError(f"{self.out}: for minari the folder is named <name>-v<number>")
+        if self.to == "minari" and not re.fullmatch(r"\w[\w-]*-v\d+", absolute(self.out).name, flags=re.ASCII):
+            raise InputError(
+                f"{self.out}: for minari the folder is named <name>-v<number>, of letters, digits, - and _"
+            )
 
 
 @dataclass(frozen=True)

@@ -205,8 +205,12 @@ class Dataset:
         paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
         opened: list[tuple[Path, ShardTables, np.ndarray]] = []
         self.left_out: list[str] = []
+        given: set[Path] = set()
         for source in map(Path, paths):
-            opened += _open(source, on_corrupt, self.left_out)
+            # A shard that is named twice, be it by its folder, is there once.
+            of_source = _open(source, on_corrupt, self.left_out)
+            opened += [one for one in of_source if one[0].resolve() not in given]
+            given.update(one[0].resolve() for one in of_source)
         self._paths = [shard for shard, _, _ in opened]
         self._tables = [tables for _, tables, _ in opened]
         empty = np.zeros(0, dtype=GAME_DTYPE)
@@ -222,12 +226,15 @@ class Dataset:
 
         Raises:
             IndexError: If there is no such place.
-            KeyError: If there is no such name.
+            KeyError: If there is no such name, or games of several datasets have it.
         """
         if isinstance(index, str):
             found = np.flatnonzero(self._rows["game"] == index.encode())
             if not len(found):
                 raise KeyError(f"no game {index!r} among {len(self)} games")
+            if len(found) > 1:
+                where = ", ".join(str(self._paths[self._shards[place]]) for place in found)
+                raise KeyError(f"{len(found)} games are called {index!r}, in {where}; take one by its place")
             index = int(found[0])
         shard = self._shards[index]
         return Game(self._rows[index], self._paths[shard], self._tables[shard].provenance)

@@ -16,20 +16,23 @@ BUDGET = ("steps", "minutes", "passes")
 """Options that say when training ends; a run that goes on may be given another end."""
 
 
-def check_nothing_else_is_given(options: Any, budget: Sequence[str]) -> None:
-    """Checks that a run which goes on is given nothing but another end.
+def check_nothing_else_is_given(options: Any, budget: Sequence[str], moved: Sequence[str] = ()) -> None:
+    """Checks that a run which goes on is given nothing but another end, and where its data are now.
 
     Args:
         options: A dataclass with the options ``resume`` and ``quiet``.
         budget: Names of those that say when it ends.
+        moved: Names of those that say where its data are.
 
     Raises:
         InputError: By name of the option.
     """
     for one in fields(options):
         default = one.default_factory() if one.default_factory is not MISSING else one.default
-        if one.name not in ("resume", "quiet", *budget) and getattr(options, one.name) != default:
-            raise InputError(f"{one.name}: a resumed run keeps its own; only {', '.join(budget)} may be given anew")
+        if one.name not in ("resume", "quiet", *budget, *moved) and getattr(options, one.name) != default:
+            raise InputError(
+                f"{one.name}: a resumed run keeps its own; only {', '.join((*budget, *moved))} may be given anew"
+            )
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class TrainConfig(CloningConfig):
         if self.label is not None and self.label not in labels:
             raise InputError(f"label: {self.label!r} is unknown{near_match(self.label, labels)}")
         if self.resume is not None:
-            check_nothing_else_is_given(self, BUDGET)
+            check_nothing_else_is_given(self, BUDGET, ("data",))
             return
         if not self.data:
             raise InputError("data: no dataset is given, and no run to resume")

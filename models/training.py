@@ -121,10 +121,7 @@ def train(config: TrainConfig) -> Ended:
     )
     about = {"dataset": fingerprint(dataset), "games": len(dataset), "steps": dataset.steps}
     if resumed is not None and resumed.about["dataset"] != about["dataset"]:
-        raise InputError(
-            f"{config.data[0]}: {len(dataset)} games, {dataset.steps:,} steps; the run was trained on "
-            f"{resumed.about['games']} games, {resumed.about['steps']:,} steps, or split otherwise"
-        )
+        raise InputError(f"{config.data[0]}: {told_apart(dataset, resumed.about['games'], resumed.about['steps'])}")
     loggers = other_loggers(config)
     if resumed is None:
         begin_folder(config)
@@ -152,6 +149,13 @@ def train(config: TrainConfig) -> Ended:
             if result is not None:
                 atomic_write(config.out / name, json.dumps(asdict(result), indent=2).encode())
     return Ended(config.out, module, interrupted)
+
+
+def told_apart(dataset: Dataset, games: int, steps: int) -> str:
+    """How a dataset differs from that of so many games and steps which a run was trained on."""
+    if (len(dataset), dataset.steps) == (games, steps):
+        return f"{games} games, {steps:,} steps, as many as the run was trained on, but others, or split otherwise"
+    return f"{len(dataset)} games, {dataset.steps:,} steps; the run was trained on {games} games, {steps:,} steps"
 
 
 def trainer_of(
@@ -204,6 +208,13 @@ def resumed_run(config: TrainConfig) -> tuple[TrainConfig, Resumed]:
     if not (folder / OPTIONS).exists():
         raise InputError(f"{folder}: no run in it; expected {OPTIONS}")
     saved = replace(TrainConfig.from_json((folder / OPTIONS).read_text()).with_end_of(config), out=folder)
+    if config.data:  # the same games, elsewhere now
+        saved = replace(saved, data=config.data)
+    for path in saved.data:
+        if not path.exists():
+            raise InputError(
+                f"{path}: the run's data are not there any more; strathack train DATA --resume {folder} names them anew"
+            )
     values = load_values(folder / LAST)
     return saved, Resumed(config_from_values(values["policy"]), values["about"], values["global_step"])
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from strathack.collect.clock import Clock, restart_under
+from strathack.collect.clock import Clock, hold_here
 from strathack.collect.config import CollectConfig, format_seeds, parse_seeds
 from strathack.collect.display import Report
 from strathack.collect.environment import NO_PROGRESS_TIMEOUT, Setup, nle_version, peek_character
@@ -134,8 +134,8 @@ class Making:
 def _examine(config: EvaluateConfig, examined: Examined) -> Made:
     clock = Clock.parse(config.clock)
     environment = clock.environment()  # refuses a clock that cannot be held
-    if config.workers == 0 and not clock.is_running():
-        restart_under(clock)
+    if config.workers == 0:
+        hold_here(clock)
     player = examined.player
     unknown = [name for name in player.actions if name not in ACTION_NAMES]
     if unknown:

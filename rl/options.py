@@ -22,6 +22,9 @@ from strathack.rl.recipes import recipe_named
 BUDGET = ("frames", "minutes")
 """Options that say when training ends; a run that goes on may be given another end."""
 
+MOVED = ("demos", "held_out", "teacher")
+"""Options of imitation that say where something is, which may have moved since."""
+
 DEFAULT_FRAMES = 10_000_000
 DEFAULT_GAMES = 128
 
@@ -114,7 +117,8 @@ class FinetuneConfig:
         if self.actors == 0 and self.address is not None:
             raise InputError("actors: 0 steps in this process, without Ray; it does not go with --address")
         if self.resume is not None:
-            check_nothing_else_is_given(self, BUDGET)
+            check_nothing_else_is_given(self, BUDGET, ("imitation",))
+            self._check_moved()
             return
         if self.out is None:
             raise InputError("out: no folder is given for the run")
@@ -125,6 +129,13 @@ class FinetuneConfig:
         preset(self.policy)
         self._fill_in()
         self._check_imitation()
+
+    def _check_moved(self) -> None:
+        """Of imitation a run that goes on is given but where its data are now."""
+        for one in fields(self.imitation):
+            if one.name not in MOVED and getattr(self.imitation, one.name) != one.default:
+                allowed = ", ".join((*BUDGET, *MOVED))
+                raise InputError(f"{one.name}: a resumed run keeps its own; only {allowed} may be given anew")
 
     def _fill_in(self) -> None:
         recipe = recipe_named(self.recipe or ("hihack" if self.imitation.demos is not None else "scratch"))
@@ -171,9 +182,11 @@ class FinetuneConfig:
             raise FormatError(f"options: not those of a run of this release: {error}") from None
 
     def with_end_of(self, other: FinetuneConfig) -> FinetuneConfig:
-        """With another end, where that one is given, and as quiet."""
+        """With another end and other places of its data, where those are given, and as quiet."""
         end: Mapping[str, Any] = {name: getattr(other, name) for name in BUDGET}
-        return replace(self, quiet=other.quiet, **(end if any(value is not None for value in end.values()) else {}))
+        places = {name: place for name in MOVED if (place := getattr(other.imitation, name)) is not None}
+        saved = replace(self, imitation=replace(self.imitation, **places), quiet=other.quiet)
+        return replace(saved, **end) if any(value is not None for value in end.values()) else saved
 
 
 FIRST_EVALUATED_SEED = 100_000

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import docstring_parser
-from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace  # type: ignore[attr-defined]
+import yaml
+from jsonargparse import (  # type: ignore[attr-defined]
+    ActionConfigFile,
+    ActionYesNo,
+    ArgumentParser,
+    Namespace,
+    set_loader,
+)
 
 import strathack
 from strathack.collect.cluster import InterruptedStartError
@@ -174,15 +181,35 @@ EXTRAS: Mapping[str, str] = {
 """Package that a command may need → the extra that installs it."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which ``1:3`` is a range and no number to the base of 60, ``010`` no octal one, and a time a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_DIGITS = list("-+0123456789")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$"), _DIGITS)
+# YAML 1.1 wants a point in it; a learning rate is written 1e-4.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), _DIGITS)
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
 class _Parser(ArgumentParser):
     """Says in one line what is wrong, and writes option names with dashes (underscores do as well)."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        lines = [line.strip() for line in message.splitlines() if line.strip()]
-        fail(" ".join(lines))
+        said = " ".join(line.strip() for line in message.splitlines() if line.strip())
+        text = re.search(r"(?:key \"|)([a-z_.]+)\": .*Expected a <class 'str'>. Got value: (\S+)", said)
+        fail(f"{said}; as text it is quoted, {text[1]}: '{text[2]}'" if text else said)
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
-        return re.sub(r"--[a-z_.]+", lambda name: name[0].replace("_", "-"), super().format_help(formatter))
+        text = re.sub(r"--[a-z_.]+", lambda name: name[0].replace("_", "-"), super().format_help(formatter))
+        return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -204,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):  # what its encoding does not have is written as escapes
             stream.reconfigure(errors="backslashreplace")
     words = [_as_declared(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
     parser = _Parser(prog="strathack", description=strathack.__doc__, version=strathack.__version__)
     _add_commands(parser, COMMANDS)
     command, options = _chosen(parser.parse_args(words), COMMANDS)

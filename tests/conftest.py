@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
+import string
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from hypothesis import settings
+
+# How long an example takes is decided by what else the machine does.
+settings.register_profile("strathack", deadline=None)
+settings.load_profile("strathack")
 
 
 @pytest.fixture
@@ -81,15 +92,50 @@ def run(start: Start) -> Run:
     return run
 
 
+_MARK = "STRATHACK_TESTS"
+"""An environment variable by which all that these tests start is told from what others run beside them."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_surroundings() -> Iterator[None]:
+    """Marks the processes that tests start, and gives them a folder for temporary files of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(_MARK, uuid.uuid4().hex)
+        folder = _short_folder()
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short_folder() -> Path:
+    """A new folder whose path is short enough for Ray's sockets, which other temporary folders are not."""
+    letters = string.ascii_letters + string.digits
+    while True:
+        folder = Path("/tmp", "".join(random.SystemRandom().choices(letters, k=2)))
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            return folder
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.environ().get(_MARK) == os.environ[_MARK] and process.pid != os.getpid()
+    return False
+
+
 def _leftovers() -> set[str]:
-    temporary = Path(os.environ.get("TMPDIR", "/tmp"))
+    temporary = Path(os.environ["TMPDIR"])
     folders = {str(p) for pattern in ("strathack-*", "nle*") for p in temporary.glob(pattern)}
-    memory = {str(p) for p in Path("/dev/shm").glob("*faketime*")}
+    # Of processes that are gone; what runs looks after its own.
+    shared = (path for path in Path("/dev/shm").glob("*faketime*"))
+    memory = {str(path) for path in shared if not psutil.pid_exists(int(path.name.rpartition("_")[2] or 0))}
     processes = set()
-    for process in psutil.process_iter(["cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if any(mark in words for mark in ("ray::", "raylet", "gcs_server", "janitor.py", "-m strathack")):
-            processes.add(f"{process.pid}: {words[:120]}")
+    for process in filter(_is_ours, psutil.process_iter()):
+        with suppress(psutil.Error):
+            words = " ".join(process.cmdline())
+            if any(mark in words for mark in ("ray::", "raylet", "gcs_server", "janitor.py", "-m strathack")):
+                processes.add(f"{process.pid}: {words[:120]}")
     return folders | memory | processes
 
 

@@ -80,6 +80,21 @@ def test_the_screen_is_the_games_with_what_is_pursued_beside_or_below_it(film, s
     watched(film, script, size)
 
 
+def test_in_a_standard_terminal_what_has_no_room_is_folded_and_the_cursors_half_is_shown(film):
+    async def script(app, pilot):
+        for step in (0, 700, STEPS - 1):
+            app.go_to(step)
+            await settle(pilot)
+            row, stage = film.screen(step).cursor[0], app.query_one("#stage")
+            assert stage.scroll_y <= row < stage.scroll_y + stage.size.height
+            assert stage.size.height == 22
+            assert app.query_one("#line").display
+            assert app.query_one(Timeline).size.height == 1
+            assert not app.query_one("#title").display
+
+    watched(film, script, (80, 24))
+
+
 def test_keys_go_by_steps_and_to_both_ends(film):
     async def script(app, pilot):
         seen = []
@@ -272,9 +287,9 @@ def test_what_cannot_be_read_ends_it_with_the_reason(film, failing):
 
 
 def test_terminals_that_are_too_small_or_none_are_refused():
-    check_terminal((80, 29), interactive=True)
+    check_terminal((80, 24), interactive=True)
     with pytest.raises(
-        InputError, match="the terminal has 60 columns and 20 rows; expected at least 80 columns and 29"
+        InputError, match="the terminal has 60 columns and 20 rows; expected at least 80 columns and 24"
     ):
         check_terminal((60, 20), interactive=True)
     with pytest.raises(InputError, match="needs a terminal; export-cast and export-video write a file instead"):

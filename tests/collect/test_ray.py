@@ -17,16 +17,24 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def players():
-    """Ray workers in the middle of a game, on this machine."""
-    return [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::_Worker.wo")]
+    """Ray workers in the middle of a game that these tests have started."""
+    return workers_below(os.getpid())
+
+
+def workers_below(process):
+    """Ray workers in the middle of a game, below a process."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if child.name().startswith("ray::_Worker.wo"):
+                    found.append(child)
+    return found
 
 
 def workers_of(process):
     """Ray workers in the middle of a game, below a driver."""
-    below = set()
-    with suppress(psutil.NoSuchProcess):
-        below = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
-    return [player for player in players() if player.pid in below]
+    return workers_below(process.pid)
 
 
 def wait_for_workers(process, count):
@@ -145,7 +153,8 @@ def test_a_node_that_leaves_in_mid_run(start, tmp_path):
         cluster.wait_for_nodes()
         words = ("collect", tmp_path / "data", "--seeds", "0:4", *SLEEPER, "--workers", 2)
         process = start(*words, "--address", cluster.address)
-        wait_for(lambda: len(players()) >= 2 or process.poll() is not None)
+        raylet = second.all_processes["raylet"][0].process.pid
+        wait_for(lambda: workers_below(raylet) or process.poll() is not None)
         assert process.poll() is None, process.communicate()
         cluster.remove_node(second)
         _, err = process.communicate(timeout=180)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 from looking import BOTS, read_dataset, same_games, wait_for
 
@@ -115,10 +114,6 @@ def test_a_configuration_file_gives_the_same_run(run, tmp_path):
     assert same_games(read_dataset(tmp_path / "one"), read_dataset(tmp_path / "two"))
 
 
-def _ray_is_running():
-    return any(process.name() in ("raylet", "gcs_server") for process in psutil.process_iter(["name"]))
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -133,11 +128,6 @@ def _ray_is_running():
         (("--observations", "tty_char"), "observations: unknown key 'tty_char'; did you mean 'tty_chars'?"),
         (("--address", "127.0.0.1:1"), "address: no Ray cluster at '127.0.0.1:1'"),
         (("--address", "nowhere"), "address: 'nowhere' is neither 'auto' nor host:port"),
-        pytest.param(
-            ("--address", "auto"),
-            "address: no Ray cluster at 'auto'",
-            marks=pytest.mark.skipif(_ray_is_running(), reason="a Ray cluster is running on this machine"),
-        ),
         (("--demonstrator", "autoascent"), "demonstrator: 'autoascent' is neither 'autoascend' nor"),
         (("--demonstrator", BOTS), "has no bot.py; expected a folder with bot.py and make_agent()"),
         (("--demonstrator", "no.module:policy"), "demonstrator: cannot import 'no.module'"),
@@ -156,6 +146,20 @@ def test_bad_input_is_one_line_and_changes_nothing(capfd, tmp_path, words, messa
     assert err.count("\n") == 1
     assert message in err
     assert not list(tmp_path.iterdir())
+
+
+def test_where_no_cluster_runs_none_is_found(capfd, tmp_path, monkeypatch):
+    import ray
+
+    def init(**options):  # as Ray's; it would find the cluster of anybody on this machine
+        assert options["address"] == "auto"
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(SystemExit) as end:
+        main(["collect", str(tmp_path / "data"), "--seeds", "1", "--address", "auto"])
+    assert end.value.code == 2
+    assert "address: no Ray cluster at 'auto' (Could not find any running" in capfd.readouterr().err
 
 
 def test_a_bot_without_make_agent_or_of_broken_python_is_refused(run, tmp_path):
@@ -283,3 +287,22 @@ def test_a_kill_in_mid_game_leaves_whole_games_only(run, start, tmp_path):
     assert set(read_dataset(out)) < set(range(4))
     assert run("collect", out, "--seeds", "0:4", *slow).status == 0
     assert set(read_dataset(out)) == set(range(4))
+
+
+@pytest.mark.parametrize(("written", "seeds"), [("1:3", [1, 2]), ("010", [10]), ("'5'", [5]), ("0:2,7", [0, 1, 7])])
+def test_seeds_in_yaml_are_what_they_say(run, tmp_path, written, seeds):
+    (tmp_path / "config.yaml").write_text(f"seeds: {written}\nmax_steps: 3\nworkers: 0\n")
+    ended = run("collect", "--config", tmp_path / "config.yaml", tmp_path / "data", *WANDERER[:4], "--quiet")
+    assert ended.status == 0, ended.err
+    assert sorted(read_dataset(tmp_path / "data")) == seeds
+
+
+def test_a_lone_seed_in_yaml_is_refused_with_the_way_to_write_it(run, tmp_path):
+    (tmp_path / "config.yaml").write_text("seeds: 5\nclock: 2024-02-29T08:00:00\n")
+    ended = run("collect", "--config", tmp_path / "config.yaml", tmp_path / "data")
+    assert ended.status == 2
+    assert "seeds: '5'" in ended.error
+
+
+def test_help_names_types_plainly(run):
+    assert "<class" not in run("collect", "--help").out

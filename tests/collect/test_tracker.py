@@ -126,3 +126,8 @@ def test_reports_label_until_the_next_report():
     assert [strategy for strategy, _ in recorded.steps] == ["unlabelled", "dig", "fight", "unlabelled"]
     assert recorded.tracker.strategy_codes["dig"] == 13
     assert recorded.tracker.strategy == UNLABELLED
+
+
+def test_a_strategy_that_is_no_name_is_refused():
+    with pytest.raises(TypeError, match="its strategy is 7 of type int; expected a name, or None"):
+        LabelTracker().report(7)

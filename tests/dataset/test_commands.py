@@ -230,6 +230,7 @@ def test_export_to_minari(tmp_path, capfd, monkeypatch):
         (("verify", "nowhere"), "nowhere: expected a dataset folder or a shard"),
         (("export", "data", "x", "--to", "csv"), "to: 'csv' is unknown; expected minari or parquet"),
         (("export", "data", "x", "--to", "minari"), "x: for minari the folder is named <name>-v<number>"),
+        (("export", "data", "x y-v0", "--to", "minari"), "of letters, digits, - and _"),
         (("export", "data", "data"), "data: is there already"),
         (("export", "data", "x", "--select", "steps > 1e9"), "no game meets the condition; nothing to export"),
         (("info", "data", "--select", "stepz > 3"), "select: 'stepz > 3' is no condition on the games"),
@@ -282,3 +283,27 @@ def test_a_hundred_thousand_games_open_from_their_tables_alone(tmp_path):
     assert (games, rows_read, found) == ("100000", "100000", "True")
     assert float(megabytes) < 500
     assert read_tables(tmp_path / "shard-00000.h5").rows[3]["core"] == 3
+
+
+def test_half_an_export_is_not_in_the_way_of_the_next(data, tmp_path, capfd, monkeypatch):
+    def failing(game):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("strathack.dataset.commands._counting", lambda advance: failing)
+        with pytest.raises(SystemExit, match="1"):
+            main(["dataset", "export", str(data), str(tmp_path / "tables"), "--quiet"])
+    assert "tables: cannot be written (No space left on device); nothing of it is left" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert run(capfd, "dataset", "export", data, tmp_path / "tables")[0] == 0
+
+
+def test_an_export_to_minari_goes_to_a_relative_path(tmp_path, capfd, monkeypatch):
+    minari = pytest.importorskip("minari")
+    write_games(tmp_path / "data", [5, 30])
+    (tmp_path / "minari").mkdir()
+    monkeypatch.chdir(tmp_path / "minari")
+    assert run(capfd, "dataset", "export", "../data", "relative-v0", "--to", "minari")[0] == 0
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    assert set(minari.list_local_datasets()) == {"relative-v0"}
+    assert [len(episode) for episode in minari.load_dataset("relative-v0")] == [5, 30]

@@ -110,7 +110,7 @@ def test_what_is_not_there_is_named(games, tmp_path):
 def test_several_paths_are_one_dataset(games):
     shards = sorted(games[0].glob("*.h5"))
     assert [game.name for game in Dataset(shards)] == [game.name for game in Dataset(games[0])]
-    assert len(Dataset([games[0], shards[0]])) == 5 + 3
+    assert len(Dataset([games[0], shards[0]])) == 5, "a shard that is named twice is there once"
 
 
 def test_a_dataset_survives_pickling_forking_threads_and_a_removed_folder_is_said(games):
@@ -222,3 +222,16 @@ def test_a_flipped_byte_names_its_place(tmp_path):
     assert game.obs["blstats"][:1024].shape == (1024, 27)
     with pytest.raises(CorruptionError, match="game_1/obs/blstats, the chunk of steps 1024 to 1099: its checksum diff"):
         game.obs["blstats"][1024]
+
+
+def test_a_dataset_that_is_named_twice_is_there_once_and_a_name_that_two_have_is_refused(tmp_path):
+    for name, lengths in (("a", [5, 8, 9]), ("b", [7])):
+        write_games(tmp_path / name, lengths)
+    one, other = tmp_path / "a", tmp_path / "b"
+    twice = Dataset([one, one, next(one.glob("*.h5"))])
+    assert len(twice) == len(twice.games) == 3
+    both = Dataset([one, other])
+    assert len(both.games) == 4
+    assert len(both["game_2"]) == 9
+    with pytest.raises(KeyError, match="2 games are called 'game_0', in .*a/.*, .*b/.*; take one by its place"):
+        both["game_0"]

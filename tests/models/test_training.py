@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 
 from strathack import cli  # noqa: E402
 from strathack.dataset.errors import InputError, RunError  # noqa: E402
+from strathack.dataset.folder import DatasetFolder  # noqa: E402
 from strathack.dataset.labels import PUBLISHED_STRATEGIES  # noqa: E402
 from strathack.dataset.splits import Fractions  # noqa: E402
 from strathack.models import cloning  # noqa: E402
@@ -268,7 +269,7 @@ def test_more_lanes_than_games_are_not_used(games, tmp_path, capsys):
         ({"freeze": "high"}, "freeze: only a part of a cleaved policy can be frozen"),
         ({"weights": "nowhere", "set": ""}, "nowhere: no such checkpoint"),
         ({"weights": "nowhere"}, "weights: the policy is what the checkpoint holds"),
-        ({"resume": "somewhere"}, "data: a resumed run keeps its own; only steps, minutes, passes may be given anew"),
+        ({"resume": "somewhere"}, "out: a resumed run keeps its own; only steps, minutes, passes, data may be given"),
         ({"wandb": "project"}, "wandb: the package is not installed"),
         ({"device": "cuda"}, "device: cuda was asked for, and PyTorch finds no GPU here"),
     ],
@@ -307,9 +308,7 @@ def test_data_that_a_policy_cannot_use_is_refused(games, tmp_path):
     options = json.loads((first.folder / "options.json").read_text())
     (first.folder / "options.json").write_text(json.dumps(options | {"data": [str(tmp_path / "more")]}))
     write_games(tmp_path / "more", [*LENGTHS, 55], keys=SCREEN)
-    with pytest.raises(
-        InputError, match="more: 13 games, .* steps; the run was trained on 12 games, .* steps, or split"
-    ):
+    with pytest.raises(InputError, match="more: 13 games, .* steps; the run was trained on 12 games, .* steps$"):
         train(TrainConfig(resume=first.folder, steps=2))
     (first.folder / "options.json").write_text("{}")
     with pytest.raises(InputError, match="options: not those of a run of this release"):
@@ -408,3 +407,17 @@ def test_weights_that_were_loaded_learn_with_dropout_and_the_heads_of_their_labe
     again = train(config_of(games, tmp_path / "again", weights=first, set="", steps=2))
     assert again.module.policy.training
     assert not load_policy(first).training, "what is loaded to act does not draw"
+
+
+def test_a_run_goes_on_with_data_that_have_moved(games, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(games, here)
+    cut = train(config_of(here, tmp_path / "run", steps=6)).folder
+    here.rename(there)
+    with pytest.raises(InputError, match="the run's data are not there any more; strathack train DATA --resume"):
+        train(TrainConfig(resume=cut, quiet=True))
+    assert train(TrainConfig(data=[there], resume=cut, steps=9, quiet=True)).module.trainer.global_step == 9
+    for _ in DatasetFolder(there).write_fractions(Fractions(0.5, 0.5, 0.0)):
+        pass
+    with pytest.raises(InputError, match="12 games, 874 steps, as many as the run was trained on, but others"):
+        train(TrainConfig(data=[there], resume=cut, steps=12, quiet=True))
