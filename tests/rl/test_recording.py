@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ from shrinking import SHRUNK
 
 from strathack.cli import main
 from strathack.dataset import Dataset
+from strathack.dataset.errors import RunError
 from strathack.dataset.schema import ENDS
 from strathack.models.policy import Policy
-from strathack.models.saving import save_policy
+from strathack.models.running import check_ended
+from strathack.models.saving import load_values, save_policy
 from strathack.rl.config import APPOConfig, GameConfig
 from strathack.rl.finetuning import finetune
 from strathack.rl.options import FinetuneConfig
@@ -53,3 +57,27 @@ def test_games_of_other_environments_cannot_be_kept(tmp_path: Path, capsys: pyte
     with pytest.raises(SystemExit):
         main(["finetune", "--out", str(tmp_path / "run"), *words])
     assert "save_games: only games of NLE and MiniHack can be kept, tasks:Recall is none" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_learners_keep_their_games_in_one_folder(tmp_path: Path, run: Any, nothing_left: None) -> None:
+    checkpoint = tmp_path / "policy.safetensors"
+    save_policy(checkpoint, Policy(SHRUNK["symbols-small"]))
+    words = ["--env", "NetHackScore-v0", "--game.max-steps", 20, "--actors", 0, "--envs", 4, "--appo.unroll", 8]
+    words += ["--devices", 2, "--device", "cpu", "--quiet", "--save-games", tmp_path / "games"]
+    ended = run("finetune", checkpoint, "--out", tmp_path / "run", *words, "--frames", 1500)
+    assert ended.status == 0, ended.err
+    games = Dataset(tmp_path / "games")
+    saved = load_values(tmp_path / "run" / "last.safetensors")
+    counted = sum(process["counters"]["games"] for process in saved["processes"])
+    assert len(games) >= counted > 20
+    assert all(path.name.startswith("shard-") for path in (tmp_path / "games").glob("*.h5")), "all of them are merged"
+    verified = run("dataset", "verify", tmp_path / "games", "--quiet")
+    assert verified.status == 0, verified.out
+
+
+def test_a_learner_whose_process_failed_has_not_ended_well() -> None:
+    failing, ending = (subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"]) for code in (3, 0))
+    check_ended([ending])
+    with pytest.raises(RunError, match=r"process 2 of 3 failed \(exit status 3\)"):
+        check_ended([ending, failing])
