@@ -34,7 +34,7 @@ demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursue
 test: $(VENV)/.test
 	$(BIN)/pytest -m "not slow"
 	$(BIN)/pytest --nbmake notebooks
-	@command -v chromium chromium-browser > /dev/null || echo 'No Chromium, so the tests of the report in a browser were skipped: apt-get install chromium'
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || echo 'No Chromium, so the tests of the report in a browser were skipped: apt-get install chromium'
 
 slow: $(VENV)/.test ## the tests that take minutes; some use faketime, from Debian's package of that name
 	$(BIN)/pytest -m slow

@@ -8,13 +8,14 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from strathack.collect.janitor import Scratch
+from strathack.collect.janitor import Scratch, sweep_shared_memory
 from strathack.dataset.errors import InputError
 
 OBJECT_STORE_BYTES = 256 << 20
@@ -45,6 +46,7 @@ class Cluster:
     def __init__(self, workers: int | None, address: str | None, niceness: int | None = None) -> None:
         self.ray = _import_ray()
         self._scratch: Scratch | None = None
+        self._since = time.time() - 1
         self._connected_here = not self.ray.is_initialized()
         if not self._connected_here:
             if address is not None:
@@ -89,6 +91,8 @@ class Cluster:
         finally:
             if self._scratch is not None:
                 self._scratch.close()
+            else:  # workers that were killed while they started, by a node that left say, leave names behind
+                sweep_shared_memory(self._since)
 
 
 class InterruptedStartError(BaseException):

@@ -84,7 +84,7 @@ def clean(master: int, folder: str, since: float) -> None:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
-        _sweep_shared_memory(since)
+        sweep_shared_memory(since)
         if not users and not dying and not os.path.exists(folder):
             return
         time.sleep(0.05)
@@ -100,7 +100,7 @@ def _users(folder: str) -> list[int]:
     return found
 
 
-def _sweep_shared_memory(since: float) -> None:
+def sweep_shared_memory(since: float) -> None:
     """Removes what libfaketime kept in shared memory for processes of ours that began since then and are gone.
 
     A worker unlinks its own as soon as it runs; one that is killed while it starts has not come to that.
