@@ -16,7 +16,7 @@ from tasks import KEYS
 
 from strathack.cli import main
 from strathack.dataset import Dataset
-from strathack.dataset.errors import RunError
+from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.schedule import Share
 from strathack.models.metrics import Tally, result_of
 from strathack.models.policy import Policy
@@ -326,3 +326,12 @@ def test_parts_of_the_games_are_validated_on_by_each_of_several_learners(demos: 
     together = result_of(sums, policy.config.strategies)
     assert together.steps == whole.steps
     assert together.action_nll == pytest.approx(whole.action_nll, rel=1e-5)
+
+
+def test_a_run_that_goes_on_is_told_where_its_demonstrations_are_now(tmp_path: Path, demos: Path) -> None:
+    moved = FinetuneConfig(resume=tmp_path, imitation=ImitationConfig(demos=demos))
+    saved = options(tmp_path, imitation=ImitationConfig(demos=tmp_path / "gone", demos_lanes=5))
+    again = saved.with_end_of(moved)
+    assert (again.imitation.demos, again.imitation.demos_lanes) == (demos, 5)
+    with pytest.raises(InputError, match="demos_lanes: a resumed run keeps its own; only frames, minutes, demos,"):
+        FinetuneConfig(resume=tmp_path, imitation=ImitationConfig(demos_lanes=3))
