@@ -20,7 +20,7 @@ def check_nothing_else_is_given(options: Any, budget: Sequence[str], moved: Sequ
     """Checks that a run which goes on is given nothing but another end, and where its data are now.
 
     Args:
-        options: A dataclass with the options ``resume`` and ``quiet``.
+        options: A dataclass of options, or a group of them.
         budget: Names of those that say when it ends.
         moved: Names of those that say where its data are.
 

@@ -115,7 +115,7 @@ def train(config: TrainConfig) -> Ended:
     pl.seed_everything(config.seed, verbose=False)
     dataset = Dataset(config.data).select(config.select)
     lanes = checked_lanes(config, dataset)
-    policy = new_policy(config, dataset) if resumed is None else build_policy(resumed.policy).train()
+    policy = new_policy(config, dataset) if resumed is None else build_policy(resumed.policy)
     tables = label_tables(
         policy.config, dataset, config.data[0], label=config.label, balance=config.balance, quiet=config.quiet
     )

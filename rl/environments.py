@@ -196,11 +196,10 @@ class GymnasiumSimulator:
         """Whether the same seed gives the same game, as far as its first steps tell."""
         games = []
         for _ in range(2):
-            shown = [self.reset(_A_SEED)]
-            frames = [{key: np.array(shown[0][key]) for key in self.observation_keys}]
+            frames = [self._copied(self.reset(_A_SEED))]
             for step in range(_STEPS_COMPARED):
                 observation, _, end = self.step(step % len(self.actions))
-                frames.append({key: np.array(observation[key]) for key in self.observation_keys})
+                frames.append(self._copied(observation))
                 if end is not None:
                     break
             games.append(frames)
@@ -208,6 +207,9 @@ class GymnasiumSimulator:
         return len(one) == len(other) and all(
             np.array_equal(mine[key], its[key]) for mine, its in zip(one, other, strict=True) for key in mine
         )
+
+    def _copied(self, observation: Observation) -> dict[str, np.ndarray]:
+        return {key: np.array(observation[key]) for key in self.observation_keys}
 
     def step(self, action: int) -> tuple[Observation, float, End | None]:
         """See :class:`Simulator`."""

@@ -118,7 +118,7 @@ class FinetuneConfig:
             raise InputError("actors: 0 steps in this process, without Ray; it does not go with --address")
         if self.resume is not None:
             check_nothing_else_is_given(self, BUDGET, ("imitation",))
-            self._check_moved()
+            check_nothing_else_is_given(self.imitation, BUDGET, MOVED)  # but where its data are now
             return
         if self.out is None:
             raise InputError("out: no folder is given for the run")
@@ -129,13 +129,6 @@ class FinetuneConfig:
         preset(self.policy)
         self._fill_in()
         self._check_imitation()
-
-    def _check_moved(self) -> None:
-        """Of imitation a run that goes on is given but where its data are now."""
-        for one in fields(self.imitation):
-            if one.name not in MOVED and getattr(self.imitation, one.name) != one.default:
-                allowed = ", ".join((*BUDGET, *MOVED))
-                raise InputError(f"{one.name}: a resumed run keeps its own; only {allowed} may be given anew")
 
     def _fill_in(self) -> None:
         recipe = recipe_named(self.recipe or ("hihack" if self.imitation.demos is not None else "scratch"))
