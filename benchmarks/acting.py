@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from strathack.collect.workplace import Workplace
+from strathack.collect.running.workplace import Workplace
 from strathack.models.acting import Act
 from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput

@@ -19,9 +19,9 @@ import numpy as np
 from nle import nethack
 from nle.env.tasks import NetHackChallenge
 
-from strathack.collect.clock import Clock, restart_under
 from strathack.collect.config import DEFAULT_CLOCK
 from strathack.collect.demonstrators.autoascend import ACTION_INDEX, _agent_module
+from strathack.collect.playing.clock import Clock, restart_under
 
 
 class BareEnvironment:

@@ -16,12 +16,12 @@ from importlib import metadata
 
 from bare import play_bare
 
-from strathack.collect.clock import Clock, restart_under
 from strathack.collect.config import DEFAULT_CLOCK, GameOptions, parse_seeds
 from strathack.collect.demonstrators import make_demonstrator
-from strathack.collect.environment import nle_version
-from strathack.collect.game import PlayedGame
-from strathack.collect.player import Player
+from strathack.collect.playing.clock import Clock, restart_under
+from strathack.collect.playing.environment import nle_version
+from strathack.collect.playing.game import PlayedGame
+from strathack.collect.playing.worker import Player
 from strathack.dataset.shard import Provenance
 
 

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from strathack.collect.config import GameOptions, parse_seeds
 from strathack.collect.demonstrators import make_demonstrator
-from strathack.collect.environment import nle_version
-from strathack.collect.player import Player
-from strathack.collect.pools import Finished, RayPool
+from strathack.collect.playing.environment import nle_version
+from strathack.collect.playing.worker import Player
+from strathack.collect.running.pools import Finished, RayPool
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.shard import Provenance
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from strathack.collect.clock import Clock
-from strathack.collect.workplace import Workplace
+from strathack.collect.playing.clock import Clock
+from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS
 from strathack.models.acting import ActingConfig

@@ -19,10 +19,10 @@ from pathlib import Path
 import h5py
 import zstandard
 
-from strathack.collect.clock import Clock, restart_under
 from strathack.collect.config import DEFAULT_CLOCK
-from strathack.collect.environment import Setup, challenge
-from strathack.collect.recorder import GameRecorder
+from strathack.collect.playing.clock import Clock, restart_under
+from strathack.collect.playing.environment import Setup, challenge
+from strathack.collect.playing.recorder import GameRecorder
 from strathack.dataset.folder import DatasetFolder, StoredGame
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, OBSERVATIONS
 from strathack.dataset.shard import open_shard

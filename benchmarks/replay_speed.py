@@ -14,11 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from strathack.collect.clock import DEFAULT_CLOCK, Clock, restart_under
-from strathack.collect.expand import expanded
-from strathack.collect.replay import Recording, check_replayed, replay, replaying
-from strathack.collect.streaming import ReplayedFrames
-from strathack.collect.workplace import Workplace
+from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock, restart_under
+from strathack.collect.replaying.expanding import expanded
+from strathack.collect.replaying.replay import Recording, check_replayed, replay, replaying
+from strathack.collect.replaying.streaming import ReplayedFrames
+from strathack.collect.running.workplace import Workplace
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import compact, keys_only
 from strathack.dataset.reading import Dataset

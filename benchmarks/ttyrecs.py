@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from strathack.collect.clock import DEFAULT_CLOCK, Clock, restart_under
-from strathack.collect.replay import Recording, replaying
-from strathack.collect.workplace import Workplace
+from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock, restart_under
+from strathack.collect.replaying.replay import Recording, replaying
+from strathack.collect.running.workplace import Workplace
 from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Dataset
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from strathack.collect.characters import check_character, parse_roles
-from strathack.collect.clock import DEFAULT_CLOCK, Clock
-from strathack.collect.pools import Placement
+from strathack.collect.playing.characters import check_character, parse_roles
+from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock
+from strathack.collect.running.pools import Placement
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, parse_observations
 

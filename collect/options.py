@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strathack.collect.config import split_list
-from strathack.collect.pools import Placement
+from strathack.collect.running.pools import Placement
 from strathack.dataset.errors import InputError
 from strathack.dataset.options import check_games_per_shard
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, parse_observations

@@ -6,16 +6,16 @@ import json
 from functools import partial
 from typing import Any
 
-from strathack.collect.clock import hold_here
 from strathack.collect.config import CollectConfig, GameOptions, format_seeds, parse_seeds
 from strathack.collect.demonstrators import Demonstrator, make_demonstrator
-from strathack.collect.display import Report, print_summary
-from strathack.collect.environment import NO_PROGRESS_TIMEOUT, OPTIONS, nle_version
-from strathack.collect.game import SkippedSeed
-from strathack.collect.jobs import Made, Work, agreed_settings, make_dataset
-from strathack.collect.player import Player
-from strathack.collect.pools import Failed, Outcome
-from strathack.collect.provenance import made_now
+from strathack.collect.playing.clock import hold_here
+from strathack.collect.playing.environment import NO_PROGRESS_TIMEOUT, OPTIONS, nle_version
+from strathack.collect.playing.game import SkippedSeed
+from strathack.collect.playing.worker import Player
+from strathack.collect.running.display import Report, print_summary
+from strathack.collect.running.jobs import Made, Work, agreed_settings, make_dataset
+from strathack.collect.running.pools import Failed, Outcome
+from strathack.collect.running.provenance import made_now
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import game_name
 from strathack.dataset.shard import Provenance

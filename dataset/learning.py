@@ -208,8 +208,8 @@ class DemonstrationModule(pl.LightningDataModule):
         kind: ``unrolls`` or ``windows``.
         select: A condition on the games.
         workers: Loader workers; 0 streams in this process, in threads, which is the fastest where frames are stored.
-        frames: Opens a source of frames for keys-only games, :class:`strathack.collect.streaming.ReplayedFrames`
-            say.
+        frames: Opens a source of frames for keys-only games, such as
+            :class:`strathack.collect.replaying.streaming.ReplayedFrames`.
         batches_per_epoch: What Lightning calls an epoch; by default as many as show each step about once.
         validation_steps: Steps of a validation's batch; by default as many. Where fewer games than lanes are
             validated on, longer batches are as large.

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from strathack.collect.cluster import Cluster, first_line
-from strathack.collect.janitor import Scratch
-from strathack.collect.workplace import Workplace, die_with_raylet
+from strathack.collect.running.cluster import Cluster, first_line
+from strathack.collect.running.janitor import Scratch
+from strathack.collect.running.workplace import Workplace, die_with_raylet
 from strathack.dataset.errors import RunError
 from strathack.rl.memory import SharedArrays
 from strathack.rl.serving import COMMAND, HELLO, SEED, ActorSpec, Command, Ear, Reply, act, receive

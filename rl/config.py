@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from strathack.collect.characters import check_character
 from strathack.collect.config import parse_seeds, split_list
+from strathack.collect.playing.characters import check_character
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError, near_match
 from strathack.models.config import check_at_least

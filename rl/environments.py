@@ -16,7 +16,7 @@ import numpy as np
 from nle import nethack
 from nle.env.base import NLE, NLE_SPACE_ITEMS
 
-from strathack.collect.environment import NO_STEP_LIMIT
+from strathack.collect.playing.environment import NO_STEP_LIMIT
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError, near_match
 from strathack.dataset.schema import OBSERVATIONS

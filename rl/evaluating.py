@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from strathack.collect.clock import Clock, hold_here
 from strathack.collect.config import CollectConfig, format_seeds, parse_seeds
-from strathack.collect.display import Report
-from strathack.collect.environment import NO_PROGRESS_TIMEOUT, Setup, nle_version, peek_character
-from strathack.collect.jobs import Made, Work, agreed_settings, make_dataset
-from strathack.collect.pools import Failed, Outcome, Placement
+from strathack.collect.playing.clock import Clock, hold_here
+from strathack.collect.playing.environment import NO_PROGRESS_TIMEOUT, Setup, nle_version, peek_character
 from strathack.collect.run import collect
-from strathack.collect.workplace import Workplace
+from strathack.collect.running.display import Report
+from strathack.collect.running.jobs import Made, Work, agreed_settings, make_dataset
+from strathack.collect.running.pools import Failed, Outcome, Placement
+from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, game_name
@@ -123,7 +123,7 @@ def _collecting(config: EvaluateConfig) -> CollectConfig:
 
 @dataclass(frozen=True)
 class Making:
-    """The options that making a dataset takes; see :class:`strathack.collect.jobs.Making`."""
+    """The options that making a dataset takes; see :class:`strathack.collect.running.jobs.Making`."""
 
     out: Path
     quiet: bool

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from strathack.collect.pools import POLL_SECONDS, Failed, Finished, Outcome
+from strathack.collect.running.pools import POLL_SECONDS, Failed, Finished, Outcome
 from strathack.dataset.actions import NO_ACTION
 from strathack.dataset.schema import game_name, row_values
 from strathack.models.acting import Act, ActingConfig, Actor
@@ -167,7 +167,7 @@ class ExamSpec(ActorSpec):
 
 @dataclass(frozen=True)
 class ExamGame:
-    """A game that was played to its end; a :class:`strathack.collect.jobs.MadeGame`.
+    """A game that was played to its end; a :class:`strathack.collect.running.jobs.MadeGame`.
 
     Attributes:
         name: Its name in the dataset.
@@ -208,7 +208,7 @@ class _Slice:
 
 
 class ExamPool:
-    """Plays seeds with actors; a :class:`strathack.collect.pools.Pool`, whose jobs are seeds.
+    """Plays seeds with actors; a :class:`strathack.collect.running.pools.Pool`, whose jobs are seeds.
 
     Draws depend on a game's seed and step alone, so that a game is the same whatever is played beside it, but for the
     rounding of sums whose order depends on the batch.

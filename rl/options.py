@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from strathack.collect.characters import check_character, parse_roles
-from strathack.collect.clock import DEFAULT_CLOCK, Clock
 from strathack.collect.config import parse_seeds, split_list
-from strathack.collect.pools import Placement
+from strathack.collect.playing.characters import check_character, parse_roles
+from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock
+from strathack.collect.running.pools import Placement
 from strathack.dataset.errors import FormatError, InputError
 from strathack.models.config import check_at_least
 from strathack.models.options import check_nothing_else_is_given

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from strathack.collect.cluster import first_line
+from strathack.collect.running.cluster import first_line
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.schedule import Share

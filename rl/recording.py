@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from strathack.collect.clock import Clock
-from strathack.collect.environment import Setup, nle_version, peek_character, read_log
-from strathack.collect.game import Beginning, Ending, finished_game, logged_end
-from strathack.collect.provenance import made_now
-from strathack.collect.recorder import GameRecorder
+from strathack.collect.playing.clock import Clock
+from strathack.collect.playing.environment import Setup, nle_version, peek_character, read_log
+from strathack.collect.playing.game import Beginning, Ending, finished_game, logged_end
+from strathack.collect.playing.recorder import GameRecorder
+from strathack.collect.running.provenance import made_now
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import folder_lock, remove_temporary_files
 from strathack.dataset.folder import DatasetFolder

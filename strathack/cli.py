@@ -24,7 +24,7 @@ from jsonargparse import (  # type: ignore[attr-defined]
 )
 
 import strathack
-from strathack.collect.cluster import InterruptedStartError
+from strathack.collect.running.cluster import InterruptedStartError
 from strathack.dataset.errors import InputError, RunError
 
 
@@ -55,7 +55,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         ),
         "verify": Command(
             "strathack.collect.options:VerifyConfig",
-            "strathack.collect.verifying:main",
+            "strathack.collect.replaying.verifying:main",
             "check that a dataset is as it was written, by replaying its games as well",
         ),
         "repair": Command(
@@ -80,12 +80,12 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         ),
         "import": Command(
             "strathack.collect.options:ImportConfig",
-            "strathack.collect.importing:main",
+            "strathack.collect.importing.importer:main",
             "import ttyrecs: HiHack's, NLD's, one's own",
         ),
         "relabel": Command(
             "strathack.collect.options:RelabelConfig",
-            "strathack.collect.relabel:main",
+            "strathack.collect.replaying.relabelling:main",
             "play imported AutoAscend games again for their true strategies",
         ),
         "compact": Command(
@@ -95,7 +95,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         ),
         "expand": Command(
             "strathack.collect.options:ExpandConfig",
-            "strathack.collect.expand:main",
+            "strathack.collect.replaying.expanding:main",
             "replay a keys-only dataset into a full one",
         ),
     },

@@ -13,7 +13,7 @@ from rich.console import Console
 from strathack.analysis.scores import EVALUATION, SCORES, Summary, scores_of, summaries_by, summary_of
 from strathack.analysis.tables import summary_table
 from strathack.collect.config import parse_seeds
-from strathack.collect.provenance import made_now
+from strathack.collect.running.provenance import made_now
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError, RunError
 from strathack.rl.evaluating import play

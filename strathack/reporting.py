@@ -12,7 +12,7 @@ from strathack.analysis.film import game_named, games_at
 from strathack.analysis.options import ReportConfig
 from strathack.analysis.report.page import ReportData, page_of
 from strathack.analysis.report.reading import card_of, pack_films, read_games, spread_by_score
-from strathack.collect.streaming import AnyFrames
+from strathack.collect.replaying.streaming import AnyFrames
 from strathack.dataset.errors import InputError
 from strathack.dataset.progress import progress
 

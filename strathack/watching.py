@@ -12,7 +12,7 @@ from rich.console import Console
 from strathack.analysis.casting import write_cast
 from strathack.analysis.film import Film, game_named, games_at
 from strathack.analysis.options import ExportCastConfig, WatchConfig
-from strathack.collect.streaming import AnyFrames
+from strathack.collect.replaying.streaming import AnyFrames
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from strathack.collect.session import InvalidActionError, Session
-from strathack.collect.tracker import LabelTracker
+from strathack.collect.playing.session import InvalidActionError, Session
+from strathack.collect.playing.tracker import LabelTracker
 from strathack.dataset.errors import InputError
 
 Policy = Callable[[Mapping[str, np.ndarray]], int]

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from strathack.collect.environment import Setup, challenge
-from strathack.collect.recorder import GameRecorder
-from strathack.collect.session import Session
-from strathack.collect.tracker import LabelTracker
+from strathack.collect.playing.environment import Setup, challenge
+from strathack.collect.playing.recorder import GameRecorder
+from strathack.collect.playing.session import Session
+from strathack.collect.playing.tracker import LabelTracker
 from strathack.dataset.actions import ACTION_INDEX
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import STRATEGIES

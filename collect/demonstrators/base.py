@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from strathack.collect.session import Session
-from strathack.collect.tracker import LabelTracker
+from strathack.collect.playing.session import Session
+from strathack.collect.playing.tracker import LabelTracker
 
 
 class Demonstrator(Protocol):

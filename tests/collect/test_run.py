@@ -204,7 +204,7 @@ def test_a_folder_that_is_not_writable_is_refused(run, tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not write")
 def test_a_folder_that_is_not_writable_is_refused_to_another_user():
     code = (
-        "import os; from pathlib import Path; from strathack.collect.jobs import _check_writable;"
+        "import os; from pathlib import Path; from strathack.collect.running.jobs import _check_writable;"
         "os.setuid(65534); _check_writable(Path('/usr/data'))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from strathack.collect.clock import Clock
 from strathack.collect.config import parse_seeds
-from strathack.collect.jobs import Work, make_dataset
-from strathack.collect.pools import Failed, Placement
+from strathack.collect.playing.clock import Clock
+from strathack.collect.running.jobs import Work, make_dataset
+from strathack.collect.running.pools import Failed, Placement
 from strathack.dataset import Dataset
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, game_name
 from strathack.models.acting import Act

@@ -1,0 +1,1 @@
+"""Games from ttyrecs: finding them, reading them, and the lines of NetHack's log about them."""

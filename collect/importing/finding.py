@@ -1,0 +1,182 @@
+"""Finding what is to be imported: the ttyrecs and xlogfiles below a folder, and the games' seeds and names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from collections import defaultdict, deque
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from strathack.collect.config import MAX_SEED
+from strathack.collect.importing.ttyrec import FILE_NAME
+from strathack.collect.playing.xlogfile import LogBook
+from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute, path_text
+from strathack.dataset.schema import GAME_DTYPE, game_name
+
+_XLOGFILE = ".xlogfile"
+_NAME_BYTES = GAME_DTYPE["game"].itemsize
+
+
+@dataclass(frozen=True)
+class TtyrecFile:
+    """A ttyrec to be imported.
+
+    Attributes:
+        path: Where it is.
+        shown: Its path in the folder that is imported, as text whatever its bytes are.
+        seed: The game's seed, −1 where it is not known.
+        name: The game's name in the dataset.
+    """
+
+    path: Path
+    shown: str
+    seed: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is below a folder. Every file that is named like a ttyrec is in ``files``, ``refused`` or ``left_out``.
+
+    Attributes:
+        files: The ttyrecs, in order of seed and path.
+        refused: What is named like a ttyrec and is none, a line each.
+        closed: Folders, links and xlogfiles that cannot be read, a line each.
+        left_out: What is reached a second time by a link, a line each.
+        missing: What an xlogfile names and is not there, a line each.
+        logs: The xlogfiles.
+    """
+
+    files: tuple[TtyrecFile, ...]
+    refused: tuple[str, ...]
+    closed: tuple[str, ...]
+    left_out: tuple[str, ...]
+    missing: tuple[str, ...]
+    logs: LogBook
+
+
+@dataclass
+class _Tree:
+    """The files of a folder, links followed, each file and each folder once."""
+
+    root: Path
+    files: list[Path] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def walk(self) -> None:
+        """Walks the whole tree. What is there by itself comes before what a link leads to, which may be the same."""
+        seen: dict[tuple[int, int], Path] = {}
+        waiting, links = deque([self.root]), deque[Path]()
+        while waiting or links:
+            at = waiting.popleft() if waiting else links.popleft()
+            try:
+                status = at.stat()
+                first = seen.setdefault((status.st_dev, status.st_ino), at)
+                if first is not at:
+                    if stat.S_ISDIR(status.st_mode) or FILE_NAME.fullmatch(at.name):
+                        self.left_out.append(f"{self.shown(at)}: is {self.shown(first)} once more")
+                elif stat.S_ISDIR(status.st_mode):
+                    for path in sorted(at.iterdir()):
+                        (links if path.is_symlink() else waiting).append(path)
+                elif stat.S_ISREG(status.st_mode):
+                    self.files.append(at)
+                elif FILE_NAME.fullmatch(at.name):
+                    self.refused.append(f"{self.shown(at)}: is no file")
+            except OSError as error:
+                reason = "is a broken link" if isinstance(error, FileNotFoundError) else error.strerror
+                list_of = self.refused if FILE_NAME.fullmatch(at.name) and not at.is_dir() else self.closed
+                list_of.append(f"{self.shown(at)}: cannot be read ({reason})")
+
+    def shown(self, path: Path) -> str:
+        """A path as users see it."""
+        return path_text(path.relative_to(self.root) if path != self.root else path)
+
+
+def find(data: Path, seeds: str) -> Found:
+    """Every ttyrec below a folder; or the one that ``data`` is.
+
+    Args:
+        data: Where to look; it may be relative.
+        seeds: ``folder``, ``none`` or ``auto``, as :class:`strathack.collect.options.ImportConfig` has it.
+
+    Raises:
+        InputError: If there is none, or a folder that is to be a seed is no number or holds several games.
+    """
+    data = absolute(data)
+    if data.is_file():
+        tree = _Tree(data.parent.parent, [data, *sorted(data.parent.glob(f"*{_XLOGFILE}"))])
+    else:
+        tree = _Tree(data)
+        tree.walk()
+    paths = sorted(path for path in tree.files if FILE_NAME.fullmatch(path.name))
+    if not data.exists() or not (paths or tree.refused or tree.closed):
+        raise InputError(
+            f"{path_text(data)}: holds no ttyrecs; expected <game>/nle.<pid>.<episode>.ttyrec<version>.bz2"
+        )
+    seeded = [TtyrecFile(path, tree.shown(path), _folder_seed(path, seeds), "") for path in paths]
+    logs = LogBook((path, tree.shown(path)) for path in sorted(tree.files) if path.name.endswith(_XLOGFILE))
+    return Found(
+        files=tuple(sorted(_named(path_text(data), seeded), key=lambda file: (file.seed, file.shown))),
+        refused=tuple(tree.refused),
+        closed=(*tree.closed, *logs.unreadable),
+        left_out=tuple(tree.left_out),
+        missing=tuple(logs.missing) if data.is_dir() else (),
+        logs=logs,
+    )
+
+
+def _folder_seed(path: Path, seeds: str) -> int:
+    if seeds == "none" or (seeds == "auto" and ".ttyrec4" not in path.name):
+        return -1
+    name = path.parent.name
+    if not re.fullmatch(r"\d{1,19}", name, flags=re.ASCII) or int(name) > MAX_SEED:
+        if seeds == "auto":
+            return -1
+        raise InputError(
+            f"{path_text(path)}: --seeds folder takes {path_text(Path(name))!r} for a seed; "
+            f"expected a number up to {MAX_SEED}; --seeds none takes no seeds"
+        )
+    return int(name)
+
+
+def _named(where: str, files: list[TtyrecFile]) -> list[TtyrecFile]:
+    """The files with names for their games, no two the same.
+
+    Raises:
+        InputError: If two have the same seed.
+    """
+    alike: dict[str, list[TtyrecFile]] = defaultdict(list)
+    for file in files:
+        alike[_name(file)].append(file)
+    named = []
+    for name, of_name in alike.items():
+        if len(of_name) > 1 and of_name[0].seed >= 0:
+            first, second, *_ = of_name
+            raise InputError(
+                f"{where}: {second.shown} and {first.shown} would both be {name}; --seeds none takes no seeds"
+            )
+        # Otherwise they differ in what stands after .ttyrec alone.
+        named += [replace(file, name=name if len(of_name) == 1 else _hashed(name, file.shown)) for file in of_name]
+    return named
+
+
+def _name(file: TtyrecFile) -> str:
+    """The game's name: its seed's; or its path's, where that can be told from every other path by it, else hashed."""
+    if file.seed >= 0:
+        return game_name(file.seed)
+    path = re.sub(r"\.ttyrec\d*(\.[^/]*)?$", "", file.shown)
+    name = "game_" + re.sub(r"[^A-Za-z0-9.-]+", "_", path)
+    # Slashes alone become underscores; a number alone would be the name of a game with a seed.
+    plain = re.fullmatch(r"[A-Za-z0-9.-]+(/[A-Za-z0-9.-]+)*", path) and not path.isdecimal()
+    return name if plain and len(name) <= _NAME_BYTES else _hashed(name, file.shown)
+
+
+def _hashed(name: str, path: str) -> str:
+    """A name that ends in a hash of the path, cut so that it fits."""
+    digest = hashlib.sha256(path.encode()).hexdigest()[:12]
+    return f"{name[: _NAME_BYTES - 1 - len(digest)].rstrip('_')}_{digest}"

@@ -1,0 +1,325 @@
+"""``strathack dataset import``: ttyrecs into a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from strathack.collect.importing.finding import TtyrecFile, find
+from strathack.collect.importing.ttyrec import NO_LABEL, Screens, Ttyrec, TtyrecError, read_ttyrec, screens
+from strathack.collect.options import ImportConfig
+from strathack.collect.playing.clock import default_clock
+from strathack.collect.playing.environment import nle_version
+from strathack.collect.playing.tracker import LabelTracker
+from strathack.collect.playing.xlogfile import LogBook, LogEntry, LogError, LogLines, end_of
+from strathack.collect.replaying.expanding import expanded
+from strathack.collect.replaying.replay import DepartedError, Recording, check_replayed, replay
+from strathack.collect.running.display import Report
+from strathack.collect.running.jobs import Refused, RemadeGame, Work, agreed_settings, make_dataset
+from strathack.collect.running.pools import Failed, OnStep, Outcome
+from strathack.collect.running.provenance import made_now
+from strathack.collect.running.workplace import Workplace
+from strathack.dataset.actions import ACTION_INDEX, KEY_CODES, NO_ACTION
+from strathack.dataset.chunks import ChunkEncoder, pad_chunk
+from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute, path_text
+from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
+from strathack.dataset.schema import DUNGEON_NAMES, FRAME_CHUNK_STEPS, OBSERVATIONS, TERMINATED_ENDS, make_row
+from strathack.dataset.shard import GameData, Provenance, encode_shard
+
+SCREEN_KEYS = ("tty_chars", "tty_colors", "tty_cursor")
+"""The observations that a ttyrec holds."""
+
+
+@dataclass(frozen=True)
+class RawGame:
+    """What a worker gets: a ttyrec's bytes and the lines that may be about its game, so that it needs no disk of ours.
+
+    Attributes:
+        file: Which it is.
+        data: Its bytes.
+        lines: The xlogfile's lines.
+        unreadable: Why there are no bytes; empty where there are.
+    """
+
+    file: TtyrecFile
+    data: bytes
+    lines: LogLines
+    unreadable: str = ""
+
+
+def load(logs: LogBook, file: TtyrecFile) -> RawGame:
+    """Reads a ttyrec, and finds what the xlogfiles may say of it."""
+    try:
+        return RawGame(file, file.path.read_bytes(), logs.lines_for(file.path))
+    except OSError as error:
+        return RawGame(file, b"", LogLines(), f"cannot be read ({error.strerror})")
+
+
+class Importer:
+    """Imports ttyrec after ttyrec; a :class:`strathack.collect.running.pools.Worker`.
+
+    Args:
+        keys: With a replay the observation keys to keep, else None.
+        run: The part of the provenance that every run has anew.
+    """
+
+    def __init__(self, keys: tuple[str, ...] | None, run: Mapping[str, str]) -> None:
+        self._keys, self._run = keys, run
+        self._workplace = Workplace()
+
+    def work(self, payload: RawGame, on_step: OnStep) -> RemadeGame | Refused:
+        """Imports one game, or says why it cannot be."""
+        if payload.unreadable:
+            return Refused(f"{payload.file.shown}: {payload.unreadable}")
+        try:
+            ttyrec = read_ttyrec(payload.file.path.name, payload.data)
+            line = payload.lines.about(ttyrec)
+            game = read_game(payload.file, ttyrec, line)
+            if self._keys is None:
+                observations: tuple[str, ...] = SCREEN_KEYS
+                game = replace(game, frames=_encode_screens(ttyrec, _agents(ttyrec), on_step))
+            else:
+                observations = self._keys
+                game = _replayed(game, ttyrec, self._keys, on_step)
+        except (TtyrecError, DepartedError, InputError) as error:
+            return Refused(f"{payload.file.shown}: {error}")
+        except LogError as error:
+            return Refused(f"{payload.file.shown}: its line in {payload.lines.source}: {error}")
+        provenance = Provenance(
+            observations=observations,
+            demonstrator="autoascend" if ttyrec.version == 4 else "unknown",
+            demonstrator_version="as published with HiHack" if ttyrec.version == 4 else "",
+            nle_version=nle_version() if self._keys is not None else "",
+            options=json.dumps({"imported_from": f"ttyrec{ttyrec.version}", "replayed": self._keys is not None}),
+            **self._run,
+        )
+        unnamed = "no xlogfile line agrees with it" if payload.lines.nameless else "no xlogfile line"
+        notes = [ttyrec.truncated and f"truncated, {ttyrec.truncated}", ttyrec.rest, "" if line else unnamed]
+        note = "; ".join(filter(None, notes))
+        note = f"{payload.file.shown}: {note}" if note else ""
+        return RemadeGame(payload.file.name, len(game.actions), encode_shard(game, provenance), note)
+
+    def warm_up(self) -> None:
+        """Nothing takes long the first time."""
+
+    def close(self) -> None:
+        """Removes the scratch folder."""
+        self._workplace.close()
+
+
+def _agents(ttyrec: Ttyrec) -> np.ndarray:
+    """Which frames are the agent's steps, bool [n]: those whose keys NLE did not press itself."""
+    return np.ones(ttyrec.frames, dtype=bool) if ttyrec.labels is None else ttyrec.labels != NO_LABEL
+
+
+def read_game(file: TtyrecFile, ttyrec: Ttyrec, line: str) -> GameData:
+    """Everything about a game but its frames.
+
+    Args:
+        file: Which it is.
+        ttyrec: Its recording.
+        line: The xlogfile's line about it, empty for none.
+
+    Raises:
+        TtyrecError: If a key is no action, or a label no published one.
+        LogError: If a field of the line is not what it has to be.
+    """
+    agents = _agents(ttyrec)
+    steps = int(agents.sum())
+    actions, rewards = np.full(steps, NO_ACTION, dtype=np.uint8), np.zeros(steps, dtype="<f4")
+    hihack = np.full(steps, NO_LABEL, dtype=np.int8)
+    if ttyrec.version > 1:
+        actions = _actions(ttyrec.keys[agents])
+        rewards = np.diff(ttyrec.scores, append=ttyrec.last_score)[agents].astype("<f4")
+    if ttyrec.labels is not None:
+        labels = ttyrec.labels[agents]
+        if steps and not ((labels >= 0) & (labels < len(PUBLISHED_STRATEGIES))).all():
+            wrong = int(np.argmax((labels < 0) | (labels >= len(PUBLISHED_STRATEGIES))))
+            raise TtyrecError(f"its label {labels[wrong]} at step {wrong} is none of the published ones")
+        hihack = labels.astype(np.int8)
+    dones = np.zeros(steps, dtype=np.uint8)
+    dones[-1:] = 1
+    nothing = LabelTracker()
+    return GameData(
+        row=_row(file, ttyrec, LogEntry(line), actions),
+        frames={},
+        actions=actions,
+        rewards=rewards,
+        dones=dones,
+        strategy=np.full(steps, UNLABELLED, dtype=np.uint8),
+        substrategy=np.full(steps, UNLABELLED, dtype=np.uint8),
+        hihack_strategy=hihack,
+        strategy_codes=nothing.strategy_codes,
+        substrategy_codes=nothing.substrategy_codes,
+        attributes={
+            "source": file.shown,
+            "ttyrec_version": str(ttyrec.version),
+            **({"xlogfile": line} if line else {}),
+        },
+    )
+
+
+def _actions(keys: np.ndarray) -> np.ndarray:
+    table = np.full(256, NO_ACTION, dtype=np.uint8)
+    for key, index in ACTION_INDEX.items():
+        table[key] = index
+    actions = table[keys]
+    if (actions == NO_ACTION).any():
+        step = int(np.argmax(actions == NO_ACTION))
+        raise TtyrecError(f"its key {keys[step]} at step {step} is outside NLE's action set")
+    return actions
+
+
+def _row(file: TtyrecFile, ttyrec: Ttyrec, log: LogEntry, actions: np.ndarray) -> np.ndarray:
+    end, cause = ("recording_cut", "") if ttyrec.truncated else end_of(log)
+    known = ttyrec.version > 1
+    start = datetime.fromtimestamp(max(ttyrec.start, 0), timezone.utc)
+    max_depth = log.whole("maxlvl", 0, "max_depth")
+    died_deepest = log.whole("deathlev", -1, "max_depth") == max_depth
+    dungeon = log.whole("deathdnum", -1, "max_depth") if died_deepest else -1
+    return make_row(
+        {
+            "game": file.name,
+            "core": file.seed,
+            "disp": file.seed,
+            "lgen": -1,
+            "clock": start.replace(tzinfo=None).isoformat(),
+            "start_time": ttyrec.start,
+            "character": "@" if file.seed >= 0 else "",
+            "role": log.short("role"),
+            "race": log.short("race"),
+            "gender": log.short("gender0", "gender"),
+            "alignment": log.short("align0", "align"),
+            "steps": len(actions),
+            "turns": log.whole("turns", -1, "turns"),
+            "score": log.whole("points", ttyrec.last_score, "score"),
+            "max_depth": max_depth,
+            "deepest_dungeon": DUNGEON_NAMES.get(dungeon, "unknown"),
+            "experience_level": 0,
+            "progression": float("nan"),
+            "end": end,
+            "cause": cause,
+            "completeness": "complete" if end in TERMINATED_ENDS else "truncated",
+            "origin": "ttyrec" if known else "screens",
+            "keys_sha256": hashlib.sha256(KEY_CODES[actions].tobytes()).hexdigest() if known else "",
+            "frames_sha256": "",
+            "seconds": float(log.whole("realtime", 0, "turns")),
+        }
+    )
+
+
+def _agents_screens(ttyrec: Ttyrec, agents: np.ndarray) -> Iterator[Screens]:
+    """The agent's frames, by the 1,024."""
+    kept: list[Screens] = []
+    count = given = 0
+    for part in screens(ttyrec):
+        rows = agents[given : given + len(part.chars)]
+        given += len(part.chars)
+        # Copies, since the arrays are used again.
+        kept.append(Screens(part.chars[rows].copy(), part.colors[rows].copy(), part.cursor[rows].copy()))
+        count += int(rows.sum())
+        if count >= FRAME_CHUNK_STEPS or given == ttyrec.frames:
+            joined = Screens(
+                np.concatenate([one.chars for one in kept]),
+                np.concatenate([one.colors for one in kept]),
+                np.concatenate([one.cursor for one in kept]),
+            )
+            full = count if given == ttyrec.frames else count // FRAME_CHUNK_STEPS * FRAME_CHUNK_STEPS
+            for start in range(0, full, FRAME_CHUNK_STEPS):
+                stop = min(start + FRAME_CHUNK_STEPS, full)
+                yield Screens(joined.chars[start:stop], joined.colors[start:stop], joined.cursor[start:stop])
+            kept = [Screens(joined.chars[full:], joined.colors[full:], joined.cursor[full:])]
+            count -= full
+
+
+def _encode_screens(ttyrec: Ttyrec, agents: np.ndarray, on_step: OnStep) -> dict[str, Sequence[bytes]]:
+    encoder = ChunkEncoder()
+    chunks: dict[str, list[bytes]] = {key: [] for key in SCREEN_KEYS}
+    length = min(int(agents.sum()), FRAME_CHUNK_STEPS)
+    done = 0
+    for part in _agents_screens(ttyrec, agents):
+        for key, frames in zip(SCREEN_KEYS, (part.chars, part.colors, part.cursor), strict=True):
+            assert OBSERVATIONS[key].chunk_steps == FRAME_CHUNK_STEPS, "screens come in such chunks"
+            chunks[key].append(encoder.encode(pad_chunk(frames, length)))
+        done += len(part.chars)
+        on_step(done)
+    return dict(chunks)
+
+
+def _replayed(game: GameData, ttyrec: Ttyrec, keys: tuple[str, ...], on_step: OnStep) -> GameData:
+    """The game with what its replay brings back, held against the recording's screens at every step.
+
+    Raises:
+        DepartedError: If the replay is another game; it names the step.
+        InputError: If the game has no keys or no seed.
+    """
+    parts = _agents_screens(ttyrec, _agents(ttyrec))
+    recorded_screens = (screen for part in parts for screen in zip(part.chars, part.colors, part.cursor, strict=True))
+
+    def check(step: int, observation: Mapping[str, np.ndarray]) -> None:
+        for key, recorded in zip(SCREEN_KEYS, next(recorded_screens), strict=True):
+            if not np.array_equal(observation[key], recorded):
+                raise DepartedError(step, f"the replay shows another screen at step {step} ({key})")
+
+    replayed = replay(Recording.of_game(game), keys, on_step, check)
+    check_replayed(game, replayed)
+    return expanded(game, replayed)
+
+
+def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:
+    if isinstance(outcome, Failed):
+        line = f"{outcome.job.shown}: {outcome.reason}; {'trying again' if again else 'given up'}"
+        return Report(line, failed=True)
+    if isinstance(outcome.result, Refused):
+        return Report(outcome.result.reason, failed=True)
+    if outcome.result.note:
+        return Report(outcome.result.note)
+    return Report(f"{outcome.job.shown}: {outcome.result.steps} steps" if quiet else "")
+
+
+def main(config: ImportConfig) -> int:
+    """The command. Returns 0, 1 if a file could not be imported (or, with ``--strict``, not whole), 130 after Ctrl-C.
+
+    Raises:
+        InputError: If the request is bad; nothing on disk has changed then.
+        RunError: If the run had to stop; what is on disk is valid.
+    """
+    found = find(config.data, config.seeds)
+    clock = default_clock(here=config.replay and config.workers == 0)
+    keys = config.keys if config.replay else None
+    settings: dict[str, Any] = {
+        "imported_from": path_text(absolute(config.data)),
+        "seeds_from": config.seeds,
+        "replayed": config.replay,
+        "observations": list(keys or SCREEN_KEYS),
+    }
+    agreed_settings(config.out, settings)
+    work = Work(
+        jobs={file.name: file for file in found.files},
+        factory=partial(Importer, keys, made_now()),
+        report=partial(_report, config.quiet),
+        load=partial(load, found.logs),
+        environment=clock.environment() if config.replay else {},
+        retries=config.retries,
+    )
+    made = make_dataset(config, settings, work)
+    games = made.folder.games()
+    steps = sum(int(game.row["steps"]) for game in games)
+    files = len(found.files) + len(found.refused)
+    print(f"{len(games):,} of {files:,} games imported, {steps:,} steps, in {config.out}")
+    for note in made.notes.values():
+        print(f"imported, but: {note}")
+    for line in found.left_out:
+        print(f"left out: {line}")
+    not_there = [*found.refused, *found.closed, *found.missing]
+    for reason in [*made.failures.values(), *not_there]:
+        print(f"not imported: {reason}")
+    return max(made.exit_status(strict=config.strict), int(bool(not_there or (config.strict and found.left_out))))

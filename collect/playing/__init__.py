@@ -1,0 +1,1 @@
+"""Playing one game from its seed: the simulator, the clock it runs at, and everything recorded on the way."""

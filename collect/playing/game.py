@@ -1,0 +1,332 @@
+"""Playing one game from its seed to a finished shard."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nle import nethack
+
+from strathack.collect.config import GameOptions
+from strathack.collect.demonstrators import Demonstrator
+from strathack.collect.playing.characters import Character
+from strathack.collect.playing.environment import Setup, challenge, peek_character, read_log
+from strathack.collect.playing.recorder import PLACE, GameRecorder, Reached
+from strathack.collect.playing.session import Session
+from strathack.collect.playing.watchdog import STUCK_SECONDS, StuckError, Watchdog
+from strathack.collect.playing.xlogfile import LogEntry, end_of
+from strathack.dataset.schema import DUNGEON_NAMES, DUNGEONS, TERMINATED_ENDS, game_name, make_row
+from strathack.dataset.shard import GameData, Provenance, encode_shard
+
+_TRACEBACK_LENGTH = 8000
+
+
+@dataclass(frozen=True)
+class PlayedGame:
+    """A game that was played.
+
+    Attributes:
+        seed: Its seed.
+        name: Its name in the dataset.
+        shard: A one-game shard's bytes.
+        role: Who was played.
+        steps: Its steps.
+        score: Its score.
+        end: How it ended.
+        cause: Cause of death, or of another end.
+        note: What a user has to know about it.
+    """
+
+    seed: int
+    name: str
+    shard: bytes
+    role: str
+    steps: int
+    score: int
+    end: str
+    cause: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SkippedSeed:
+    """A seed that draws a role which was not asked for."""
+
+    seed: int
+    role: str
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """How a game began.
+
+    Attributes:
+        setup: What decides it, the clock apart.
+        clock: The clock it is played at.
+        start_time: What that showed, seconds since 1970.
+        character: Who is played.
+    """
+
+    setup: Setup
+    clock: str
+    start_time: int
+    character: Character
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a game ended.
+
+    Attributes:
+        end: As in ``/games``.
+        cause: Likewise.
+        log: NetHack's line about it; None where it was cut.
+        error: What went wrong in the demonstrator.
+    """
+
+    end: str
+    cause: str
+    log: LogEntry | None = None
+    error: BaseException | None = None
+
+
+def play_game(
+    options: GameOptions,
+    demonstrator: Demonstrator,
+    seed: int,
+    provenance: Provenance,
+    on_step: Callable[[int], None] | None = None,
+) -> PlayedGame | SkippedSeed:
+    """Plays the game of one seed and encodes it.
+
+    Args:
+        options: What decides the game.
+        demonstrator: Plays it.
+        seed: Core and display seed.
+        provenance: Goes into the shard.
+        on_step: Called with the number of steps after each.
+
+    Raises:
+        Exception: What went wrong in the simulator or in recording; what goes wrong in the demonstrator is
+            recorded with the game instead.
+    """
+    setup = Setup.of_seed(seed, options.character, options.clock.fixes_moon_phase)
+    character = peek_character(setup)
+    if options.roles and character.role.lower() not in options.roles:
+        return SkippedSeed(seed, character.role)
+    started, start_time = time.monotonic(), int(time.time())
+    with challenge(setup) as (env, observation):
+        recorder = GameRecorder(observation, options.observations)
+        labels = demonstrator.new_labels()
+        session = Session(
+            env,
+            observation,
+            seed,
+            recorder,
+            labels,
+            max_steps=options.max_steps,
+            max_seconds=options.max_seconds,
+            on_step=on_step,
+        )
+        error = let_play(demonstrator, session)
+        recorder.finish()
+        ending = _ending(session, error, read_log(env))
+        blstats = session.observation["blstats"].copy()
+    beginning = Beginning(setup, str(options.clock), start_time, character)
+    codes = labels.strategy_codes, labels.substrategy_codes
+    data = finished_game(recorder, beginning, ending, blstats, *codes, seconds=time.monotonic() - started)
+    return PlayedGame(
+        seed=seed,
+        name=game_name(seed),
+        shard=encode_shard(data, provenance),
+        role=character.role,
+        steps=recorder.steps,
+        score=int(data.row["score"]),
+        end=ending.end,
+        cause=ending.cause,
+    )
+
+
+def finished_game(
+    recorder: GameRecorder,
+    beginning: Beginning,
+    ending: Ending,
+    blstats: np.ndarray,
+    strategy_codes: Mapping[str, int],
+    substrategy_codes: Mapping[str, int],
+    *,
+    seconds: float,
+) -> GameData:
+    """A game that was recorded to its end, whoever played it.
+
+    Args:
+        recorder: Took its steps; it is finished.
+        beginning: How it began.
+        ending: How it ended.
+        blstats: The bottom line of its last frame, i32 [27].
+        strategy_codes: Name to code of ``strategy``.
+        substrategy_codes: Name to code of ``substrategy``.
+        seconds: How long it took.
+    """
+    setup = beginning.setup
+    row = make_row(
+        {
+            "game": game_name(setup.core),
+            "core": setup.core,
+            "disp": setup.disp,
+            "lgen": -1 if setup.lgen is None else setup.lgen,
+            "clock": beginning.clock,
+            "start_time": beginning.start_time,
+            "character": setup.character,
+            **columns_of(beginning.character),
+            **_how_far(recorder.reached, ending, blstats),
+            "steps": recorder.steps,
+            "end": ending.end,
+            "cause": ending.cause,
+            "completeness": "complete" if ending.end in TERMINATED_ENDS else "truncated",
+            "origin": "played",
+            "keys_sha256": recorder.keys_sha256,
+            "frames_sha256": recorder.frames_sha256,
+            "seconds": seconds,
+        }
+    )
+    dones = np.zeros(recorder.steps, dtype=np.uint8)
+    dones[-1:] = 1
+    return GameData(
+        row=row,
+        frames=recorder.chunks,
+        actions=recorder.actions,
+        rewards=recorder.rewards if recorder.chunks else None,
+        dones=dones,
+        strategy=recorder.strategy,
+        substrategy=recorder.substrategy,
+        hihack_strategy=recorder.published,
+        strategy_codes=strategy_codes,
+        substrategy_codes=substrategy_codes,
+        checkpoints=recorder.checkpoints,
+        attributes=_attributes(ending),
+    )
+
+
+def let_play(
+    demonstrator: Demonstrator, session: Session, stuck_seconds: float = STUCK_SECONDS
+) -> BaseException | None:
+    """Lets the demonstrator play; returns what it raised, raises what is not its fault.
+
+    Args:
+        demonstrator: Plays.
+        session: The game.
+        stuck_seconds: Seconds without an action after which it is ended.
+    """
+    error: BaseException | None = None
+    with Watchdog(session, stuck_seconds) as watchdog:
+        try:
+            demonstrator.play(session)
+        except (Exception, SystemExit) as raised:  # noqa: BLE001  (foreign code may raise anything, and exit)
+            error = raised
+    if isinstance(error, StuckError) and watchdog.error is not None:
+        # Raised from outside, it came without a message.
+        error = watchdog.error.with_traceback(error.__traceback__)
+        if session.is_late():
+            session.end = "time_limit"
+    if isinstance(session.failure, StuckError):
+        raise RuntimeError("a step took so long that it was interrupted")
+    if session.failure is not None:
+        raise session.failure
+    return error
+
+
+def _ending(session: Session, error: BaseException | None, log: LogEntry | None) -> Ending:
+    if session.end == "game":
+        return Ending(*natural_end(session.info, log), log, error)
+    if session.end is not None:
+        return Ending(session.end, "", None, error)
+    if error is not None:
+        return Ending("demonstrator_error", _one_line(error), None, error)
+    return Ending("demonstrator_stopped", "")
+
+
+def natural_end(info: Mapping[str, Any], log: LogEntry | None) -> tuple[str, str]:
+    """The end and its cause where NLE says that the game is over."""
+    if int(info["end_status"]) < 0:  # StepStatus.ABORTED: NLE quit the game itself
+        return "abort", "no progress"
+    return logged_end(log)
+
+
+def logged_end(log: LogEntry | None) -> tuple[str, str]:
+    """The end and its cause, as NetHack's log tells them, of a game that is over."""
+    end, cause = end_of(log) if log is not None else ("unknown", "")
+    return ("death" if end == "unknown" else end), cause
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _attributes(ending: Ending) -> dict[str, str]:
+    attributes = {}
+    if ending.log is not None:
+        attributes["xlogfile"] = ending.log.line
+    if ending.error is not None:
+        attributes["error"] = _one_line(ending.error)
+        attributes["traceback"] = "".join(traceback.format_exception(ending.error))[-_TRACEBACK_LENGTH:]
+    return attributes
+
+
+def columns_of(character: Character) -> dict[str, str]:
+    """Who is played, as ``/games`` has it."""
+    return {
+        "role": character.role,
+        "race": character.race,
+        "gender": character.gender,
+        "alignment": character.alignment,
+    }
+
+
+def _how_far(reached: Reached, ending: Ending, blstats: np.ndarray) -> dict[str, Any]:
+    """Score, turns and progress: NetHack's own figures where its log has the game, else the last frame's."""
+    if ending.log is not None:
+        fields = ending.log.fields
+        score, turns, depth = int(fields["points"]), int(fields["turns"]), int(fields["maxlvl"])
+        dungeon = int(fields["deathdnum"])
+    else:
+        score, turns = int(blstats[nethack.NLE_BL_SCORE]), int(blstats[nethack.NLE_BL_TIME])
+        depth, dungeon = 0, DUNGEONS["unknown"]
+    # The log knows of a depth that was reached with the last key only.
+    deeper = depth > reached.max_depth
+    return {
+        "turns": turns,
+        "score": score,
+        "max_depth": depth if deeper else reached.max_depth,
+        "deepest_dungeon": DUNGEON_NAMES.get(dungeon if deeper else reached.deepest_dungeon, "unknown"),
+        "experience_level": reached.experience_level,
+        "progression": progression(reached.places, ascended=ending.end == "ascended"),
+    }
+
+
+def progression(places: Iterable[tuple[int, int, int, int]], *, ascended: bool) -> float:
+    """BALROG progression: the best chance to ascend that a human who got this far has.
+
+    Args:
+        places: (depth, experience level, dungeon, level in it) of every frame, doubles left out.
+        ascended: Whether the game was won.
+
+    Returns:
+        0 to 1, or NaN where the package nethackers, which has the curve, is not installed (Python 3.10).
+    """
+    if importlib.util.find_spec("nethackers") is None:
+        return math.nan
+    from nethackers.arena.progress import NetHackProgress
+
+    progress = NetHackProgress()
+    for depth, experience_level, dungeon, level in places:
+        blstats = np.zeros(27, dtype=np.int64)
+        blstats[PLACE] = depth, experience_level, dungeon, level
+        progress.update({"blstats": blstats}, {"is_ascended": ascended})
+    return float(progress.progression)

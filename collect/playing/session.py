@@ -1,0 +1,131 @@
+"""A running game as its demonstrator sees it, with everything recorded on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from strathack.collect.playing.recorder import GameRecorder
+from strathack.collect.playing.tracker import LabelTracker
+from strathack.dataset.actions import KEY_CODES
+
+
+class GameOverError(RuntimeError):
+    """A demonstrator went on stepping after the game's end."""
+
+
+class InvalidActionError(ValueError):
+    """A demonstrator's action is no index into ``nle.nethack.ACTIONS``."""
+
+
+class Session:
+    """Steps the game, records each step, ends it at its limits.
+
+    Args:
+        env: NetHackChallenge after its reset.
+        observation: Its first observation.
+        seed: The game's seed, for demonstrators that draw random numbers.
+        recorder: Takes every step.
+        labels: Tells what the demonstrator is pursuing.
+        max_steps: Steps after which the game is cut, None for none.
+        max_seconds: Seconds after which the game is cut, None for none.
+        on_step: Called with the number of steps after each.
+
+    Attributes:
+        observation: The current observation, read-only. The arrays change with every step.
+        end: How the game ended as far as the session knows: ``game`` (NLE says so), ``step_limit``,
+            ``time_limit``, or None while it runs.
+        info: NLE's information about the last step.
+        failure: What went wrong in stepping or recording; a demonstrator may have swallowed it.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        observation: Mapping[str, np.ndarray],
+        seed: int,
+        recorder: GameRecorder,
+        labels: LabelTracker,
+        *,
+        max_steps: int | None = None,
+        max_seconds: float | None = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> None:
+        self.seed = seed
+        self.labels = labels
+        self.end: str | None = None
+        self.info: Mapping[str, Any] = {}
+        self.failure: BaseException | None = None
+        self.observation = MappingProxyType({key: _read_only(array) for key, array in observation.items()})
+        self._env = env
+        self._recorder = recorder
+        self._max_steps = max_steps
+        self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._on_step = on_step
+
+    @property
+    def steps(self) -> int:
+        """Steps recorded so far."""
+        return self._recorder.steps
+
+    def is_late(self) -> bool:
+        """Whether the time limit has passed and the game goes on."""
+        return self.end is None and self._deadline is not None and time.monotonic() >= self._deadline
+
+    @property
+    def done(self) -> bool:
+        """Whether the game is over."""
+        return self.end is not None
+
+    def step(self, action: int) -> tuple[Mapping[str, np.ndarray], float, bool]:
+        """Plays one action.
+
+        Args:
+            action: Index into ``nle.nethack.ACTIONS``.
+
+        Returns:
+            The next observation (the same arrays as :attr:`observation`), the reward, and whether the game is
+            over, be it by itself or by a limit.
+
+        Raises:
+            GameOverError: If it was over before.
+            InvalidActionError: If the action is no such index.
+            BaseException: What went wrong in an earlier step; AutoAscend takes it for a panic and goes on.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self.end is not None:
+            raise GameOverError(f"step called after the game's end ({self.end})")
+        if not 0 <= action < len(KEY_CODES):
+            raise InvalidActionError(f"action {action!r}; expected an index from 0 to {len(KEY_CODES) - 1}")
+        try:
+            return self._step(action)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _step(self, action: int) -> tuple[Mapping[str, np.ndarray], float, bool]:
+        labels = self.labels
+        self._recorder.record(action, labels.strategy, labels.substrategy, labels.published)
+        _, reward, terminated, truncated, info = self._env.step(action)
+        self._recorder.record_reward(reward)
+        self.info = info
+        if terminated or truncated:
+            self.end = "game"
+        elif self._max_steps is not None and self._recorder.steps >= self._max_steps:
+            self.end = "step_limit"
+        elif self.is_late():
+            self.end = "time_limit"
+        if self._on_step is not None:
+            self._on_step(self._recorder.steps)
+        return self.observation, reward, self.end is not None
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,74 @@
+"""Ending the game of a demonstrator that has stopped acting: AutoAscend now and then loops without an action."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from strathack.collect.playing.session import Session
+
+STUCK_SECONDS = 300.0
+"""Seconds without an action after which a demonstrator counts as stuck; AutoAscend's longest are a few."""
+
+
+class StuckError(SystemExit):
+    """A demonstrator does not act any more. Bots that survive their own errors let an exit through."""
+
+
+class Watchdog(AbstractContextManager["Watchdog"]):
+    """Watches the thread that made it while a demonstrator plays in it, and interrupts what does not act.
+
+    Only Python code can be interrupted: one who sleeps or computes in a library is interrupted when that returns.
+
+    Args:
+        session: The game.
+        seconds: Seconds without an action that are borne.
+
+    Attributes:
+        error: What interrupted the demonstrator, if anything did.
+    """
+
+    def __init__(self, session: Session, seconds: float = STUCK_SECONDS) -> None:
+        self.error: StuckError | None = None
+        self._session, self._seconds = session, seconds
+        self._watched = ctypes.c_ulong(threading.get_ident())
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._watch, name="strathack-watchdog", daemon=True)
+
+    def __enter__(self) -> Watchdog:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._ended.set()
+            # What was sent and has not come in yet must not come in later.
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(self._watched, None)
+        self._thread.join()
+
+    def _watch(self) -> None:
+        interval = min(1.0, self._seconds / 10)
+        steps, idle, polled = self._session.steps, 0.0, time.monotonic()
+        while not self._ended.wait(interval):
+            # A process that was suspended has not been idle meanwhile.
+            waited, polled = min(time.monotonic() - polled, 2 * interval), time.monotonic()
+            if self._session.steps != steps:
+                steps, idle = self._session.steps, 0.0
+                continue
+            idle += waited
+            if self._session.is_late():
+                self._interrupt(StuckError(f"no action since the time limit, after {steps} steps"))
+            elif idle > self._seconds:
+                self._interrupt(StuckError(f"no action for {self._seconds:g} seconds, after {steps} steps"))
+
+    def _interrupt(self, error: StuckError) -> None:
+        with self._lock:
+            if not self._ended.is_set():
+                self.error = error
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(self._watched, ctypes.py_object(StuckError))

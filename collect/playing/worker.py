@@ -1,0 +1,46 @@
+"""The worker that plays seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from strathack.collect.config import GameOptions
+from strathack.collect.demonstrators import Demonstrator
+from strathack.collect.playing.game import PlayedGame, SkippedSeed, play_game
+from strathack.collect.running.pools import OnStep
+from strathack.collect.running.workplace import Workplace
+from strathack.dataset.errors import RunError
+from strathack.dataset.shard import Provenance
+
+
+class Player:
+    """Plays seed after seed in this process; a :class:`strathack.collect.running.pools.Worker`.
+
+    Args:
+        options: What decides the games.
+        demonstrator: Makes who plays them.
+        provenance: Goes into the shards.
+
+    Raises:
+        RunError: If this process does not run at the games' clock.
+    """
+
+    def __init__(self, options: GameOptions, demonstrator: Callable[[], Demonstrator], provenance: Provenance) -> None:
+        if not options.clock.is_running():
+            raise RunError(f"clock: this process does not see {options.clock}; was it started under libfaketime?")
+        self._options = options
+        self._demonstrator = demonstrator()
+        self._provenance = provenance
+        self._workplace = Workplace()
+
+    def work(self, payload: int, on_step: OnStep) -> PlayedGame | SkippedSeed:
+        """Plays the game of one seed; see :func:`strathack.collect.playing.game.play_game`."""
+        return play_game(self._options, self._demonstrator, payload, self._provenance, on_step)
+
+    def warm_up(self) -> None:
+        """Compiles and caches what a first game would compile."""
+        self._demonstrator.warm_up()
+
+    def close(self) -> None:
+        """Removes the scratch folder."""
+        self._workplace.close()

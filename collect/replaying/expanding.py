@@ -1,0 +1,167 @@
+"""``strathack dataset expand``: keys-only games replayed into full ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from strathack.collect.options import ExpandConfig
+from strathack.collect.playing.clock import default_clock
+from strathack.collect.playing.environment import nle_version, peek_character
+from strathack.collect.playing.game import columns_of, logged_end, progression
+from strathack.collect.playing.recorder import Reached
+from strathack.collect.playing.xlogfile import LogEntry
+from strathack.collect.replaying.replay import DepartedError, Recording, Replayed, check_replayed, replay
+from strathack.collect.running.display import Report
+from strathack.collect.running.jobs import Refused, RemadeGame, Work, agreed_settings, make_dataset
+from strathack.collect.running.pools import Failed, OnStep, Outcome, Placement
+from strathack.collect.running.provenance import made_now
+from strathack.collect.running.workplace import Workplace
+from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute, path_text
+from strathack.dataset.keys import keys_only
+from strathack.dataset.reading import Dataset
+from strathack.dataset.schema import COMPLETENESS, DUNGEON_NAMES, DUNGEONS, ENDS, ORIGINS, text_of
+from strathack.dataset.shard import GameData, Provenance, encode_shard
+
+
+@dataclass(frozen=True)
+class StoredKeys:
+    """A game to be replayed, without any frames, and where it comes from."""
+
+    game: GameData
+    provenance: Provenance
+
+
+class Expander:
+    """Replays game after game; a :class:`strathack.collect.running.pools.Worker`.
+
+    Args:
+        keys: Observation keys to keep, or None to check the digest alone.
+        run: The part of the provenance that every run has anew.
+    """
+
+    def __init__(self, keys: tuple[str, ...] | None, run: Mapping[str, str]) -> None:
+        self._keys, self._run = keys, run
+        self._workplace = Workplace()
+
+    def work(self, payload: StoredKeys, on_step: OnStep) -> RemadeGame | Refused:
+        """Replays one game; refuses one that does not come back."""
+        game = payload.game
+        name = game.row["game"].item().decode()
+        try:
+            replayed = replay(Recording.of_game(game), self._keys or (), on_step)
+            check_replayed(game, replayed)
+        except (DepartedError, InputError) as error:
+            return Refused(str(error))
+        if self._keys is None:
+            return RemadeGame(name, len(game.actions), b"")
+        provenance = replace(payload.provenance, observations=self._keys, nle_version=nle_version(), **self._run)
+        return RemadeGame(name, len(game.actions), encode_shard(expanded(game, replayed), provenance))
+
+    def warm_up(self) -> None:
+        """Nothing takes long the first time."""
+
+    def close(self) -> None:
+        """Removes the scratch folder."""
+        self._workplace.close()
+
+
+def expanded(game: GameData, replayed: Replayed) -> GameData:
+    """A keys-only game with what its replay brought back; its clock is the one that is held.
+
+    Raises:
+        InputError: If its seed or clock is not known.
+    """
+    row = np.array(game.row)
+    row["origin"] = ORIGINS["replayed"]
+    row["frames_sha256"] = replayed.frames.frames_sha256.encode()
+    attributes = dict(game.attributes)
+    if row["end"] == ENDS["unknown"] and replayed.log is not None:  # nobody told how it ended; the replay did
+        _end_as_logged(row, replayed.log)
+        attributes["xlogfile"] = replayed.log.line
+    _fill_in(row, replayed.frames.reached)
+    if not row["role"]:
+        for name, value in columns_of(peek_character(Recording.of_game(game).setup)).items():
+            row[name] = value.encode()
+    return replace(
+        game,
+        row=row,
+        frames=replayed.frames.chunks,
+        rewards=replayed.rewards,
+        checkpoints=replayed.frames.checkpoints,
+        attributes=attributes,
+    )
+
+
+def _end_as_logged(row: np.ndarray, log: LogEntry) -> None:
+    end, cause = logged_end(log)
+    row["end"], row["cause"], row["completeness"] = ENDS[end], text_of("cause", cause), COMPLETENESS["complete"]
+    row["score"], row["turns"] = log.whole("points", -1, "score"), log.whole("turns", -1, "turns")
+
+
+def _fill_in(row: np.ndarray, reached: Reached) -> None:
+    """How far the game came, as far as that was not known."""
+    if reached.max_depth >= row["max_depth"]:  # the log knows of a depth that was reached with the last key only
+        row["max_depth"] = reached.max_depth
+        row["deepest_dungeon"] = DUNGEONS[DUNGEON_NAMES.get(reached.deepest_dungeon, "unknown")]
+    row["experience_level"] = max(reached.experience_level, int(row["experience_level"]))
+    if row["turns"] < 0:
+        row["turns"] = reached.turns
+    if np.isnan(row["progression"]):
+        row["progression"] = progression(reached.places, ascended=bool(row["end"] == ENDS["ascended"]))
+
+
+def replaying_work(
+    dataset: Dataset, keys: tuple[str, ...] | None, *, retries: int, quiet: bool, placement: Placement
+) -> Work:
+    """The jobs that replay every game of a dataset, by name. A local one restarts the process under a held clock."""
+    clock = default_clock(here=placement.workers == 0)
+
+    def load(name: str) -> StoredKeys:
+        game = dataset[name]
+        return StoredKeys(keys_only(game), game.provenance)
+
+    names = [row["game"].decode() for row in dataset.rows]
+    return Work(
+        jobs={name: name for name in names},
+        factory=partial(Expander, keys, made_now()),
+        report=partial(_report, quiet),
+        load=load,
+        environment=clock.environment(),
+        retries=retries,
+    )
+
+
+def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:
+    if isinstance(outcome, Failed):
+        return Report(f"{outcome.job}: {outcome.reason}; {'trying again' if again else 'given up'}", failed=True)
+    if isinstance(outcome.result, Refused):
+        return Report(f"{outcome.job}: {outcome.result.reason}", failed=True)
+    return Report(f"{outcome.job}: {outcome.result.steps} steps came back" if quiet else "")
+
+
+def main(config: ExpandConfig) -> int:
+    """The command. Returns 0, 1 if a game did not come back, 130 after Ctrl-C.
+
+    Raises:
+        InputError: If the request is bad.
+        RunError: If the run had to stop; what is on disk is valid.
+    """
+    dataset = Dataset(config.data).select(config.select)
+    if not len(dataset):
+        raise InputError(f"{config.data}: no game meets the condition; nothing to expand")
+    settings: dict[str, Any] = {"expanded_from": path_text(absolute(config.data)), "observations": list(config.keys)}
+    agreed_settings(config.out, settings)
+    work = replaying_work(dataset, config.keys, retries=config.retries, quiet=config.quiet, placement=config.placement)
+    made = make_dataset(config, settings, work)
+    games = made.folder.games()
+    steps = sum(int(game.row["steps"]) for game in games)
+    print(f"{len(games):,} of {len(dataset):,} games came back, {steps:,} steps, in {config.out}")
+    for name, reason in made.failures.items():
+        print(f"did not come back: {name}: {reason}")
+    return made.exit_status()

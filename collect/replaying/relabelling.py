@@ -1,0 +1,215 @@
+"""``strathack dataset relabel``: imported AutoAscend games played again for their true strategies.
+
+The bot plays the recorded seed at the recorded clock, instrumented, and every key it presses is held against the
+recording. Where all agree, the labels of the played game are those of the recorded one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from strathack.collect.demonstrators import Demonstrator, make_demonstrator
+from strathack.collect.options import RelabelConfig
+from strathack.collect.playing.clock import default_clock
+from strathack.collect.playing.environment import challenge, nle_version, read_log
+from strathack.collect.playing.game import let_play
+from strathack.collect.playing.recorder import GameRecorder
+from strathack.collect.playing.session import Session
+from strathack.collect.playing.tracker import LabelTracker
+from strathack.collect.replaying.expanding import StoredKeys, expanded
+from strathack.collect.replaying.replay import DepartedError, Recording, Replayed, check_replayed
+from strathack.collect.running.display import Report
+from strathack.collect.running.jobs import RemadeGame, Work, agreed_settings, make_dataset
+from strathack.collect.running.pools import Failed, OnStep, Outcome
+from strathack.collect.running.provenance import made_now
+from strathack.collect.running.workplace import Workplace
+from strathack.dataset.copying import one_game_shard
+from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute, path_text
+from strathack.dataset.keys import keys_only
+from strathack.dataset.reading import Dataset
+from strathack.dataset.schema import ORIGINS
+from strathack.dataset.shard import GameData, Provenance, encode_shard
+
+
+class FollowedSession(Session):
+    """A session that ends where the demonstrator presses another key than the recording, or after its last one.
+
+    Attributes:
+        parted: The step at which it did, or None.
+    """
+
+    def __init__(self, *args: Any, actions: np.ndarray, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.parted: int | None = None
+        self._followed: list[int] = actions.tolist()
+        self._at = 0
+
+    def step(self, action: int) -> tuple[Mapping[str, np.ndarray], float, bool]:
+        """Plays one action if it is the recorded one; see :meth:`Session.step`."""
+        if self.end is None and self._at < len(self._followed):
+            if action != self._followed[self._at]:
+                self.parted = self._at
+                self.end = "parted"
+                return self.observation, 0.0, True
+            self._at += 1
+        observation, reward, done = super().step(action)
+        if not done and self._at == len(self._followed):
+            self.end = "recording_cut"
+            done = True
+        return observation, reward, done
+
+
+@dataclass(frozen=True)
+class RelabelJob:
+    """A recorded game: what it takes to play it again, and its shard as it is."""
+
+    keys: StoredKeys
+    shard: bytes
+
+
+class Relabeller:
+    """Plays recorded games; a :class:`strathack.collect.running.pools.Worker`.
+
+    Args:
+        keys: Observation keys to keep.
+        run: The part of the provenance that every run has anew.
+    """
+
+    def __init__(self, keys: tuple[str, ...], run: Mapping[str, str]) -> None:
+        self._keys, self._run = keys, run
+        self._demonstrator = make_demonstrator("autoascend")
+        self._workplace = Workplace()
+
+    def work(self, payload: RelabelJob, on_step: OnStep) -> RemadeGame:
+        """Plays one game again."""
+        game = payload.keys.game
+        name, steps = game.row["game"].item().decode(), len(game.actions)
+        try:
+            labelled = relabelled(game, self._demonstrator, self._keys, on_step)
+        except (DepartedError, InputError) as error:
+            return RemadeGame(name, steps, payload.shard, str(error))
+        provenance = Provenance(
+            observations=self._keys,
+            demonstrator=self._demonstrator.name,
+            demonstrator_version=self._demonstrator.version,
+            nle_version=nle_version(),
+            options=payload.keys.provenance.options,
+            **self._run,
+        )
+        return RemadeGame(name, steps, encode_shard(labelled, provenance), "")
+
+    def warm_up(self) -> None:
+        """Compiles and caches what a first game would compile."""
+        self._demonstrator.warm_up()
+
+    def close(self) -> None:
+        """Removes the scratch folder."""
+        self._workplace.close()
+
+
+def relabelled(game: GameData, demonstrator: Demonstrator, keys: tuple[str, ...], on_step: OnStep) -> GameData:
+    """Plays a recorded game again and returns it with the demonstrator's labels.
+
+    ``hihack_strategy`` stays that of the recording, where it has one.
+
+    Args:
+        game: The recorded game.
+        demonstrator: Who played it.
+        keys: Observation keys to keep.
+        on_step: Called with the number of steps after each.
+
+    Raises:
+        DepartedError: If the demonstrator presses another key, or the game is over before the last one.
+        InputError: If the game has no keys, seed or clock.
+    """
+    recording = Recording.of_game(game)
+    recording.clock.hold()
+    with challenge(recording.setup) as (env, observation):
+        recorder, labels = GameRecorder(observation, keys), demonstrator.new_labels()
+        seed = recording.setup.core
+        session = FollowedSession(env, observation, seed, recorder, labels, actions=recording.actions, on_step=on_step)
+        let_play(demonstrator, session)
+        recorder.finish()
+        _check_followed(session, recorder, game)
+        played = Replayed(recorder, recorder.rewards, read_log(env))
+    check_replayed(game, played)
+    return _with_labels(expanded(game, played), recorder, labels)
+
+
+def _check_followed(session: FollowedSession, recorder: GameRecorder, game: GameData) -> None:
+    if session.parted is not None:
+        raise DepartedError(session.parted, f"the bot presses another key at step {session.parted}")
+    steps = len(game.actions)
+    if recorder.steps != steps:
+        raise DepartedError(recorder.steps, f"the bot's game is over after {recorder.steps} of {steps} keys")
+    differs = (game.hihack_strategy >= 0) & (game.hihack_strategy != recorder.published)
+    if differs.any():
+        step = int(np.argmax(differs))
+        raise DepartedError(step, f"the published label at step {step} is not what its rule gives")
+
+
+def _with_labels(game: GameData, recorder: GameRecorder, labels: LabelTracker) -> GameData:
+    row = np.array(game.row)
+    row["origin"] = ORIGINS["played"]
+    published = game.hihack_strategy if (game.hihack_strategy >= 0).any() else recorder.published
+    return replace(
+        game,
+        row=row,
+        strategy=recorder.strategy,
+        substrategy=recorder.substrategy,
+        hihack_strategy=published,
+        strategy_codes=labels.strategy_codes,
+        substrategy_codes=labels.substrategy_codes,
+    )
+
+
+def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:
+    if isinstance(outcome, Failed):
+        return Report(f"{outcome.job}: {outcome.reason}; {'trying again' if again else 'given up'}", failed=True)
+    if outcome.result.note:
+        return Report(f"{outcome.job}: published labels only, {outcome.result.note}", failed=True)
+    return Report(f"{outcome.job}: {outcome.result.steps} steps relabelled" if quiet else "")
+
+
+def main(config: RelabelConfig) -> int:
+    """The command. Returns 0, 1 if a game did not reproduce, 130 after Ctrl-C.
+
+    Raises:
+        InputError: If the request is bad.
+        RunError: If the run had to stop; what is on disk is valid.
+    """
+    make_demonstrator("autoascend")  # refused before anything starts where it is not installed
+    dataset = Dataset(config.data).select(config.select)
+    if not len(dataset):
+        raise InputError(f"{config.data}: no game meets the condition; nothing to relabel")
+    clock = default_clock(here=config.workers == 0)
+    settings: dict[str, Any] = {"relabelled_from": path_text(absolute(config.data)), "observations": list(config.keys)}
+    agreed_settings(config.out, settings)
+
+    def load(name: str) -> RelabelJob:
+        game = dataset[name]
+        return RelabelJob(StoredKeys(keys_only(game), game.provenance), one_game_shard(game))
+
+    names = [row["game"].decode() for row in dataset.rows]
+    work = Work(
+        jobs={name: name for name in names},
+        factory=partial(Relabeller, config.keys, made_now()),
+        report=partial(_report, config.quiet),
+        load=load,
+        environment=clock.environment(),
+        retries=config.retries,
+    )
+    made = make_dataset(config, settings, work)
+    games = made.folder.games()
+    print(f"{len(games) - len(made.notes):,} of {len(dataset):,} games relabelled, in {config.out}")
+    for name, note in made.notes.items():
+        print(f"published labels only: {name}: {note}")
+    for name, reason in made.failures.items():
+        print(f"not relabelled: {name}: {reason}")
+    return made.exit_status(strict=True)

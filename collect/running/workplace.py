@@ -1,0 +1,55 @@
+"""What every process that runs the simulator needs around it, be it a Ray worker or the command's own."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import tempfile
+
+from strathack.collect.playing.clock import release_shared_memory
+from strathack.collect.running.janitor import Scratch
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Workplace:
+    """NLE's temporary folders go into a scratch folder that a janitor removes, however the process ends.
+
+    Attributes:
+        scratch: That folder.
+    """
+
+    def __init__(self) -> None:
+        release_shared_memory()
+        logging.getLogger("nle").setLevel(logging.WARNING)
+        self._before = tempfile.tempdir
+        self._scratch = Scratch()
+        self.scratch = self._scratch.path
+        tempfile.tempdir = str(self.scratch)
+
+    def close(self) -> None:
+        """Removes the scratch folder."""
+        tempfile.tempdir = self._before
+        self._scratch.close()
+
+
+def die_with_parent(parent: int | None) -> None:
+    """Has the kernel kill this process when its parent dies.
+
+    Args:
+        parent: The parent's process number as it was handed over, by which it is seen whether it died before; in a
+            container it may be 1. None where it is not known.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if parent is not None and os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with_raylet() -> None:
+    """The same for a Ray worker, which outlives its raylet otherwise."""
+    raylet = os.environ.get("RAY_RAYLET_PID", "")
+    die_with_parent(int(raylet) if raylet.isdigit() else None)

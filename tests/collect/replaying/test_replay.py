@@ -1,0 +1,213 @@
+"""Games played again from their keys: expanded, verified, streamed, relabelled."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from looking import BOTS, wait_for
+
+from strathack.collect.replaying.streaming import ReplayedFrames
+from strathack.dataset import Dataset
+from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.errors import CorruptionError, InputError, RunError
+from strathack.dataset.streams import unrolls
+
+HERE = ("--workers", 0, "--quiet")
+ALL = "glyphs,blstats,message,inv_strs,tty_chars,tty_colors,tty_cursor"
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """Six games of a bot that walks at random, with many observations, and their keys alone."""
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("played")
+    strathack = [sys.executable, "-m", "strathack"]
+    words = ["--seeds", "0:6", "--demonstrator", str(BOTS / "wanderer"), "--observations", ALL, "--quiet"]
+    collect = ["collect", str(folder / "full"), *words, "--max-steps", "2500", "--workers", "0"]
+    subprocess.run([*strathack, *collect], check=True, capture_output=True)
+    compact = ["dataset", "compact", str(folder / "full"), str(folder / "keys"), "--quiet"]
+    subprocess.run([*strathack, *compact], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_expanding_gives_every_array_back(run, played, tmp_path, workers):
+    words = ("--observations", ALL, "--workers", workers, "--quiet")
+    ended = run("dataset", "expand", played / "keys", tmp_path / "data", *words)
+    assert ended.status == 0, ended.err
+    assert f"6 of 6 games came back, {Dataset(played / 'full').steps:,} steps" in ended.out
+    for game, back in zip(Dataset(played / "full"), Dataset(tmp_path / "data"), strict=True):
+        assert set(game.arrays) == set(back.arrays)
+        for name in game.arrays:
+            assert np.array_equal(game.arrays[name][:], back.arrays[name][:]), name
+        assert {**back.info, "origin": "played"} == game.info
+        assert back.info["origin"] == "replayed"
+    assert run("dataset", "verify", tmp_path / "data", "--quiet").status == 0
+
+
+def changed(folder, game, step):
+    """Has a keys-only game walk far to the west and back for some steps, checksums in order."""
+    path = next(folder.glob("*.h5"))
+    with h5py.File(path, "a") as file:
+        file[f"data/{game}/actions"][step : step + 20] = np.tile([ACTION_NAMES.index("esc"), 11, 9, 8], 5)
+
+
+def test_a_game_that_does_not_come_back_is_listed_with_the_first_steps_that_differ(run, played, tmp_path):
+    shutil.copytree(played / "keys", tmp_path / "keys")
+    longest = max(Dataset(played / "keys"), key=len)
+    name, step = longest.name, len(longest) * 3 // 4
+    changed(tmp_path / "keys", name, step)
+    ended = run("dataset", "expand", tmp_path / "keys", tmp_path / "data", *HERE)
+    assert ended.status == 1
+    assert "5 of 6 games came back" in ended.out
+    reason = f"did not come back: {name}: the replay shows other frames, first between steps {step // 1024 * 1024} and "
+    assert reason in ended.out
+    again = run("dataset", "expand", tmp_path / "keys", tmp_path / "data", *HERE)
+    assert "5 of 6 games came back" in again.out
+    assert again.err.count("\n") == 1, "the others are not replayed again"
+
+
+@pytest.mark.slow
+def test_verify_replays_without_writing_and_goes_on_after_an_interruption(run, start, played, tmp_path):
+    ended = run("dataset", "verify", played / "keys", "--replay", *HERE)
+    assert ended.status == 0, ended.err
+    assert "6 of 6 games came back from their keys" in ended.out
+    shutil.copytree(played / "keys", tmp_path / "keys")
+    changed(tmp_path / "keys", "game_2", 5)
+    found = run("dataset", "verify", tmp_path / "keys", "--replay", *HERE)
+    assert found.status == 1
+    assert "game_2/actions: the digest of the keys" in found.out
+    assert "5 of 6 games came back from their keys" in found.out
+    record = tmp_path / "keys" / ".replayed-keys.json"
+    assert not record.exists()
+    record.write_text(json.dumps({f"game_{i}": "" for i in range(5)}))
+    shutil.copy(next((played / "keys").glob("*.h5")), next((tmp_path / "keys").glob("*.h5")))
+    found = run("dataset", "verify", tmp_path / "keys", "--replay", *HERE)
+    assert "6 of 6 games came back" in found.out
+    assert found.err.count("game_") == 1, "only the one that the interrupted run had not replayed"
+
+
+def test_an_interrupted_expansion_goes_on(start, run, played, tmp_path):
+    process = start("dataset", "expand", played / "keys", tmp_path / "data", *HERE)
+    wait_for(lambda: list((tmp_path / "data").glob("game_*.h5")) or process.poll() is not None)
+    process.terminate()
+    process.communicate(timeout=60)
+    ended = run("dataset", "expand", played / "keys", tmp_path / "data", *HERE)
+    assert ended.status == 0
+    assert len(Dataset(tmp_path / "data")) == 6
+
+
+@pytest.mark.parametrize(("lanes", "steps"), [(4, 32), (2, 300)])
+def test_a_stream_of_keys_is_that_of_the_expanded_dataset_bit_for_bit(played, lanes, steps):
+    keys, full = Dataset(played / "keys"), Dataset(played / "full")
+    options = {"lanes": lanes, "steps": steps, "observations": ALL.split(","), "previous_strategy": "strategy"}
+    with ReplayedFrames(2) as frames:
+        pairs = zip(unrolls(keys, **options, frames=frames), unrolls(full, **options), strict=True)
+        for one, other in pairs:
+            assert one.keys() == other.keys()
+            assert all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+def test_a_stream_of_keys_resumes_in_mid_game(played):
+    keys = Dataset(played / "keys")
+    with ReplayedFrames(1) as frames:
+        stream = unrolls(keys, lanes=2, steps=64, observations=["tty_chars"], frames=frames)
+        for _ in range(9):
+            next(stream)
+        state = stream.state_dict()
+        rest = [batch["tty_chars"].tobytes() for batch in stream]
+        resumed = unrolls(keys, lanes=2, steps=64, observations=["tty_chars"], frames=frames)
+        resumed.load_state_dict(state)
+        assert [batch["tty_chars"].tobytes() for batch in resumed] == rest
+
+
+def test_a_stream_of_keys_stops_where_the_replay_departs(played, tmp_path):
+    shutil.copytree(played / "keys", tmp_path / "keys")
+    changed(tmp_path / "keys", "game_0", 3)
+    with (
+        ReplayedFrames(1) as frames,
+        pytest.raises(CorruptionError, match="game_0: its replay shows other frames, first between steps 0 and "),
+    ):
+        list(unrolls(Dataset(tmp_path / "keys"), lanes=1, steps=64, observations=["tty_chars"], frames=frames))
+
+
+def test_a_killed_replaying_process_ends_the_stream_with_a_clear_error(played):
+    with ReplayedFrames(1) as frames:
+        keys = Dataset(played / "keys")
+        stream = unrolls(keys, lanes=2, steps=64, observations=["tty_chars"], frames=frames, epochs=None)
+        next(stream)
+        frames._processes[0]._process.kill()
+        with pytest.raises(RunError, match=r"a replaying process is gone \(exit status -9\)"):
+            for _ in stream:
+                pass
+
+
+def test_keys_alone_are_not_streamed_without_replaying(played):
+    with pytest.raises(InputError, match="only its keys are kept: expand the dataset, or stream it by replaying"):
+        next(unrolls(Dataset(played / "keys"), lanes=1, steps=1, observations=["tty_chars"]))
+
+
+def relabelled(run, shared, folder, seeds, *words):
+    pytest.importorskip("nethackers")
+    for seed in seeds:
+        shutil.copytree(shared / "fixtures" / "hihack" / str(seed), folder / "ttyrecs" / str(seed))
+    assert run("dataset", "import", folder / "ttyrecs", folder / "imported", *HERE).status == 0
+    return run("dataset", "relabel", folder / "imported", folder / "data", *words, "--quiet", timeout=400)
+
+
+def check_relabelled(folder, seeds):
+    dataset = Dataset(folder / "data")
+    assert sorted(dataset.rows["core"].tolist()) == seeds
+    for game in dataset:
+        imported = Dataset(folder / "imported")[game.name]
+        assert game.info["keys_sha256"] == imported.info["keys_sha256"]
+        assert np.array_equal(game.actions[:], imported.actions[:])
+        assert np.array_equal(game.hihack_strategy[:], imported.hihack_strategy[:])
+        for key in ("tty_chars", "tty_colors", "tty_cursor"):
+            assert np.array_equal(game.obs[key][:], imported.obs[key][:])
+        assert "blstats" in game.obs
+        names = game.strategy.names()
+        assert "unlabelled" not in names
+        published = (game.hihack_strategy[:] == 1).mean()
+        assert published > 0.9
+        assert 0.03 < (names == "fight").mean() < 0.65
+        assert game.info["score"] == imported.info["score"]
+
+
+@pytest.mark.slow
+def test_relabelling_a_published_game_gives_its_true_strategies(run, shared, tmp_path):
+    ended = relabelled(run, shared, tmp_path, [2], "--workers", 0)
+    assert ended.status == 0, ended.err
+    assert "1 of 1 games relabelled" in ended.out
+    check_relabelled(tmp_path, [2])
+    assert run("dataset", "verify", tmp_path / "data", "--quiet").status == 0
+
+
+@pytest.mark.slow
+def test_a_game_that_does_not_reproduce_keeps_its_published_labels(run, shared, tmp_path):
+    pytest.importorskip("nethackers")
+    shutil.copytree(shared / "fixtures" / "hihack" / "2", tmp_path / "ttyrecs" / "3")  # not what seed 3 plays
+    assert run("dataset", "import", tmp_path / "ttyrecs", tmp_path / "imported", *HERE).status == 0
+    ended = run("dataset", "relabel", tmp_path / "imported", tmp_path / "data", *HERE)
+    assert ended.status == 1
+    assert "0 of 1 games relabelled" in ended.out
+    assert "published labels only: game_3: the bot presses another key at step " in ended.out
+    game, imported = Dataset(tmp_path / "data")[0], Dataset(tmp_path / "imported")[0]
+    assert set(game.strategy.names()) == {"unlabelled"}
+    assert np.array_equal(game.hihack_strategy[:], imported.hihack_strategy[:])
+    assert game.row.tobytes() == imported.row.tobytes()
+
+
+@pytest.mark.slow
+def test_relabelling_whole_and_truncated_published_games_on_two_workers(run, shared, tmp_path):
+    seeds = [1, 2, 4, 22]
+    ended = relabelled(run, shared, tmp_path, seeds, "--workers", 2)
+    assert ended.status == 0, ended.err
+    assert "4 of 4 games relabelled" in ended.out
+    check_relabelled(tmp_path, seeds)
