@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from strathack.analysis.film import COLUMNS, ROWS, Film, Screen, printable
+from strathack.analysis.film import Film, Screen, printable
 from strathack.analysis.palette import BACKGROUND, TERMINAL, colour_of, rgb
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import atomic_write
+from strathack.dataset.files import write_output
+from strathack.dataset.schema import SCREEN_COLUMNS, SCREEN_ROWS
 
 CAPTION_ROWS = 2
 
@@ -39,8 +40,8 @@ def write_cast(film: Film, out: Path, *, start: int, stop: int | None, speed: fl
     stop = stretch_end(film, start, stop)
     header = {
         "version": 2,
-        "width": COLUMNS,
-        "height": ROWS + CAPTION_ROWS * caption,
+        "width": SCREEN_COLUMNS,
+        "height": SCREEN_ROWS + CAPTION_ROWS * caption,
         "title": film.title,
         "env": {"TERM": "xterm-256color"},
         "theme": {"fg": TERMINAL[7], "bg": BACKGROUND, "palette": ":".join(TERMINAL)},
@@ -50,7 +51,7 @@ def write_cast(film: Film, out: Path, *, start: int, stop: int | None, speed: fl
         lines.append(json.dumps([round(number / speed, 6), "o", text], ensure_ascii=False))
     # The last screen stays for a second.
     lines.append(json.dumps([round((stop - start) / speed + 1, 6), "o", ""]))
-    write(out, ("\n".join(lines) + "\n").encode())
+    write_output(out, ("\n".join(lines) + "\n").encode())
     return stop - start
 
 
@@ -63,18 +64,6 @@ def stretch_end(film: Film, start: int, stop: int | None) -> int:
     if start >= len(film):
         raise InputError(f"start: {start} is beyond the end of {film.game.name}, which has {len(film):,} steps")
     return len(film) if stop is None else min(stop, len(film))
-
-
-def write(out: Path, content: bytes) -> None:
-    """Writes a file at once.
-
-    Raises:
-        InputError: If it cannot be written.
-    """
-    try:
-        atomic_write(out, content)
-    except OSError as error:
-        raise InputError(f"out: {out} cannot be written ({error.strerror})") from None
 
 
 def _drawn(film: Film, start: int, stop: int, caption: bool) -> Iterator[str]:
@@ -115,8 +104,8 @@ def _changes(shown: Screen | None, screen: Screen) -> str:
 def _caption(film: Film, step: int) -> str:
     name = film.strategy_at(step)
     red, green, blue = rgb(colour_of(name))
-    rest = film.caption_at(step)[: COLUMNS - 1]
+    rest = film.caption_at(step)[: SCREEN_COLUMNS - 1]
     return (
-        f"\x1b[{ROWS + 1};1H\x1b[0m\x1b[K\x1b[1;38;2;{red};{green};{blue}m▌{name[: COLUMNS - 1]}\x1b[0m"
-        f"\x1b[{ROWS + 2};1H\x1b[K\x1b[2m {rest}\x1b[0m"
+        f"\x1b[{SCREEN_ROWS + 1};1H\x1b[0m\x1b[K\x1b[1;38;2;{red};{green};{blue}m▌{name[: SCREEN_COLUMNS - 1]}\x1b[0m"
+        f"\x1b[{SCREEN_ROWS + 2};1H\x1b[K\x1b[2m {rest}\x1b[0m"
     )

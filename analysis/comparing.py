@@ -1,23 +1,20 @@
-"""``strathack compare``: whether one player is better than another, by the games they played."""
+"""Whether one player is better than another, by the games they played."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Column, Table
 from scipy import stats
 
 from strathack.analysis.film import games_at
 from strathack.analysis.options import CompareConfig
-from strathack.analysis.plots import draw_distributions, save
 from strathack.analysis.scores import FIGURES, RESAMPLES, SCORES, Estimate, batch_of, estimated, figure_of, scores_of
 from strathack.analysis.tables import DIGITS, cells, told
 from strathack.dataset.errors import FormatError, InputError
@@ -62,26 +59,6 @@ class Comparison:
         if math.isinf(self.needed):
             return "no difference"
         return f"too few games to tell (about {self.needed:,.0f} each would do, if this is the difference)"
-
-
-def main(config: CompareConfig) -> int:
-    """The command.
-
-    Raises:
-        InputError: If there is nothing to compare, or it lacks what is compared.
-    """
-    tables = {name: scores_at(path) for name, path in named(config.data).items()}
-    values = {name: column_of(table, config.figure, name) for name, table in tables.items()}
-    console = Console()
-    console.print(_players_table(values, config))
-    pairs = {(a, b): compared(values[a], values[b]) for a, b in combinations(values, 2)}
-    console.print(_pairs_table(pairs, config.figure))
-    if config.out is not None:
-        save(
-            draw_distributions({name: series.to_numpy() for name, series in values.items()}, config.figure), config.out
-        )
-        console.print(f"drawn in {config.out}", highlight=False)
-    return 0
 
 
 def named(paths: Sequence[Path]) -> dict[str, Path]:
@@ -182,7 +159,8 @@ def games_needed(difference: float, spread: float) -> float:
     return float(math.ceil((z * spread / difference) ** 2))
 
 
-def _players_table(values: Mapping[str, pd.Series], config: CompareConfig) -> Table:
+def players_table(values: Mapping[str, pd.Series], config: CompareConfig) -> Table:
+    """Each player's figure."""
     right = [Column(name, justify="right") for name in ("games", "mean ± s.e.", "median (95 %)", "IQM (95 %)")]
     table = Table(config.figure.replace("_", " "), *right, box=SIMPLE_HEAD)
     for name, series in values.items():
@@ -194,7 +172,8 @@ def _players_table(values: Mapping[str, pd.Series], config: CompareConfig) -> Ta
     return table
 
 
-def _pairs_table(pairs: Mapping[tuple[str, str], Comparison], figure: str) -> Table:
+def pairs_table(pairs: Mapping[tuple[str, str], Comparison], figure: str) -> Table:
+    """What each comparison says."""
     table = Table(
         "", "", "by", Column("difference (95 %)", justify="right"), Column("p", justify="right"), "", box=SIMPLE_HEAD
     )

@@ -19,12 +19,10 @@ from strathack.dataset.errors import FormatError, InputError, RunError, near_mat
 from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames
 from strathack.dataset.labels import UNLABELLED, names_by_code
 from strathack.dataset.reading import Game, OnCorrupt
-from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, game_name
+from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS, game_name
 
 SCREEN = ("tty_chars", "tty_colors", "tty_cursor")
 """The observations that make a screen."""
-
-ROWS, COLUMNS = 24, 80
 
 _BLOCK_STEPS = 512
 
@@ -220,7 +218,8 @@ _ELEMENTS = _PLACES[SCREEN[-1]].stop
 
 def _screen(row: np.ndarray) -> Screen:
     chars, colours, cursor = (row[_PLACES[name]] for name in SCREEN)
-    return Screen(chars.reshape(ROWS, COLUMNS), colours.reshape(ROWS, COLUMNS) & 15, (int(cursor[0]), int(cursor[1])))
+    shape = SCREEN_ROWS, SCREEN_COLUMNS
+    return Screen(chars.reshape(shape), colours.reshape(shape) & 15, (int(cursor[0]), int(cursor[1])))
 
 
 def games_at(path: Path, *, on_corrupt: OnCorrupt = "raise") -> Dataset:
@@ -255,7 +254,7 @@ def game_named(dataset: Dataset, name: str) -> Game:
     """
     if not name:
         return dataset[0]
-    names = [row["game"].decode() for row in dataset.rows]
+    names = dataset.names
     for one in (name, game_name(int(name)) if name.isdecimal() else name):
         if one in names:
             return dataset[one]

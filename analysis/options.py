@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
 
 
 @dataclass(frozen=True)
-class StrategiesConfig:
+class StrategiesConfig(Options):
     """Draws the strategies of each game over time, and their shares by role.
 
     Attributes:
@@ -35,7 +36,7 @@ class StrategiesConfig:
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(Options):
     """Compares players by the games they played; the same seeds are compared one by one.
 
     Attributes:
@@ -66,7 +67,7 @@ class CompareConfig:
 
 
 @dataclass(frozen=True)
-class WatchConfig:
+class WatchConfig(Options):
     """Shows a game in the terminal.
 
     Attributes:
@@ -94,7 +95,7 @@ class WatchConfig:
 
 
 @dataclass(frozen=True)
-class ExportCastConfig:
+class ExportCastConfig(Options):
     """Writes a game as a recording that asciinema plays.
 
     Attributes:
@@ -127,7 +128,7 @@ class ExportCastConfig:
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class ReportConfig(Options):
     """Writes one page about a dataset or an evaluation, which needs no network.
 
     Attributes:
@@ -170,7 +171,7 @@ VIDEOS = (".mp4", ".gif")
 
 
 @dataclass(frozen=True)
-class ExportVideoConfig:
+class ExportVideoConfig(Options):
     """Writes a game as a video, with the strategy as caption.
 
     Attributes:

@@ -17,7 +17,7 @@ from strathack.dataset.frames import FrameSource, StoredFrames
 from strathack.dataset.keys import is_replayable
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
 from strathack.dataset.reading import Game
-from strathack.dataset.schema import OBSERVATIONS
+from strathack.dataset.schema import OBSERVATIONS, BLStat
 
 UNLABELLED_NAME = "unlabelled"
 
@@ -29,9 +29,6 @@ LAST = 200
 
 TENTHS = tuple(f"{tenth * 10}–{tenth * 10 + 10} %" for tenth in range(10))
 """Hit points as a share of their maximum."""
-
-# Places in blstats, as nle.nethack has them (NLE_BL_HP and so on).
-_HP, _MAX_HP, _DEPTH, _LEVEL = 10, 11, 12, 18
 
 _BLOCK_STEPS = 4096
 
@@ -116,10 +113,10 @@ def steps_of(game: Game, names: Sequence[str], frames: FrameSource | None = None
     blstats = _bottom_lines(game, frames)
     share = np.zeros(0, np.float32)
     if blstats is not None:
-        share = np.clip(blstats[:, _HP] / np.maximum(blstats[:, _MAX_HP], 1), 0, 1).astype(np.float32)
+        share = np.clip(blstats[:, BLStat.HP] / np.maximum(blstats[:, BLStat.HPMAX], 1), 0, 1).astype(np.float32)
     values = {} if blstats is None else {
-        "depth": blstats[:, _DEPTH],
-        "experience_level": blstats[:, _LEVEL],
+        "depth": blstats[:, BLStat.DEPTH],
+        "experience_level": blstats[:, BLStat.XP],
         "hit_points": np.minimum(share * 10, 9).astype(np.int64),
     }  # fmt: skip
     return GameSteps(

@@ -12,9 +12,10 @@ from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image, ImageDraw, ImageFont
 
 from strathack.analysis.casting import stretch_end
-from strathack.analysis.film import COLUMNS, ROWS, Film, Screen, printable
+from strathack.analysis.film import Film, Screen, printable
 from strathack.analysis.palette import BACKGROUND, COLOURS, OTHER_COLOUR, TERMINAL, colour_of, rgb
 from strathack.dataset.errors import InputError
+from strathack.dataset.schema import SCREEN_COLUMNS, SCREEN_ROWS
 
 _FONT = "DejaVu Sans Mono"
 """It comes with matplotlib."""
@@ -45,9 +46,9 @@ class Painter:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of a picture, both even, as H.264 wants them."""
-        rows = ROWS + (1.5 if self._caption else 0)
+        rows = SCREEN_ROWS + (1.5 if self._caption else 0)
         height = int(rows * self._row) + 2 * self._margin
-        width = COLUMNS * self._column + 2 * self._margin
+        width = SCREEN_COLUMNS * self._column + 2 * self._margin
         return height + height % 2, width + width % 2
 
     @cached_property
@@ -76,9 +77,9 @@ class Painter:
         """
         cells = self._cells[screen.chars, screen.colours]
         row, column = screen.cursor
-        if row < ROWS and column < COLUMNS:
+        if row < SCREEN_ROWS and column < SCREEN_COLUMNS:
             cells[row, column] = 255 - cells[row, column]
-        body = cells.transpose(0, 2, 1, 3, 4).reshape(ROWS * self._row, COLUMNS * self._column, 3)
+        body = cells.transpose(0, 2, 1, 3, 4).reshape(SCREEN_ROWS * self._row, SCREEN_COLUMNS * self._column, 3)
         picture = np.empty((*self.shape, 3), np.uint8)
         picture[:] = rgb(BACKGROUND)
         margin = self._margin

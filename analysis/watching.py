@@ -22,16 +22,17 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widgets import Footer, Input, Static
 
-from strathack.analysis.film import COLUMNS, ROWS, Film, Screen
+from strathack.analysis.film import Film, Screen
 from strathack.analysis.options import WatchConfig
 from strathack.analysis.palette import BACKGROUND, TERMINAL, colour_of, in_order
 from strathack.analysis.runs import columns_of
 from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.schema import SCREEN_COLUMNS, SCREEN_ROWS
 
-SMALLEST = (COLUMNS, ROWS)
+SMALLEST = (SCREEN_COLUMNS, SCREEN_ROWS)
 """Columns and rows of the smallest terminal that a game is shown in: the standard one."""
 
-UNFOLDED_ROWS = ROWS + 5
+UNFOLDED_ROWS = SCREEN_ROWS + 5
 """Rows from which on title, keys and the whole timeline are shown, and all rows of the screen at once."""
 
 SIDE = 32
@@ -77,26 +78,26 @@ class ScreenView(Static):
     def render_line(self, y: int) -> Strip:
         """One row, a segment for each stretch of one colour."""
         shown = self.screen_shown
-        if shown is None or y >= ROWS:
+        if shown is None or y >= SCREEN_ROWS:
             return Strip.blank(self.size.width, _STYLES[0])
         text, colours = shown.lines[y], shown.colours[y]
         segments, start = [], 0
         row, column = shown.cursor
-        for end in range(1, COLUMNS + 1):
+        for end in range(1, SCREEN_COLUMNS + 1):
             at_cursor = y == row and (column in (start, end))
-            if end == COLUMNS or colours[end] != colours[start] or at_cursor:
+            if end == SCREEN_COLUMNS or colours[end] != colours[start] or at_cursor:
                 styles = _CURSORS if (y, start) == (row, column) else _STYLES
                 segments.append(Segment(text[start:end], styles[colours[start]]))
                 start = end
-        return Strip(segments, COLUMNS)
+        return Strip(segments, SCREEN_COLUMNS)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         """Always 80."""
-        return COLUMNS
+        return SCREEN_COLUMNS
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """Always 24."""
-        return ROWS
+        return SCREEN_ROWS
 
 
 class Timeline(Static):
@@ -164,8 +165,8 @@ class WatchApp(App[Exception]):
     CSS = f"""
     Screen {{ background: {BACKGROUND}; layout: vertical; }}
     #title {{ height: 1; width: 100%; padding: 0 1; background: $panel; color: $foreground; text-style: bold; }}
-    #stage {{ height: {ROWS}; }}
-    ScreenView {{ width: {COLUMNS}; height: {ROWS}; }}
+    #stage {{ height: {SCREEN_ROWS}; }}
+    ScreenView {{ width: {SCREEN_COLUMNS}; height: {SCREEN_ROWS}; }}
     #side {{ width: 1fr; padding: 1 2; }}
     #line {{ height: 1; display: none; padding: 0 1; }}
     #timeline {{ height: 2; width: 100%; }}
@@ -235,7 +236,7 @@ class WatchApp(App[Exception]):
 
     def on_resize(self, event: Resize) -> None:
         """Puts what is pursued beside the screen where there is room, and else below; folds what has none."""
-        self.set_class(event.size.width < COLUMNS + SIDE, "narrow")
+        self.set_class(event.size.width < SCREEN_COLUMNS + SIDE, "narrow")
         self.set_class(event.size.height < UNFOLDED_ROWS, "short")
         self.call_after_refresh(self._scroll_to_cursor)
 
@@ -391,7 +392,7 @@ class WatchApp(App[Exception]):
         shown = self.query_one(ScreenView).screen_shown
         stage = self.query_one("#stage")
         if shown is not None and stage.max_scroll_y:
-            stage.scroll_to(y=0 if shown.cursor[0] < ROWS // 2 else stage.max_scroll_y, animate=False)
+            stage.scroll_to(y=0 if shown.cursor[0] < SCREEN_ROWS // 2 else stage.max_scroll_y, animate=False)
 
     def _show(self, step: int, screen: Screen) -> None:
         self.query_one(ScreenView).screen_shown = screen
@@ -437,7 +438,7 @@ class WatchApp(App[Exception]):
         text.append("step\n", "dim").append(f"  {step:,} of {len(film) - 1:,}\n")
         text.append(f"  {'playing' if self.playing else 'paused'}, {self.speed:,} a second\n")
         text.append(f"{self.notice}\n\n", "yellow")
-        for name, share in self._summary[: ROWS - 14]:
+        for name, share in self._summary[: SCREEN_ROWS - 14]:
             text.append("█ ", colour_of(name)).append(f"{name:<16}{share:6.1%}\n")
         return text
 
@@ -460,7 +461,7 @@ def _shares_of(film: Film) -> list[tuple[str, float]]:
     return [(name, shares[name]) for name in in_order(shares)]
 
 
-def watch(film: Film, config: WatchConfig) -> None:
+def show(film: Film, config: WatchConfig) -> None:
     """Shows a game until the user leaves.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Actors and what drives them, with a policy that costs nothing, over the same environments stepped bare.
+"""RolloutWorkers and what drives them, with a policy that costs nothing, over the same environments stepped bare.
 
-Bare: as many processes, each stepping as many environments in a loop with random moves. Ours: Ray actors, frames in
+Bare: as many processes, each stepping as many environments in a loop with random moves. Ours: Ray workers, frames in
 shared memory, unrolls handed out and released. Both take the same moves from the same generator; rounds alternate.
 """
 
@@ -21,12 +21,12 @@ from strathack.collect.running.workplace import Workplace
 from strathack.models.acting import Act
 from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput
-from strathack.rl import rollouts as playing
-from strathack.rl.actors import Actors, RayLauncher
-from strathack.rl.config import GameConfig
-from strathack.rl.environments import make_simulator
-from strathack.rl.serving import ActorSpec
-from strathack.rl.stepping import LaneSpec
+from strathack.rl.acting.rollouts import Rollouts, shares
+from strathack.rl.acting.serving import WorkerSpec
+from strathack.rl.acting.workers import RayLauncher, RolloutWorkers
+from strathack.rl.config import ActionNames, GameConfig
+from strathack.rl.environments.simulators import make_simulator
+from strathack.rl.environments.stepping import LaneSpec
 
 KEYS = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
 MOVES = "more,north,east,south,west,northeast,southeast,southwest,northwest,search"
@@ -50,7 +50,7 @@ class Free:
     def initial_state(self, lanes: int) -> State:
         return {}
 
-    def act(self, inputs: Mapping[str, Tensor], state: State) -> tuple[Act, State]:
+    def act(self, inputs: Mapping[str, Tensor], state: State, uniforms: Tensor | None = None) -> tuple[Act, State]:
         lanes = len(inputs["first"])
         self._at = (self._at + 1) % len(self._drawn)
         output = PolicyOutput(self._output.action_logits[:lanes], self._output.value[:lanes])
@@ -60,7 +60,7 @@ class Free:
 def bare(env: str, environments: int, seconds: float, start: object, counted: object) -> None:
     """Steps environments in turn."""
     workplace = Workplace()
-    game = GameConfig(keys=MOVES)
+    game = GameConfig(actions=ActionNames.parse(MOVES))
     simulators = [make_simulator(env, game, KEYS) for _ in range(environments)]
     for seed, simulator in enumerate(simulators):
         simulator.reset(seed)
@@ -78,10 +78,10 @@ def bare(env: str, environments: int, seconds: float, start: object, counted: ob
 
 def bare_rate(arguments: argparse.Namespace) -> float:
     context = multiprocessing.get_context("spawn")
-    start, counted = context.Barrier(arguments.actors), context.Queue()
-    environments = arguments.slices * arguments.envs
+    start, counted = context.Barrier(arguments.workers), context.Queue()
+    environments = arguments.groups * arguments.envs
     work = (arguments.env, environments, arguments.seconds, start, counted)
-    processes = [context.Process(target=bare, args=work) for _ in range(arguments.actors)]
+    processes = [context.Process(target=bare, args=work) for _ in range(arguments.workers)]
     for process in processes:
         process.start()
     steps = sum(counted.get() for _ in processes)
@@ -91,15 +91,15 @@ def bare_rate(arguments: argparse.Namespace) -> float:
 
 
 def our_rate(arguments: argparse.Namespace) -> tuple[float, str]:
-    lane = LaneSpec(arguments.env, GameConfig(keys=MOVES, no_progress=0), KEYS, (0,))
-    spec = ActorSpec(lane, arguments.slices, arguments.envs, UNROLL, slots=2, awake_seconds=arguments.awake)
-    actors = Actors(spec, arguments.actors, RayLauncher(arguments.actors, None), hang_seconds=60)
-    rollouts = playing.Rollouts(actors, Free())
+    lane = LaneSpec(arguments.env, GameConfig(actions=ActionNames.parse(MOVES), no_progress=0), KEYS, (0,))
+    spec = WorkerSpec(lane, arguments.groups, arguments.envs, UNROLL, slots=2, awake_seconds=arguments.awake)
+    workers = RolloutWorkers(spec, arguments.workers, RayLauncher(arguments.workers, None), hang_seconds=60)
+    rollouts = Rollouts(workers, Free())
     rollouts.start()
-    for _ in range(4 * arguments.actors * arguments.slices):
+    for _ in range(4 * arguments.workers * arguments.groups):
         rollouts.get(timeout=120).release()
     steps, began = 0, time.monotonic()
-    rollouts.clock.seconds.clear()
+    rollouts.stopwatch.seconds.clear()
     while time.monotonic() < began + arguments.seconds:
         try:
             unroll = rollouts.get(timeout=1)
@@ -108,19 +108,19 @@ def our_rate(arguments: argparse.Namespace) -> tuple[float, str]:
         steps += int(unroll.arrays["acted"][:-1].sum())
         unroll.release()
     rate = steps / (time.monotonic() - began)
-    spent = ", ".join(f"{name} {share:.0%}" for name, share in playing.shares(rollouts.clock.seconds).items())
+    spent = ", ".join(f"{name} {share:.0%}" for name, share in shares(rollouts.stopwatch.seconds).items())
     rollouts.stop()
-    actors.close()
+    workers.close()
     return rate, spent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--env", default="NetHackScore-v0")
-    parser.add_argument("--actors", type=int, default=2)
-    parser.add_argument("--slices", type=int, default=1)
-    parser.add_argument("--envs", type=int, default=8, help="environments of a slice")
-    parser.add_argument("--awake", type=float, default=0.002, help="seconds for which actors wait without sleeping")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--groups", type=int, default=1)
+    parser.add_argument("--envs", type=int, default=8, help="environments of an env group")
+    parser.add_argument("--awake", type=float, default=0.002, help="seconds for which workers wait without sleeping")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()

@@ -75,14 +75,15 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
     from strathack.models.config import FlatConfig, LSTMConfig, PolicyConfig, SymbolsConfig
     from strathack.models.policy import Policy
     from strathack.models.running import hold_freed_memory
-    from strathack.rl.actors import Actors, RayLauncher
-    from strathack.rl.batches import assembled
-    from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig, RewardConfig
-    from strathack.rl.learner import Learner, learning_thread
-    from strathack.rl.rewards import Rewards
-    from strathack.rl.rollouts import Clock, Follower, Rollouts, shares
-    from strathack.rl.serving import ActorSpec
-    from strathack.rl.stepping import LaneSpec
+    from strathack.rl.acting.inference import InferencePolicy
+    from strathack.rl.acting.rollouts import Rollouts, Stopwatch, shares
+    from strathack.rl.acting.serving import WorkerSpec
+    from strathack.rl.acting.workers import RayLauncher, RolloutWorkers
+    from strathack.rl.config import ActionNames, APPOConfig, GameConfig, ImitationConfig, RewardConfig
+    from strathack.rl.environments.stepping import LaneSpec
+    from strathack.rl.learning.batches import assembled
+    from strathack.rl.learning.learner import Learner, learning_thread
+    from strathack.rl.learning.rewards import Rewards
 
     hold_freed_memory()
     torch.set_num_threads(1)
@@ -91,13 +92,15 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
     policy = Policy(config)
     policy.encoders[0] = Network(kind)
     appo = APPOConfig(unroll=UNROLL, entropy=0.001)
-    follower = Follower(policy, ActingConfig())
-    lane = LaneSpec("NetHackScore-v0", GameConfig(keys=",".join(names), no_progress=0, max_steps=5000), KEYS, (0,))
-    spec = ActorSpec(lane, slices=2, envs=LANES // 2, steps=UNROLL, slots=2)
-    actors = Actors(spec, ACTORS, RayLauncher(ACTORS, None), hang_seconds=60)
-    rollouts = Rollouts(actors, follower)
-    learner = Learner(policy, appo, ImitationConfig(), changing=follower.updating)
-    rewards, clock, device = Rewards(RewardConfig(), appo.discount), Clock(), torch.device("cpu")
+    player = InferencePolicy(policy, ActingConfig())
+    lane = LaneSpec(
+        "NetHackScore-v0", GameConfig(actions=ActionNames(names), no_progress=0, max_steps=5000), KEYS, (0,)
+    )
+    spec = WorkerSpec(lane, groups=2, envs=LANES // 2, steps=UNROLL, slots=2)
+    workers = RolloutWorkers(spec, ACTORS, RayLauncher(ACTORS, None), hang_seconds=60)
+    rollouts = Rollouts(workers, player)
+    learner = Learner(policy, appo, ImitationConfig(), changing=player.updating)
+    rewards, stopwatch, device = Rewards(RewardConfig(), appo.discount), Stopwatch(), torch.device("cpu")
     learning = learning_thread(device, ACTORS)
     rollouts.start()
     began = half = time.monotonic()
@@ -106,9 +109,9 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
     while (now := time.monotonic()) < began + seconds:
         if frames and half == began and now > began + seconds / 2:
             half, frames = now, 0
-            clock.seconds.clear()
-            rollouts.clock.seconds.clear()
-        with clock.measure("waiting"):
+            stopwatch.seconds.clear()
+            rollouts.stopwatch.seconds.clear()
+        with stopwatch.measure("waiting"):
             taken = {}
             while len(taken) < 2 * ACTORS:
                 unroll = held.pop(0) if held and held[0].index not in taken else rollouts.get(timeout=120)
@@ -116,15 +119,15 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
                     held.append(unroll)
                 else:
                     taken[unroll.index] = unroll
-        with clock.measure("learning"):
+        with stopwatch.measure("learning"):
             batch = assembled(list(taken.values()), rewards, device)
             learning.submit(learner.update, batch).result()
         frames += batch.frames
     rate = frames / (time.monotonic() - half)
-    spent = [f"{name} {share:.0%}" for name, share in shares(clock.seconds).items()]
-    spent += [f"acting {name} {share:.0%}" for name, share in shares(rollouts.clock.seconds).items()]
+    spent = [f"{name} {share:.0%}" for name, share in shares(stopwatch.seconds).items()]
+    spent += [f"acting {name} {share:.0%}" for name, share in shares(rollouts.stopwatch.seconds).items()]
     rollouts.stop()
-    actors.close()
+    workers.close()
     learning.shutdown()
     return rate, ", ".join(spent)
 
@@ -209,7 +212,7 @@ def peer_rate(python: str, kind: str, seconds: float) -> float:
     command = [python, __file__, "--as-peer", "--network", kind, "--seconds", str(seconds)]
     with tempfile.TemporaryFile("w+") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
-        # It does not heed its own limit of time while actors are busy.
+        # It does not heed its own limit of time while workers are busy.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds + START_SECONDS)
         with contextlib.suppress(ProcessLookupError):

@@ -19,9 +19,8 @@ import numpy as np
 from nle import nethack
 from nle.env.tasks import NetHackChallenge
 
-from strathack.collect.config import DEFAULT_CLOCK
 from strathack.collect.demonstrators.autoascend import ACTION_INDEX, _agent_module
-from strathack.collect.playing.clock import Clock, restart_under
+from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
 
 
 class BareEnvironment:
@@ -60,7 +59,7 @@ def main() -> None:
     parser.add_argument("seeds", nargs="+", type=int)
     parser.add_argument("--max-steps", type=int)
     options = parser.parse_args()
-    clock = Clock.parse(DEFAULT_CLOCK)
+    clock = DEFAULT_CLOCK
     if not clock.is_running():
         restart_under(clock)
     play_bare(0, 300)

@@ -25,7 +25,8 @@ from strathack.models.losses import action_table, cloning_loss, targets_of
 from strathack.models.options import TrainConfig
 from strathack.models.policy import Policy
 from strathack.models.presets import preset
-from strathack.models.training import METRICS, quieten, train
+from strathack.models.running import METRICS, quieten
+from strathack.models.training import clone
 
 MIDST = 40
 """Batches into a stream, where games are under way and what is distinct on their screens is as it mostly is."""
@@ -58,7 +59,7 @@ def frames_a_second(name: str, data: Path, seconds: float, lanes: int, unroll: i
     """Median over the rows after the first third."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        train(TrainConfig(data=[data], out=out, policy=name, lanes=lanes, unroll=unroll, minutes=seconds / 60,
+        clone(TrainConfig(data=[data], out=out, policy=name, lanes=lanes, unroll=unroll, minutes=seconds / 60,
                           device=device, validate_every=1_000_000, validation_batches=1,
                           checkpoint_every=1_000_000, log_every=20, quiet=True))  # fmt: skip
         with (out / METRICS).open() as file:

@@ -16,12 +16,13 @@ from importlib import metadata
 
 from bare import play_bare
 
-from strathack.collect.config import DEFAULT_CLOCK, GameOptions, parse_seeds
 from strathack.collect.demonstrators import make_demonstrator
-from strathack.collect.playing.clock import Clock, restart_under
+from strathack.collect.options import DemonstrationOptions
+from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
 from strathack.collect.playing.environment import nle_version
 from strathack.collect.playing.game import PlayedGame
-from strathack.collect.playing.worker import Player
+from strathack.collect.playing.seeds import Seeds
+from strathack.collect.playing.worker import PlayingWorker
 from strathack.dataset.shard import Provenance
 
 
@@ -37,13 +38,13 @@ def main() -> None:
     parser.add_argument("--seeds", default="4,22,28")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    options = GameOptions()
+    options = DemonstrationOptions()
     if not options.clock.is_running():
-        restart_under(Clock.parse(DEFAULT_CLOCK))
+        restart_under(DEFAULT_CLOCK)
     provenance = Provenance(
         options.observations, "autoascend", metadata.version("nethackers"), nle_version(), "{}", "", "", ""
     )
-    player = Player(options, partial(make_demonstrator, "autoascend"), provenance)
+    player = PlayingWorker(options, partial(make_demonstrator, "autoascend"), provenance)
     player.warm_up()
 
     def record(seed: int) -> int:
@@ -53,7 +54,7 @@ def main() -> None:
 
     wall_ratios, cpu_ratios = [], []
     for round_number in range(arguments.rounds):
-        for seed in parse_seeds(arguments.seeds):
+        for seed in Seeds.parse(arguments.seeds):
             pair = [("bare", lambda seed=seed: play_bare(seed)), ("recorded", lambda seed=seed: record(seed))]
             if round_number % 2:
                 pair.reverse()

@@ -21,10 +21,11 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from strathack.collect.config import GameOptions, parse_seeds
 from strathack.collect.demonstrators import make_demonstrator
+from strathack.collect.options import DemonstrationOptions
 from strathack.collect.playing.environment import nle_version
-from strathack.collect.playing.worker import Player
+from strathack.collect.playing.seeds import Seeds
+from strathack.collect.playing.worker import PlayingWorker
 from strathack.collect.running.pools import Finished, RayPool
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.shard import Provenance
@@ -76,8 +77,8 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=8)
     arguments = parser.parse_args()
-    seeds = parse_seeds(arguments.seeds)
-    options = GameOptions(max_steps=arguments.max_steps)
+    seeds = Seeds.parse(arguments.seeds)
+    options = DemonstrationOptions(max_steps=arguments.max_steps)
     provenance = Provenance(
         options.observations, "autoascend", metadata.version("nethackers"), nle_version(), "{}", "", "", ""
     )
@@ -85,7 +86,7 @@ def main() -> None:
     for number in range(arguments.rounds):
         bare = bare_rate(seeds, arguments.max_steps) if number % 2 == 0 else None
         with tempfile.TemporaryDirectory() as out:
-            factory = partial(Player, options, partial(make_demonstrator, "autoascend"), provenance)
+            factory = partial(PlayingWorker, options, partial(make_demonstrator, "autoascend"), provenance)
             with closing(RayPool(2, None, factory, options.clock.environment())) as pool:
                 ours = ray_rate(pool, seeds, DatasetFolder(Path(out)))
         bare = bare or bare_rate(seeds, arguments.max_steps)

@@ -1,7 +1,7 @@
 """An evaluation's steps a second over stepping and inference alone, one after another in one process.
 
 Alone: as many games as ours has, a policy chooses for all of them at once, then each is stepped. Ours: `strathack
-evaluate`'s pool, Ray actors, every game recorded. Both play the same seeds to the same limit; rounds alternate.
+evaluate`'s pool, Ray workers, every game recorded. Both play the same seeds to the same limit; rounds alternate.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from strathack.models.acting import ActingConfig
 from strathack.models.policy import Policy
 from strathack.models.presets import preset
 from strathack.models.saving import load_policy
-from strathack.rl.actors import Actors, RayLauncher
-from strathack.rl.config import GameConfig
-from strathack.rl.exam import ExamPool, ExamSpec, PolicyPlayer, uniforms
-from strathack.rl.recording import Recorder, provenance_of
-from strathack.rl.stepping import Lane, LaneSpec
+from strathack.rl.acting.recording import Recorder, provenance_of
+from strathack.rl.acting.workers import RayLauncher, RolloutWorkers
+from strathack.rl.config import ActionNames, GameConfig
+from strathack.rl.environments.stepping import Lane, LaneSpec
+from strathack.rl.evaluating.pool import EvaluationPool, EvaluationSpec, PolicyPlayer, uniforms
 
 ENV, FIRST_SEED = "NetHackChallenge-v0", 100_000
 
 
 def lane_spec(player: PolicyPlayer, arguments: argparse.Namespace) -> LaneSpec:
     keys = "" if player.actions == ACTION_NAMES else ",".join(player.actions)
-    game = GameConfig(keys=keys, max_steps=arguments.max_steps)
+    game = GameConfig(actions=ActionNames.parse(keys), max_steps=arguments.max_steps)
     return LaneSpec(ENV, game, player.observations, (), recorded=DEFAULT_OBSERVATIONS)
 
 
@@ -42,7 +42,7 @@ def alone(player: PolicyPlayer, arguments: argparse.Namespace) -> float:
     """Steps a second of a plain loop."""
     torch.set_num_threads(1)
     workplace = Workplace()
-    games = arguments.workers * arguments.slices * arguments.envs
+    games = arguments.workers * arguments.groups * arguments.envs
     lanes = [Lane(lane_spec(player, arguments), count(FIRST_SEED + 1000 * lane)) for lane in range(games)]
     for lane in lanes:
         lane.begin()
@@ -70,10 +70,10 @@ def alone(player: PolicyPlayer, arguments: argparse.Namespace) -> float:
 def ours(player: PolicyPlayer, arguments: argparse.Namespace) -> float:
     """Steps a second of the pool."""
     recorder = Recorder(provenance_of("benchmark", {}, ()), player.strategies, Clock("seed"))
-    spec = ExamSpec(
-        lane_spec(player, arguments), arguments.slices, arguments.envs, steps=1, slots=1, new_record=recorder
+    spec = EvaluationSpec(
+        lane_spec(player, arguments), arguments.groups, arguments.envs, steps=1, slots=1, new_record=recorder
     )
-    pool = ExamPool(Actors(spec, arguments.workers, RayLauncher(arguments.workers, None), 60), player)
+    pool = EvaluationPool(RolloutWorkers(spec, arguments.workers, RayLauncher(arguments.workers, None), 60), player)
     seeds = count(FIRST_SEED)
     began, before = None, 0
     while began is None or time.monotonic() < began + arguments.seconds:
@@ -93,7 +93,7 @@ def main() -> None:
         "policy", nargs="?", type=Path, help="a checkpoint; by default symbols-small with fresh weights"
     )
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--slices", type=int, default=2)
+    parser.add_argument("--groups", type=int, default=2)
     parser.add_argument("--envs", type=int, default=8)
     parser.add_argument("--max-steps", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=15.0)

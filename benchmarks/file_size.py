@@ -19,8 +19,7 @@ from pathlib import Path
 import h5py
 import zstandard
 
-from strathack.collect.config import DEFAULT_CLOCK
-from strathack.collect.playing.clock import Clock, restart_under
+from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
 from strathack.collect.playing.environment import Setup, challenge
 from strathack.collect.playing.recorder import GameRecorder
 from strathack.dataset.folder import DatasetFolder, StoredGame
@@ -97,7 +96,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", default=Path("demo/data"))
     parser.add_argument("--games", type=int, default=8, help="games packed in other ways, which is slow")
     arguments = parser.parse_args()
-    clock = Clock.parse(DEFAULT_CLOCK)
+    clock = DEFAULT_CLOCK
     if not clock.is_running():
         restart_under(clock)
     folder = DatasetFolder(arguments.data)

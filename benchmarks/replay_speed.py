@@ -14,17 +14,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock, restart_under
+from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
 from strathack.collect.replaying.expanding import expanded
 from strathack.collect.replaying.replay import Recording, check_replayed, replay, replaying
 from strathack.collect.replaying.streaming import ReplayedFrames
 from strathack.collect.running.workplace import Workplace
-from strathack.dataset.folder import DatasetFolder
-from strathack.dataset.keys import compact, keys_only
+from strathack.dataset.keys import keys_only, keys_only_shard
 from strathack.dataset.reading import Dataset
-from strathack.dataset.schema import DEFAULT_OBSERVATIONS
+from strathack.dataset.schema import DEFAULT_OBSERVATIONS, GAMES_PER_SHARD
 from strathack.dataset.shard import encode_shard
 from strathack.dataset.streams import unrolls
+from strathack.dataset.writer import DatasetWriter
 
 
 def bare(dataset: Dataset) -> float:
@@ -69,13 +69,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--select", default="steps < 20000")
     arguments = parser.parse_args()
-    clock = Clock.parse(DEFAULT_CLOCK)
+    clock = DEFAULT_CLOCK
     if not clock.is_running():
         restart_under(clock)
     workplace = Workplace()
     with tempfile.TemporaryDirectory() as folder:
-        out = DatasetFolder(Path(folder) / "keys")
-        steps = sum(compact(Dataset(arguments.data), out, {}, 64))
+        steps = 0
+        with DatasetWriter(Path(folder) / "keys", {}) as writer:
+            writer.begin()
+            for game in Dataset(arguments.data):
+                writer.add(game.name, keys_only_shard(game))
+                steps += len(game)
+            writer.merge(GAMES_PER_SHARD)
+        out = writer.folder
         size = sum(path.stat().st_size for path in out.shards())
         print(f"keys-only: {size:,} bytes, {steps:,} steps, {size / steps:.3f} bytes a step; the aim is 0.5")
         dataset = Dataset(out.path).select(arguments.select)

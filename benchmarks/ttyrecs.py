@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock, restart_under
+from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
 from strathack.collect.replaying.replay import Recording, replaying
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.keys import keys_only
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--select")
     arguments = parser.parse_args()
-    clock = Clock.parse(DEFAULT_CLOCK)
+    clock = DEFAULT_CLOCK
     if not clock.is_running():
         restart_under(clock)
     workplace = Workplace()

@@ -6,20 +6,19 @@ import json
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from strathack.dataset.copying import collisions, copy_games, sound_games
+from strathack.dataset.copying import collisions, one_game_shard, sound_games
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.exporting import export_minari, export_parquet
 from strathack.dataset.files import absolute, path_text
 from strathack.dataset.folder import DatasetFolder
-from strathack.dataset.keys import check_replayable, compact
+from strathack.dataset.keys import check_replayable, keys_only_shard
 from strathack.dataset.labels import count_by_name
 from strathack.dataset.options import (
     CompactConfig,
@@ -28,9 +27,11 @@ from strathack.dataset.options import (
     MergeConfig,
     RepairConfig,
     SplitConfig,
+    WriterOptions,
 )
 from strathack.dataset.progress import progress
 from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.writer import DatasetWriter
 
 
 def info(config: InfoConfig) -> int:
@@ -108,7 +109,7 @@ def _print_facts(facts: dict[str, Any], console: Console) -> None:
 
 def repair(config: RepairConfig) -> int:
     """``strathack dataset repair``: 0 if nothing was wrong, 1 if something had to be left out."""
-    out = _new_folder(config.out, {"repaired_from": path_text(absolute(config.data))})
+    out = _new_dataset(config.out, {"repaired_from": path_text(absolute(config.data))})
     shards = DatasetFolder(config.data).shards() if config.data.is_dir() else [config.data]
     if not shards:
         raise InputError(f"{config.data}: holds no shards (*.h5); expected a dataset")
@@ -123,7 +124,7 @@ def repair(config: RepairConfig) -> int:
             problems += found
             for game in games:
                 kept.setdefault(game.name, game)
-    _copy(list(kept.values()), out, config.games_per_shard, "copying", config.quiet)
+    _copy(kept.values(), out, one_game_shard, config, "copying")
     for problem in problems:
         print(problem)
     print(f"{len(kept):,} games kept, {len(problems)} problems, in {config.out}")
@@ -141,12 +142,12 @@ def merge(config: MergeConfig) -> int:
             f"merge: {different[0]}{more} stands in several of the datasets and differs; --keep-first takes the "
             "first of them"
         )
-    out = _new_folder(config.out, {"merged_from": [path_text(absolute(source)) for source in config.sources]})
+    out = _new_dataset(config.out, {"merged_from": [path_text(absolute(source)) for source in config.sources]})
     games: dict[str, Game] = {}
     for dataset in datasets:
         for game in dataset:
             games.setdefault(game.name, game)
-    _copy(list(games.values()), out, config.games_per_shard, "merging", config.quiet)
+    _copy(games.values(), out, one_game_shard, config, "merging")
     for name, same in colliding.items():
         print(f"{name}: in several datasets, {'the same' if same else 'different'}; the first was kept")
     print(f"{len(games):,} games of {len(datasets)} datasets in {config.out}")
@@ -158,8 +159,9 @@ def split(config: SplitConfig) -> int:
     folder = DatasetFolder(config.data)
     if not config.data.is_dir() or folder.read_settings() is None:
         raise InputError(f"{config.data}: expected a dataset folder")
-    with folder.locked(), progress("splitting", Dataset(config.data).steps, quiet=config.quiet) as advance:
-        for shard in folder.write_fractions(config.fractions):
+    steps = Dataset(config.data).steps
+    with DatasetWriter(config.data) as writer, progress("splitting", steps, quiet=config.quiet) as advance:
+        for shard in writer.split(config.fractions):
             advance(Dataset(shard).steps)
     counts = _counts(Dataset(config.data).games["split"])
     print(", ".join(f"{name} {count:,} games" for name, count in counts.items()))
@@ -190,16 +192,13 @@ def export(config: ExportConfig) -> int:
     return 0
 
 
-def compact_command(config: CompactConfig) -> int:
+def compact(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
     dataset = Dataset(config.data).select(config.select)
     check_replayable(dataset)
-    settings = {"compacted_from": path_text(absolute(config.data)), "observations": []}
-    out = _new_folder(config.out, settings)
-    with progress("compacting", dataset.steps, quiet=config.quiet) as advance:
-        for steps in compact(dataset, out, settings, config.games_per_shard):
-            advance(steps)
-    size = sum(path.stat().st_size for path in out.shards())
+    out = _new_dataset(config.out, {"compacted_from": path_text(absolute(config.data)), "observations": []})
+    _copy(dataset, out, keys_only_shard, config, "compacting")
+    size = sum(path.stat().st_size for path in out.folder.shards())
     steps = max(Dataset(config.out).steps, 1)
     print(f"{len(Dataset(config.out)):,} games, {steps:,} steps, {size / steps:.2f} bytes a step in {config.out}")
     return 0
@@ -209,18 +208,31 @@ def _counting(advance: Callable[[int], None]) -> Callable[[Game], None]:
     return lambda game: advance(len(game))
 
 
-def _new_folder(path: Path, settings: dict[str, Any]) -> DatasetFolder:
-    """A dataset folder that is new or was begun with the same settings."""
-    folder = DatasetFolder(path)
-    there = folder.read_settings()
+def _new_dataset(path: Path, settings: dict[str, Any]) -> DatasetWriter:
+    """Writes a dataset that is new or was begun with the same settings.
+
+    Raises:
+        InputError: If there is another one.
+    """
+    there = DatasetFolder(path).read_settings()
     if there is not None and there != settings:
         raise InputError(f"{path}: holds another dataset, with settings {there}; expected a new folder")
-    path.mkdir(parents=True, exist_ok=True)
-    folder.write_settings(settings)
-    return folder
+    return DatasetWriter(path, settings)
 
 
-def _copy(games: list[Game], out: DatasetFolder, games_per_shard: int, what: str, quiet: bool) -> None:
-    with progress(what, int(np.sum([len(game) for game in games])), quiet=quiet) as advance:
-        for game in copy_games(games, out, games_per_shard):
+def _copy(
+    games: Iterable[Game],
+    out: DatasetWriter,
+    shard_of: Callable[[Game], bytes],
+    config: WriterOptions,
+    what: str,
+) -> None:
+    """Copies games; those that are there already are kept."""
+    games = list(games)
+    with out, progress(what, sum(len(game) for game in games), quiet=config.quiet) as advance:
+        out.begin()
+        for game in games:
+            if game.name not in out.present:
+                out.add(game.name, shard_of(game))
             advance(len(game))
+        out.merge(config.games_per_shard)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from strathack.dataset.errors import FormatError
-from strathack.dataset.files import remove_temporary_files
-from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import label_names
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.shard import new_shard, open_shard, write_tables
@@ -23,23 +21,6 @@ def one_game_shard(game: Game) -> bytes:
         codes = {label: game.arrays[label].codes for label in ("strategy", "substrategy")}
         write_tables(target, game.row.reshape(1), {label: label_names(of) for label, of in codes.items()})
     return buffer.getvalue()
-
-
-def copy_games(games: Sequence[Game], out: DatasetFolder, games_per_shard: int) -> Iterator[Game]:
-    """Copies games into a dataset folder; those that are there already are kept.
-
-    Yields:
-        Each game after it was written.
-    """
-    with out.locked():
-        remove_temporary_files(out.path)
-        present = {game.name for game in out.games()}
-        for game in games:
-            if game.name not in present:
-                out.add_game(game.name, one_game_shard(game))
-            yield game
-        for _ in out.merge(games_per_shard):
-            pass
 
 
 def sound_games(shard: Path, on_game: Callable[[Game], None]) -> tuple[list[Game], list[Problem]]:

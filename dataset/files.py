@@ -46,6 +46,18 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
     sync_folder(path.parent)
 
 
+def write_output(out: Path, content: bytes) -> None:
+    """Writes the file that a command was asked for, at once.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    try:
+        atomic_write(out, content)
+    except OSError as error:
+        raise InputError(f"out: {out} cannot be written ({error.strerror})") from None
+
+
 def sync_folder(folder: Path) -> None:
     """Makes renames and removals in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY)

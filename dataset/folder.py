@@ -6,7 +6,6 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from strathack.dataset.errors import FormatError, InputError
-from strathack.dataset.files import atomic_write, folder_lock, sync_folder
+from strathack.dataset.files import atomic_write, sync_folder
 from strathack.dataset.labels import unite_vocabularies
 from strathack.dataset.schema import FORMAT_NAME, FORMAT_VERSION
 from strathack.dataset.shard import (
@@ -208,16 +207,6 @@ class DatasetFolder:
             index += 1
             done += len(part)
             yield done
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the folder for one writer.
-
-        Raises:
-            InputError: If another process holds it.
-        """
-        with folder_lock(self.path):
-            yield
 
     def _remove(self, paths: Iterable[Path]) -> None:
         for path in paths:

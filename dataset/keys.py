@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from strathack.dataset.chunks import ChunkEncoder
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import remove_temporary_files
-from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import CHECKPOINTS
 from strathack.dataset.shard import GameData, encode_shard
@@ -40,31 +36,10 @@ def keys_only(game: Game) -> GameData:
     )
 
 
-def compact(dataset: Dataset, out: DatasetFolder, settings: Mapping[str, Any], games_per_shard: int) -> Iterator[int]:
-    """Writes the keys-only dataset of some games; what is there already is kept.
-
-    Args:
-        dataset: The games; see :func:`check_replayable`.
-        out: Where to.
-        settings: Its settings.
-        games_per_shard: Games in a merged shard.
-
-    Yields:
-        The steps of each game after it was written.
-    """
-    out.path.mkdir(parents=True, exist_ok=True)
-    out.write_settings(settings)
-    with out.locked():
-        remove_temporary_files(out.path)
-        present = {game.name for game in out.games()}
-        encoder = ChunkEncoder("dense")
-        for game in dataset:
-            if game.name not in present:
-                provenance = replace(game.provenance, observations=())
-                out.add_game(game.name, encode_shard(keys_only(game), provenance, encoder))
-            yield len(game)
-        for _ in out.merge(games_per_shard):
-            pass
+def keys_only_shard(game: Game) -> bytes:
+    """A shard with the keys-only form of one game, as dense as it gets."""
+    provenance = replace(game.provenance, observations=())
+    return encode_shard(keys_only(game), provenance, ChunkEncoder("dense"))
 
 
 def is_replayable(row: np.void | np.ndarray) -> bool:

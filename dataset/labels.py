@@ -28,7 +28,10 @@ Hack", 2023). ``recover`` is ours: what AutoAscend does between a panic and the 
 """
 
 PUBLISHED_STRATEGIES: tuple[str, ...] = STRATEGIES[:12]
-"""The names that ``hihack_strategy`` may hold; −1 there is "no label"."""
+"""The names that ``hihack_strategy`` may hold."""
+
+NO_PUBLISHED_LABEL = -1
+"""In ``hihack_strategy``: none was published."""
 
 UNLABELLED = 255
 """The code of a step for which nothing was reported, in every vocabulary."""

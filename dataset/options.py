@@ -3,26 +3,70 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute
+from strathack.dataset.schema import GAMES_PER_SHARD
 from strathack.dataset.splits import Fractions
 
 
-def check_games_per_shard(value: int) -> None:
-    """Checks the option.
+def check_at_least(least: float, owner: object, *names: str) -> None:
+    """Checks that fields which are given are not below a bound.
+
+    Args:
+        least: The bound.
+        owner: Whose fields they are.
+        names: The fields: numbers, tuples of numbers, or None.
 
     Raises:
-        InputError: If it is below 1.
+        InputError: By name of the field.
     """
-    if value < 1:
-        raise InputError(f"games_per_shard: {value} is below 1")
+    for name in names:
+        value = getattr(owner, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None and one < least:
+                raise InputError(f"{name}: {one} is below {least}")
+
+
+def check_above_zero(owner: object, *names: str) -> None:
+    """Checks that fields which are given are above 0 and finite.
+
+    Raises:
+        InputError: By name of the field.
+    """
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"{name}: {value} is not above 0 and finite")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterOptions(Options):
+    """How a dataset is written.
+
+    Attributes:
+        games_per_shard: Games in a shard after the final merge.
+        quiet: Plain lines instead of a live display.
+    """
+
+    games_per_shard: int = GAMES_PER_SHARD
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: By name of the option.
+        """
+        super().__post_init__()
+        check_at_least(1, self, "games_per_shard")
 
 
 @dataclass(frozen=True)
-class InfoConfig:
+class InfoConfig(Options):
     """Tells what a dataset holds.
 
     Attributes:
@@ -36,52 +80,36 @@ class InfoConfig:
     json: bool = False
 
 
-@dataclass(frozen=True)
-class RepairConfig:
+@dataclass(frozen=True, kw_only=True)
+class RepairConfig(WriterOptions):
     """Copies what verifies into a new dataset.
 
     Attributes:
         data: A dataset folder or a shard.
         out: The new dataset's folder.
-        games_per_shard: Games in a shard.
-        quiet: No progress line.
     """
 
     data: Path
     out: Path
-    games_per_shard: int = 64
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        """Checks every option."""
-        check_games_per_shard(self.games_per_shard)
 
 
-@dataclass(frozen=True)
-class MergeConfig:
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig(WriterOptions):
     """Copies the games of several datasets into one.
 
     Attributes:
         out: The new dataset's folder.
         sources: Dataset folders or shards.
         keep_first: Of different games with the same name keep the one that comes first, instead of refusing.
-        games_per_shard: Games in a shard.
-        quiet: No progress line.
     """
 
     out: Path
     sources: list[Path]
     keep_first: bool = False
-    games_per_shard: int = 64
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        """Checks every option."""
-        check_games_per_shard(self.games_per_shard)
 
 
 @dataclass(frozen=True)
-class SplitConfig:
+class SplitConfig(Options):
     """Splits a dataset into train, validation and test by a hash of the seed.
 
     Attributes:
@@ -96,20 +124,16 @@ class SplitConfig:
     train: float = 0.8
     validation: float = 0.1
     test: float = 0.1
+    fractions: Fractions = field(init=False, repr=False)
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        """Checks every option."""
-        _ = self.fractions
-
-    @property
-    def fractions(self) -> Fractions:
-        """The shares."""
-        return Fractions(self.train, self.validation, self.test)
+        """Checks that the shares go together."""
+        object.__setattr__(self, "fractions", Fractions(self.train, self.validation, self.test))
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(Options):
     """Writes games for other tools.
 
     Attributes:
@@ -142,24 +166,16 @@ class ExportConfig:
             )
 
 
-@dataclass(frozen=True)
-class CompactConfig:
+@dataclass(frozen=True, kw_only=True)
+class CompactConfig(WriterOptions):
     """Keeps seeds, clocks, options, keys, labels and digests, from which the games can be replayed.
 
     Attributes:
         data: A dataset folder or a shard.
         out: The new dataset's folder.
         select: A condition on the games.
-        games_per_shard: Games in a shard.
-        quiet: No progress line.
     """
 
     data: Path
     out: Path
     select: str | None = None
-    games_per_shard: int = 64
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        """Checks every option."""
-        check_games_per_shard(self.games_per_shard)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -323,6 +324,21 @@ class Dataset:
         if query is not None:
             chosen &= self._meets(query)
         return self.take(np.flatnonzero(chosen))
+
+    @property
+    def names(self) -> list[str]:
+        """The games' names, in order."""
+        return [row["game"].decode() for row in self.rows]
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the games' names, lengths, keys and splits, in their order: what a run was trained on."""
+        games = zip(self.rows[["game", "steps", "keys_sha256"]].tolist(), self.splits.tolist(), strict=True)
+        return hashlib.sha256(repr(list(games)).encode()).hexdigest()
+
+    def without(self, names: Container[str]) -> Dataset:
+        """The games of other names."""
+        return self.take(place for place, name in enumerate(self.names) if name not in names)
 
     def take(self, places: Iterable[int]) -> Dataset:
         """The games at these places, in this order."""

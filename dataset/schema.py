@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import h5py
 import numpy as np
 
+from strathack.dataset.codec import TextValue, split_list
 from strathack.dataset.errors import InputError, near_match
 
 FORMAT_NAME = "strathack"
@@ -100,25 +102,75 @@ def checkpoint_count(steps: int) -> int:
 LABEL_COLUMNS: tuple[str, ...] = ("strategy", "substrategy")
 """Those that are enumerations, whose names travel in the file."""
 
-DEFAULT_OBSERVATIONS: tuple[str, ...] = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
-DIGESTED_OBSERVATIONS: tuple[str, ...] = DEFAULT_OBSERVATIONS
+DIGESTED_OBSERVATIONS: tuple[str, ...] = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
 """The arrays that ``frames_sha256`` covers, in this order, whether or not they are stored."""
 
 
-def parse_observations(names: Sequence[str]) -> tuple[str, ...]:
-    """Checks observation keys; ``all`` stands for every one. The order returned is that of the table.
+class ObservationKeys(TextValue, tuple[str, ...]):
+    """Observation keys that are kept, in the order of the table; ``none`` for the keys pressed alone."""
 
-    Raises:
-        InputError: If a key is unknown or none is given; the nearest known key is named.
-    """
-    if list(names) == ["all"]:
-        return tuple(OBSERVATIONS)
-    if not names:
-        raise InputError("observations: none given; expected at least one key, or 'all'")
-    for name in names:
-        if name not in OBSERVATIONS:
-            raise InputError(f"observations: unknown key {name!r}{near_match(name, OBSERVATIONS)}")
-    return tuple(key for key in OBSERVATIONS if key in names)
+    @classmethod
+    def parse(cls, text: str) -> ObservationKeys:
+        """Reads keys between commas, ``all`` or ``none``.
+
+        Raises:
+            InputError: If a key is unknown or none is given; the nearest known key is named.
+        """
+        if text.strip() in ("all", "none"):
+            return cls(OBSERVATIONS if text.strip() == "all" else ())
+        names = split_list(text)
+        if not names:
+            raise InputError("none given; expected at least one key, 'all' or 'none'")
+        for name in names:
+            if name not in OBSERVATIONS:
+                raise InputError(f"unknown key {name!r}{near_match(name, OBSERVATIONS)}")
+        return cls(key for key in OBSERVATIONS if key in names)
+
+    def __str__(self) -> str:
+        """The inverse of :meth:`parse`."""
+        return ",".join(self) or "none"
+
+
+DEFAULT_OBSERVATIONS = ObservationKeys(key for key in OBSERVATIONS if key in DIGESTED_OBSERVATIONS)
+
+GAMES_PER_SHARD = 64
+"""Games in a merged shard, unless something else is asked for."""
+
+
+class BLStat(IntEnum):
+    """Places in ``blstats``, by NLE's names (``nle.nethack.NLE_BL_…``)."""
+
+    X = 0
+    Y = 1
+    STR25 = 2
+    STR125 = 3
+    DEX = 4
+    CON = 5
+    INT = 6
+    WIS = 7
+    CHA = 8
+    SCORE = 9
+    HP = 10
+    HPMAX = 11
+    DEPTH = 12
+    GOLD = 13
+    ENE = 14
+    ENEMAX = 15
+    AC = 16
+    HD = 17
+    XP = 18
+    EXP = 19
+    TIME = 20
+    HUNGER = 21
+    CAP = 22
+    DNUM = 23
+    DLEVEL = 24
+    CONDITION = 25
+    ALIGN = 26
+
+
+SCREEN_ROWS, SCREEN_COLUMNS = OBSERVATIONS["tty_chars"].shape
+"""Cells of the terminal."""
 
 
 ENDS: Mapping[str, int] = {

@@ -24,7 +24,7 @@ import numpy as np
 from strathack.dataset.actions import NO_ACTION
 from strathack.dataset.errors import CorruptionError, FormatError, InputError
 from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames, StoredReader, stored_array
-from strathack.dataset.labels import UNLABELLED
+from strathack.dataset.labels import NO_PUBLISHED_LABEL, UNLABELLED
 from strathack.dataset.reading import Dataset, Game, OnCorrupt
 from strathack.dataset.schedule import GameQueue, LaneSchedule, Segment, Share, WindowIndex, shuffled
 from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, STORED_COLUMNS
@@ -71,7 +71,7 @@ class StreamConfig:
     places: bool = False
     seed: int | None = 0
     epochs: int | None = 1
-    share: Share = Share()  # noqa: RUF009  (frozen)
+    share: Share = Share()
     threads: int = 2
     reuse: bool = False
     on_corrupt: OnCorrupt = "raise"
@@ -457,7 +457,7 @@ def _records(config: StreamConfig, place: int, start: int, stop: int, column: Co
         if start:
             records[name] = column(of, start - 1, stop - 1)
         else:
-            records[name][:1] = -1 if of == "hihack_strategy" else NO_ACTION
+            records[name][:1] = NO_PUBLISHED_LABEL if of == "hihack_strategy" else NO_ACTION
             records[name][1:] = column(of, 0, max(stop - 1, 0))
     records["mask"] = True
     records["first"][:1] = start == 0

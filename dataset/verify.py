@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.arrays import StoredArray
 from strathack.dataset.errors import CorruptionError, FormatError
+from strathack.dataset.progress import progress
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS
 from strathack.dataset.shard import ShardTables, open_shard, read_tables, readable
@@ -151,3 +152,18 @@ def _digests(array: StoredArray) -> list[bytes]:
         running.update(frames.data)
         digests.append(running.digest())
     return digests
+
+
+def verify_shards(shards: Sequence[Path], *, quiet: bool) -> list[Problem]:
+    """What is wrong with some shards and their games, with a progress line."""
+    steps = 0
+    for shard in shards:
+        try:
+            steps += int(read_tables(shard).rows["steps"].sum())
+        except FormatError:
+            continue  # to be told of below
+    problems: list[Problem] = []
+    with progress("verifying", steps, quiet=quiet) as advance:
+        for shard in shards:
+            problems += verify_shard(shard, lambda game: advance(len(game)))
+    return problems

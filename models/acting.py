@@ -21,13 +21,13 @@ class ActingConfig:
 
     Attributes:
         greedy: Take what is most likely instead of drawing.
-        hold: Choose a strategy, and keep it for at least so many steps of a game. 0 chooses none: actions come from
-            the policy's one distribution over them. A policy that combines its heads by sampling has none, so there
-            it is the same as 1.
+        min_strategy_steps: Choose a strategy, and keep it for at least so many steps of a game. 0 chooses none:
+            actions come from the policy's one distribution over them. A policy that combines its heads by sampling has
+            none, so there it is the same as 1.
     """
 
     greedy: bool = False
-    hold: int = 0
+    min_strategy_steps: int = 0
 
     def __post_init__(self) -> None:
         """Checks every field.
@@ -35,8 +35,8 @@ class ActingConfig:
         Raises:
             InputError: By name of the field.
         """
-        if self.hold < 0:
-            raise InputError(f"hold: {self.hold} is below 0")
+        if self.min_strategy_steps < 0:
+            raise InputError(f"min_strategy_steps: {self.min_strategy_steps} is below 0")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Act:
     output: PolicyOutput
 
 
-class Actor:
+class ActingPolicy:
     """Acts with a policy. Its state is the policy's and, with holding, the strategy held and for how long.
 
     Args:
@@ -76,8 +76,8 @@ class Actor:
         self, policy: AnyPolicy, config: ActingConfig | None = None, generator: torch.Generator | None = None
     ) -> None:
         self.policy, self.config, self.generator = policy, config or ActingConfig(), generator
-        if self.config.hold and not policy.config.strategies:
-            raise InputError("hold: a flat policy has no strategies to hold")
+        if self.config.min_strategy_steps and not policy.config.strategies:
+            raise InputError("min_strategy_steps: a flat policy has no strategies to hold")
         self._hold = steps_held(policy.config, self.config)
 
     @property
@@ -149,7 +149,7 @@ def drawn(logits: Tensor, uniform: Tensor) -> Tensor:
 
 def steps_held(config: AnyConfig, acting: ActingConfig) -> int:
     """For how many steps at least a strategy is kept; 0 where none is chosen."""
-    return max(acting.hold, int(combine_of(config) == "sampled"))
+    return max(acting.min_strategy_steps, int(combine_of(config) == "sampled"))
 
 
 def combine_of(config: AnyConfig) -> Combine | None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import signal
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import Logger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from strathack.dataset.files import atomic_write
+from strathack.dataset.signals import StopOnSignal
 from strathack.models.saving import BEST, LAST
 
 
@@ -111,20 +107,12 @@ class Checkpoints(pl.Callback):
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
         self.best = math.inf
-        self._asked_by: int | None = None
-        self._handlers: dict[int, Any] = {}
+        self._stop = StopOnSignal()
         self._saved_at = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the signals over from Lightning, whose handlers talk to other processes at any moment."""
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._ask_to_end) for number in _SIGNALS}
-
-    def _ask_to_end(self, number: int, frame: Any) -> None:
-        self._asked_by = number
-        if number == signal.SIGINT:
-            # A second Ctrl-C does not wait.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._stop.__enter__()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Mapping[str, Any], batch_idx: int
@@ -136,13 +124,13 @@ class Checkpoints(pl.Callback):
         """
         if not pl_module.stepped(batch_idx):
             return  # Gradients that are not used yet are in no checkpoint.
-        asked = trainer.strategy.reduce_boolean_decision(self._asked_by is not None, all=False)
+        asked = trainer.strategy.reduce_boolean_decision(bool(self._stop), all=False)
         step = trainer.global_step
         before_validation = trainer.is_last_batch or trainer.should_stop
         if asked or ((before_validation or step % self.every == 0) and step != self._saved_at):
             self._save_last(trainer)
         if asked:
-            raise InterruptedRun(self._asked_by or signal.SIGTERM)
+            raise InterruptedRun(self._stop.number or signal.SIGTERM)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Does not wait for the end of a validation; what is trained was saved before it.
@@ -150,8 +138,8 @@ class Checkpoints(pl.Callback):
         Raises:
             InterruptedRun: If this process was asked to end, and no other would wait for it.
         """
-        if self._asked_by is not None and trainer.world_size == 1:
-            raise InterruptedRun(self._asked_by)
+        if self._stop and trainer.world_size == 1:
+            raise InterruptedRun(self._stop.number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves the best."""
@@ -166,9 +154,7 @@ class Checkpoints(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Gives the signals back."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+        self._stop.__exit__()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Gives the signals back."""
@@ -185,9 +171,6 @@ class Checkpoints(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from there."""
         self.best = state_dict["best"]
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingProgress(pl.Callback):
@@ -238,58 +221,3 @@ def clock_time(seconds: float) -> str:
     """Hours, minutes and seconds, 1:02:03."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-
-
-class MetricsCSV(Logger):
-    """Rows of a CSV file that a resumed run goes on with; rows of steps that are taken again are dropped.
-
-    Args:
-        path: The file.
-        step: The step from which on this run adds rows.
-    """
-
-    def __init__(self, path: Path, step: int = 0) -> None:
-        super().__init__()
-        self._path = path
-        self._rows: list[dict[str, str]] = []
-        self._names: list[str] = []
-        if path.exists() and not pl.utilities.rank_zero_only.rank:
-            with path.open(newline="") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-            self._write()
-
-    @property
-    def name(self) -> str:
-        """Lightning asks for one."""
-        return "csv"
-
-    @property
-    def version(self) -> str:
-        """Likewise."""
-        return ""
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing; the run's options are in a file of their own."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Adds a row, and writes the file."""
-        if pl.utilities.rank_zero_only.rank:
-            return
-        row = {"step": str(step)} | {
-            name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in metrics.items()
-        }
-        self._rows.append(row)
-        if set(row) <= set(self._names):
-            with self._path.open("a", newline="") as file:
-                csv.DictWriter(file, self._names, restval="").writerow(row)
-        else:
-            self._write()
-
-    def _write(self) -> None:
-        """Writes the whole file, for rows with new columns."""
-        self._names = list(dict.fromkeys(name for row in self._rows for name in row))
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self._names, restval="")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        atomic_write(self._path, text.getvalue().encode())

@@ -6,44 +6,26 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from strathack.dataset.datamodule import TensorBatch
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.learning import TensorBatch
 from strathack.models.cleaved import AnyPolicy, in_training_mode
-from strathack.models.config import CloningConfig
 from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput
+from strathack.models.label_tables import LabelTables
 from strathack.models.losses import CloningLoss, Targets, cloning_loss, inputs_of, targets_of
 from strathack.models.metrics import Result, Tally, result_of, tally
+from strathack.models.options import CloningOptions
 
 VALIDATION_SEED = 0
 """Of a policy that draws, so that validations are comparable."""
 
 GAMES_NAMED = 8
-
-
-@dataclass(frozen=True)
-class LabelTables:
-    """From a dataset's codes to a policy's indices; see :mod:`strathack.models.losses`.
-
-    Attributes:
-        actions: i64 [256].
-        strategies: i64 [256]; None for a flat policy.
-        label: The label's name; None for a flat policy.
-        class_weights: A weight for each strategy, f32; None for equal ones.
-    """
-
-    actions: np.ndarray
-    strategies: np.ndarray | None = None
-    label: str | None = None
-    class_weights: np.ndarray | None = None
 
 
 def rate_at(step: int, done: float, warmup: int, final: float) -> float:
@@ -60,7 +42,7 @@ def rate_at(step: int, done: float, warmup: int, final: float) -> float:
 
 
 class CloningModule(pl.LightningModule):
-    """Trains a policy on unrolls; see :class:`strathack.dataset.learning.DemonstrationModule`.
+    """Trains a policy on unrolls; see :class:`strathack.dataset.datamodule.DemonstrationModule`.
 
     Args:
         policy: The policy.
@@ -74,7 +56,7 @@ class CloningModule(pl.LightningModule):
     def __init__(
         self,
         policy: AnyPolicy,
-        config: CloningConfig,
+        config: CloningOptions,
         tables: LabelTables,
         share_done: Callable[[], float],
         about: Mapping[str, Any] | None = None,

@@ -1,4 +1,4 @@
-"""``strathack models``: the policies known by name, and the paper's checkpoints."""
+"""The commands ``models`` and ``train``; each returns its exit status."""
 
 from __future__ import annotations
 
@@ -7,15 +7,37 @@ import json
 from rich.console import Console
 
 from strathack.dataset.errors import InputError, RunError
-from strathack.models.hihack import import_hihack
-from strathack.models.options import ImportHihackConfig, ModelsConfig
+from strathack.models.hihack import imported_policy
+from strathack.models.options import ImportHihackConfig, ModelsConfig, TrainConfig
 from strathack.models.presets import PRESETS
+from strathack.models.running import METRICS, is_first_process, process_of_a_run, status_of
 from strathack.models.saving import save_policy
-from strathack.models.tables import parameter_count, parts_of, presets_table
+from strathack.models.tables import parameter_count, parts_of, presets_table, validation_table
+from strathack.models.training import clone
 
 
-def models(config: ModelsConfig) -> int:
-    """Lists the policies that are known by name."""
+def train(config: TrainConfig) -> int:
+    """``strathack train``: trains, or goes on training, and prints the last validation.
+
+    Raises:
+        InputError: If options, data and policy do not go together.
+        RunError: If the loss is no number.
+    """
+    with process_of_a_run(config):
+        cloned = clone(config)
+    if not is_first_process():
+        return 0
+    module, folder = cloned.module, cloned.folder
+    if cloned.interrupted is None and module.validated is not None:
+        Console().print(validation_table(module.validated))
+        print(f"{module.frames:,} frames; checkpoints and {METRICS} in {folder}")
+    elif cloned.interrupted is None:
+        print(f"{folder}: at its end already; --{', --'.join(config.budget)} set another")
+    return status_of("train", folder, cloned.interrupted)
+
+
+def list_(config: ModelsConfig) -> int:
+    """``strathack models list``: the policies that are known by name."""
     if config.json:
         known = {name: {"parameters": parameter_count(policy)} | policy.to_values() for name, policy in PRESETS.items()}
         print(json.dumps(known))
@@ -24,8 +46,8 @@ def models(config: ModelsConfig) -> int:
     return 0
 
 
-def import_checkpoint(config: ImportHihackConfig) -> int:
-    """Turns one of the paper's checkpoints into one of ours.
+def import_hihack(config: ImportHihackConfig) -> int:
+    """``strathack models import-hihack``: one of the paper's checkpoints as one of ours.
 
     Raises:
         InputError: If it is none, or the new file exists.
@@ -33,7 +55,7 @@ def import_checkpoint(config: ImportHihackConfig) -> int:
     """
     if config.out.exists():
         raise InputError(f"{config.out}: exists already")
-    policy = import_hihack(config.file, legacy=config.legacy)
+    policy = imported_policy(config.file, legacy=config.legacy)
     try:
         save_policy(config.out, policy, {"source": str(config.file), "legacy": config.legacy})
     except OSError as error:

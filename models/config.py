@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, get_args
 
 from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.codec import from_plain, hints_of, to_plain
 from strathack.dataset.errors import InputError, near_match
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, STRATEGIES
-from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS
+from strathack.dataset.options import check_at_least
+from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS
 
 Combine = Literal["mixture", "sampled", "label"]
 """How action heads become one distribution; see :class:`HierarchicalConfig`."""
@@ -19,24 +20,10 @@ Combine = Literal["mixture", "sampled", "label"]
 LABEL_NAMES: Mapping[str, tuple[str, ...]] = {"strategy": STRATEGIES, "hihack_strategy": PUBLISHED_STRATEGIES}
 """The names of a label where they are always the same; those of ``substrategy`` are a dataset's own."""
 
-SCREEN_ROWS, SCREEN_COLUMNS = OBSERVATIONS["tty_chars"].shape
 BLSTATS = OBSERVATIONS["blstats"].shape[0]
 
 PATCH_ROWS, PATCH_COLUMNS = 3, 8
 """Cells of a patch of the whole screen, in the encoder ``symbols``; both divide the screen evenly."""
-
-
-def check_at_least(least: float, owner: object, *names: str) -> None:
-    """Checks that fields are not below a bound.
-
-    Raises:
-        InputError: By name of the field.
-    """
-    for name in names:
-        value = getattr(owner, name)
-        for one in value if isinstance(value, tuple) else (value,):
-            if one < least:
-                raise InputError(f"{name}: {one} is below {least}")
 
 
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
@@ -214,9 +201,7 @@ class TransformerConfig:
         Raises:
             InputError: By name of the field.
         """
-        check_at_least(
-            1, self, "layers", "heads", "feedforward", "context", *(("width",) if self.width is not None else ())
-        )
+        check_at_least(1, self, "layers", "heads", "feedforward", "context", "width")
         _check_share(self, "dropout")
         _check_choice("activation", self.activation, ("relu", "gelu"))
         _check_choice("positions", self.positions, ("rotary", "sinusoidal"))
@@ -296,13 +281,6 @@ EncoderConfig = PixelsConfig | SymbolsConfig
 CoreConfig = LSTMConfig | TransformerConfig | LSTMTransformerConfig
 HeadsConfig = FlatConfig | HierarchicalConfig
 
-KINDS: Mapping[str, Mapping[str, type]] = {
-    "encoder": {config.kind: config for config in (PixelsConfig, SymbolsConfig)},
-    "core": {config.kind: config for config in (LSTMConfig, TransformerConfig, LSTMTransformerConfig)},
-    "heads": {config.kind: config for config in (FlatConfig, HierarchicalConfig)},
-}
-"""For each part of a policy, the classes that may describe it, by kind."""
-
 
 @dataclass(frozen=True)
 class PolicyConfig:
@@ -348,8 +326,8 @@ class PolicyConfig:
 
     def to_values(self) -> dict[str, Any]:
         """As plain values, each part with its ``kind``."""
-        values = {part: {"kind": getattr(self, part).kind, **asdict(getattr(self, part))} for part in KINDS}
-        return json.loads(json.dumps(values | {"actions": self.actions}))
+        values: dict[str, Any] = to_plain(self)
+        return values
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> PolicyConfig:
@@ -358,14 +336,10 @@ class PolicyConfig:
         Raises:
             InputError: If a kind, a field or a value is not known, with the near match.
         """
-        known = [one.name for one in fields(cls)]
         for name in values:
-            if name not in known:
-                raise InputError(f"policy: {name!r} is unknown{near_match(name, known)}")
-        parts: dict[str, Any] = {part: _part(part, values[part]) for part in KINDS if part in values}
-        if "actions" in values:
-            parts["actions"] = tuple(values["actions"])
-        return cls(**parts)
+            if name not in hints_of(cls):
+                raise InputError(f"policy: {name!r} is unknown{near_match(name, hints_of(cls))}")
+        return from_plain(cls, values)
 
     def changed(self, changes: Sequence[str]) -> PolicyConfig:
         """With some fields set anew.
@@ -391,7 +365,8 @@ class PolicyConfig:
                 place = place[name]
             if last == "kind":
                 # Its other fields are those of another class.
-                fresh = asdict(_part(parents[0], {"kind": text.strip()}))
+                wanted = {parents[0]: {"kind": text.strip()}}
+                fresh = from_plain(PolicyConfig, wanted).to_values()[parents[0]]
                 place.clear()
                 place.update(fresh)
             elif last == "label" and last in place:
@@ -410,88 +385,6 @@ class PolicyConfig:
         if not isinstance(self.heads, HierarchicalConfig):
             raise InputError("strategies: a flat policy has none")
         return replace(self, heads=replace(self.heads, strategies=tuple(names)))
-
-
-@dataclass(frozen=True)
-class CloningConfig:
-    """The loss and how it is made small.
-
-    Attributes:
-        strategy_weight: λ in the loss: action NLL + λ · strategy NLL + μ · NLL of the action given the strategy.
-        head_weight: μ; it trains each action head on the steps of its own strategy.
-        balance: Weight strategies by the inverse of their frequency, to the power 0.5, in the strategy NLL.
-        learning_rate: AdamW's, after the warm-up.
-        weight_decay: AdamW's.
-        warmup: Optimiser steps over which the learning rate rises from 0.
-        final_rate: Share of the learning rate at which its cosine ends.
-        clip: Largest norm of the gradient.
-    """
-
-    strategy_weight: float = 1.0
-    head_weight: float = 1.0
-    balance: bool = False
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: int = 200
-    final_rate: float = 0.02
-    clip: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Checks every field.
-
-        Raises:
-            InputError: By name of the field.
-        """
-        check_at_least(0, self, "strategy_weight", "head_weight", "weight_decay", "warmup", "final_rate")
-        for name in ("learning_rate", "clip"):
-            value = getattr(self, name)
-            if not (0 < value < math.inf):
-                raise InputError(f"{name}: {value} is not above 0 and finite")
-
-
-Config = TypeVar("Config")
-
-
-def _part(part: str, values: Mapping[str, Any]) -> Any:
-    values = dict(values)
-    kinds = KINDS[part]
-    kind = values.pop("kind", None)
-    if kind not in kinds:
-        raise InputError(f"{part}.kind: {kind!r} is unknown{near_match(str(kind), kinds)}")
-    return _made(kinds[kind], part, values)
-
-
-def _made(config: type[Config], path: str, values: Mapping[str, Any]) -> Config:
-    """A dataclass from plain values; lists become tuples, dictionaries dataclasses."""
-    known = {one.name: one for one in fields(config)}  # type: ignore[arg-type]
-    arguments: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in known:
-            raise InputError(f"{path}.{name} is unknown{near_match(name, known)}")
-        default = known[name].default
-        if is_dataclass(default):
-            value = _made(type(default), f"{path}.{name}", value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not is_dataclass(default) and not _is_of_type(value, str(known[name].type)):
-            raise InputError(f"{path}.{name}: {value!r} is no {known[name].type}")
-        arguments[name] = value
-    try:
-        return config(**arguments)
-    except InputError as error:
-        raise InputError(f"{path}.{error}") from None
-
-
-def _is_of_type(value: Any, annotation: str) -> bool:
-    """Whether a plain value is what a field's annotation says; names of literals are texts."""
-    if annotation.startswith("tuple["):
-        element = annotation.removeprefix("tuple[").rstrip("]").partition(",")[0]
-        return isinstance(value, tuple) and all(_is_of_type(one, element) for one in value)
-    if annotation.endswith(" | None"):
-        return value is None or _is_of_type(value, annotation.removesuffix(" | None"))
-    return type(value) is {"int": int, "float": float, "bool": bool}.get(annotation, str)
 
 
 def _value(text: str) -> Any:

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
+from strathack.dataset.schema import SCREEN_COLUMNS, SCREEN_ROWS, BLStat
 from strathack.models.config import (
     BLSTATS,
     PATCH_COLUMNS,
     PATCH_ROWS,
-    SCREEN_COLUMNS,
-    SCREEN_ROWS,
     EncoderConfig,
     PixelsConfig,
     SymbolsConfig,
@@ -301,9 +300,6 @@ def patches(cells: Tensor) -> Tensor:
     return cells.unflatten(1, (-1, PATCH_ROWS)).unflatten(3, (-1, PATCH_COLUMNS)).transpose(2, 3).flatten(3)
 
 
-HUNGER, CONDITION, DUNGEON = 21, 25, 23
-"""Places in ``blstats`` (nle.nethack.NLE_BL_*) of what is not a quantity."""
-
 HUNGER_STATES, CONDITIONS, DUNGEONS = 7, 13, 8
 BLSTAT_FEATURES = BLSTATS + 2 + HUNGER_STATES + CONDITIONS + DUNGEONS
 
@@ -322,10 +318,10 @@ def blstat_features(blstats: Tensor) -> Tensor:
     """
     numbers = blstats.float()
     logs = numbers.sign() * numbers.abs().log1p() / 4
-    health = numbers[:, 10:11] / numbers[:, 11:12].clamp(min=1)
-    energy = numbers[:, 14:15] / numbers[:, 15:16].clamp(min=1)
+    health = numbers[:, BLStat.HP, None] / numbers[:, BLStat.HPMAX, None].clamp(min=1)
+    energy = numbers[:, BLStat.ENE, None] / numbers[:, BLStat.ENEMAX, None].clamp(min=1)
     indices = torch.arange(max(HUNGER_STATES, CONDITIONS, DUNGEONS), device=blstats.device)
-    hunger = blstats[:, HUNGER, None] == indices[:HUNGER_STATES]
-    dungeon = blstats[:, DUNGEON, None] == indices[:DUNGEONS]
-    conditions = (blstats[:, CONDITION, None] >> indices[:CONDITIONS]) & 1
+    hunger = blstats[:, BLStat.HUNGER, None] == indices[:HUNGER_STATES]
+    dungeon = blstats[:, BLStat.DNUM, None] == indices[:DUNGEONS]
+    conditions = (blstats[:, BLStat.CONDITION, None] >> indices[:CONDITIONS]) & 1
     return torch.cat([logs, health, energy, hunger.float(), conditions.float(), dungeon.float()], 1)

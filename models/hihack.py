@@ -35,7 +35,7 @@ Weights = Mapping[str, Tensor]
 _SCREEN, _MESSAGE, _BOTTOM = "screen_encoder.conv_head", "topline_encoder.msg_fwd", "bottomline_encoder"
 
 
-def import_hihack(path: Path, *, legacy: bool = True) -> Policy:
+def imported_policy(path: Path, *, legacy: bool = True) -> Policy:
     """A policy with the weights of one of the paper's checkpoints.
 
     Args:

@@ -2,41 +2,163 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal, TypeVar
 
-from strathack.dataset.errors import FormatError, InputError, near_match
-from strathack.models.config import LABEL_NAMES, CloningConfig, check_at_least
+from strathack.dataset.codec import Options
+from strathack.dataset.errors import InputError, near_match
+from strathack.dataset.options import check_above_zero, check_at_least
+from strathack.models.config import LABEL_NAMES
 from strathack.models.presets import preset
 
-BUDGET = ("steps", "minutes", "passes")
-"""Options that say when training ends; a run that goes on may be given another end."""
+AnyRunOptions = TypeVar("AnyRunOptions", bound="RunOptions")
+
+LARGEST_SEED = 2**32 - 1
+"""That NumPy takes."""
 
 
-def check_nothing_else_is_given(options: Any, budget: Sequence[str], moved: Sequence[str] = ()) -> None:
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Options):
+    """The options of every run, whatever is trained.
+
+    Attributes:
+        out: The new run's folder: options, checkpoints, metrics.
+        resume: The folder of a run to go on with; its own options hold, but for a new end.
+        policy: A policy by name; "strathack models" lists them.
+        set: Fields of the policy set anew, separated by semicolons: "core.hidden=256; heads.combine=label".
+        minutes: End after so many minutes.
+        validate_every: Optimiser steps between validations; 0 for none.
+        checkpoint_every: Optimiser steps between checkpoints of the last state.
+        log_every: Optimiser steps between rows of metrics.csv.
+        precision: Arithmetic; auto is bf16 on GPUs and 32 elsewhere.
+        device: Where to train; auto takes GPUs where there are any.
+        devices: GPUs, or processes on the CPU.
+        tensorboard: Also log for TensorBoard.
+        wandb: Also log to this project of Weights & Biases.
+        seed: Decides fresh weights and the order of games.
+        quiet: No progress line.
+    """
+
+    budget: ClassVar[tuple[str, ...]] = ("minutes",)
+    """Options that say when training ends; a run that goes on may be given another end."""
+
+    moved: ClassVar[tuple[str, ...]] = ()
+    """Options that say where data are, which may have moved since."""
+
+    out: Path | None = None
+    resume: Path | None = None
+    policy: str = "symbols-small"
+    set: str = ""
+    minutes: float | None = None
+    validate_every: int = 0
+    checkpoint_every: int = 1000
+    log_every: int = 50
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    tensorboard: bool = False
+    wandb: str | None = None
+    seed: int = 0
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: By name of the option.
+        """
+        super().__post_init__()
+        check_at_least(1, self, "checkpoint_every", "log_every", "devices")
+        check_at_least(0, self, "validate_every", "seed")
+        check_above_zero(self, *self.budget)
+        if self.seed > LARGEST_SEED:
+            raise InputError(f"seed: {self.seed} is not below 2 ** 32")
+        if self.resume is not None:
+            check_nothing_else_is_given(self, ("resume", "quiet"), self.budget, self.moved)
+        elif self.out is None:
+            raise InputError("out: no folder is given for the run")
+        else:
+            preset(self.policy)
+
+    @property
+    def changes(self) -> list[str]:
+        """The fields of the policy that are set anew, one by one."""
+        return [change for change in self.set.split(";") if change.strip()]
+
+    def half_precision(self, *, on_gpu: bool) -> bool:
+        """Whether to calculate in bf16."""
+        return self.precision == "bf16" or (self.precision == "auto" and on_gpu)
+
+    def continued(self: AnyRunOptions, now: AnyRunOptions) -> AnyRunOptions:
+        """The options of a run that goes on: its own, with the end that is given now, if one is, and as quiet.
+
+        Args:
+            now: The options with which it is resumed.
+        """
+        end = {name: getattr(now, name) for name in self.budget}
+        return replace(self, quiet=now.quiet, **(end if any(value is not None for value in end.values()) else {}))
+
+
+def check_nothing_else_is_given(
+    options: Options, always: tuple[str, ...], budget: tuple[str, ...], moved: tuple[str, ...] = ()
+) -> None:
     """Checks that a run which goes on is given nothing but another end, and where its data are now.
 
     Args:
         options: A dataclass of options, or a group of them.
+        always: Names of those that are not the run's.
         budget: Names of those that say when it ends.
         moved: Names of those that say where its data are.
 
     Raises:
         InputError: By name of the option.
     """
-    for one in fields(options):
+    for one in fields(options):  # type: ignore[arg-type]
         default = one.default_factory() if one.default_factory is not MISSING else one.default
-        if one.name not in ("resume", "quiet", *budget, *moved) and getattr(options, one.name) != default:
+        if one.name not in (*always, *budget, *moved) and getattr(options, one.name) != default:
             raise InputError(
                 f"{one.name}: a resumed run keeps its own; only {', '.join((*budget, *moved))} may be given anew"
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class CloningOptions(Options):
+    """The loss of cloning and how it is made small.
+
+    Attributes:
+        strategy_weight: λ in the loss: action NLL + λ · strategy NLL + μ · NLL of the action given the strategy.
+        head_weight: μ; it trains each action head on the steps of its own strategy.
+        balance: Weight strategies by the inverse of their frequency, to the power 0.5, in the strategy NLL.
+        learning_rate: AdamW's, after the warm-up.
+        weight_decay: AdamW's.
+        warmup: Optimiser steps over which the learning rate rises from 0.
+        final_rate: Share of the learning rate at which its cosine ends.
+        clip: Largest norm of the gradient.
+    """
+
+    strategy_weight: float = 1.0
+    head_weight: float = 1.0
+    balance: bool = False
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: int = 200
+    final_rate: float = 0.02
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: By name of the option.
+        """
+        super().__post_init__()
+        check_at_least(0, self, "strategy_weight", "head_weight", "weight_decay", "warmup", "final_rate")
+        check_above_zero(self, "learning_rate", "clip")
+
+
 @dataclass(frozen=True)
-class ModelsConfig:
+class ModelsConfig(Options):
     """Lists the policies that are known by name.
 
     Attributes:
@@ -47,7 +169,7 @@ class ModelsConfig:
 
 
 @dataclass(frozen=True)
-class ImportHihackConfig:
+class ImportHihackConfig(Options):
     """Turns one of the paper's checkpoints into one of ours.
 
     Attributes:
@@ -61,16 +183,12 @@ class ImportHihackConfig:
     legacy: bool = True
 
 
-@dataclass(frozen=True)
-class TrainConfig(CloningConfig):
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunOptions, CloningOptions):
     """Clones the demonstrator's actions and strategies.
 
     Attributes:
         data: Dataset folders or shards.
-        out: The run's new folder: options, checkpoints, metrics.
-        resume: The folder of a run to go on with; its own options hold, but for a new end.
-        policy: A policy by name; "strathack models" lists them.
-        set: Fields of the policy set anew, separated by semicolons: "core.hidden=256; heads.combine=label".
         label: The label to learn strategies from: strategy, hihack_strategy or substrategy; by default the policy's.
         weights: A checkpoint or a run's folder to begin with, instead of fresh weights; the policy is then its own.
         high: Of a cleaved policy, the checkpoint that chooses strategies.
@@ -82,29 +200,19 @@ class TrainConfig(CloningConfig):
         accumulate: Batches that share an optimiser step.
         loader_workers: Processes that read batches; 0 reads in threads of this one.
         steps: End after so many optimiser steps.
-        minutes: End after so many minutes.
         passes: End after so many passes over the train split; 1 unless another end is given.
         validate_every: Optimiser steps between validations.
         validation_batches: Batches of a validation at most; 0 for the whole split.
         checkpoint_every: Optimiser steps between checkpoints of the last state, besides those after validations.
         early_stop: End after so many validations without a better action NLL; 0 never does.
         ema: Decay of a moving average of the weights, which is then what is validated and kept; 0 keeps none.
-        precision: Arithmetic; auto is bf16 on GPUs and 32 elsewhere.
         compile: Compile encoders and heads with torch.compile.
-        device: Where to train; auto takes GPUs where there are any.
-        devices: GPUs, or processes on the CPU.
-        log_every: Optimiser steps between rows of metrics.csv.
-        tensorboard: Also log for TensorBoard.
-        wandb: Also log to this project of Weights & Biases.
-        seed: Decides fresh weights and the order of games.
-        quiet: No progress line.
     """
 
+    budget: ClassVar[tuple[str, ...]] = ("steps", "minutes", "passes")
+    moved: ClassVar[tuple[str, ...]] = ("data",)
+
     data: list[Path] = field(default_factory=list)
-    out: Path | None = None
-    resume: Path | None = None
-    policy: str = "symbols-small"
-    set: str = ""
     label: str | None = None
     weights: Path | None = None
     high: Path | None = None
@@ -116,22 +224,12 @@ class TrainConfig(CloningConfig):
     accumulate: int = 1
     loader_workers: int = 0
     steps: int | None = None
-    minutes: float | None = None
     passes: float | None = None
     validate_every: int = 1000
     validation_batches: int = 0
-    checkpoint_every: int = 1000
     early_stop: int = 0
     ema: float = 0.0
-    precision: Literal["auto", "32", "bf16"] = "auto"
     compile: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 1
-    log_every: int = 50
-    tensorboard: bool = False
-    wandb: str | None = None
-    seed: int = 0
-    quiet: bool = False
 
     def __post_init__(self) -> None:
         """Checks every option, and that they go together.
@@ -140,30 +238,19 @@ class TrainConfig(CloningConfig):
             InputError: By name of the option.
         """
         super().__post_init__()
-        check_at_least(1, self, "lanes", "unroll", "accumulate", "validate_every", "checkpoint_every", "devices")
-        check_at_least(1, self, "log_every")
-        check_at_least(0, self, "loader_workers", "validation_batches", "early_stop", "seed")
-        for name in BUDGET:
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise InputError(f"{name}: {value} is not above 0")
-        if self.seed >= 2**32:
-            raise InputError(f"seed: {self.seed} is not below 2 ** 32")
+        check_at_least(1, self, "lanes", "unroll", "accumulate", "validate_every")
+        check_at_least(0, self, "loader_workers", "validation_batches", "early_stop")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema: {self.ema} is no decay; expected 0 to below 1")
         labels = (*LABEL_NAMES, "substrategy")
         if self.label is not None and self.label not in labels:
             raise InputError(f"label: {self.label!r} is unknown{near_match(self.label, labels)}")
-        if self.resume is not None:
-            check_nothing_else_is_given(self, BUDGET, ("data",))
-            return
-        if not self.data:
-            raise InputError("data: no dataset is given, and no run to resume")
-        if self.out is None:
-            raise InputError("out: no folder is given for the run")
-        self._check_policy()
+        if self.resume is None:
+            if not self.data:
+                raise InputError("data: no dataset is given, and no run to resume")
+            self._check_policy()
 
     def _check_policy(self) -> None:
-        preset(self.policy)
         if (self.high is None) != (self.low is None):
             raise InputError("high, low: a cleaved policy needs both")
         if self.high is not None and self.weights is not None:
@@ -174,28 +261,7 @@ class TrainConfig(CloningConfig):
         if given and (self.set or self.policy != TrainConfig.policy):
             raise InputError(f"{given[0]}: the policy is what the checkpoint holds; leave policy and set out")
 
-    def to_json(self) -> str:
-        """As kept in a run's folder; from any other, too."""
-        values = asdict(self) | {"data": [path.resolve() for path in self.data]}
-        return json.dumps(values, default=str, indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> TrainConfig:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            FormatError: If the text is of no such options.
-        """
-        try:
-            values: dict[str, Any] = json.loads(text)
-            values["data"] = [Path(path) for path in values["data"]]
-            for name in ("out", "resume", "weights", "high", "low"):
-                values[name] = None if values[name] is None else Path(values[name])
-            return cls(**values)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise FormatError(f"options: not those of a run of this release: {error}") from None
-
-    def with_end_of(self, other: TrainConfig) -> TrainConfig:
-        """With another end, where that one is given, and as quiet."""
-        end: Mapping[str, Any] = {name: getattr(other, name) for name in BUDGET}
-        return replace(self, quiet=other.quiet, **(end if any(value is not None for value in end.values()) else {}))
+    def continued(self, now: TrainConfig) -> TrainConfig:
+        """See :meth:`RunOptions.continued`; the games may be elsewhere now."""
+        continued = super().continued(now)
+        return replace(continued, data=now.data) if now.data else continued

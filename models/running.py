@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
+import json
 import logging
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
-from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.codec import Options, from_plain, hints_of, to_plain
+from strathack.dataset.errors import FormatError, InputError, RunError
 from strathack.dataset.files import atomic_write
+from strathack.models.loggers import MetricsCSV, other_loggers
+from strathack.models.options import AnyRunOptions, RunOptions
+from strathack.models.saving import LAST, load_values
 
 OPTIONS, METRICS = "options.json", "metrics.csv"
 """Files of a run beside its checkpoints: its options and its learning curves."""
@@ -29,31 +33,127 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _LARGEST = -1, -3, 2**31 - 1
 """Parameters of mallopt(3), and the largest value that one can have."""
 
 
-class RunOptions(Protocol):
-    """Those that every run has."""
+AnyOptions = TypeVar("AnyOptions", bound=Options)
 
-    @property
-    def out(self) -> Path | None:
-        """The run's folder."""
 
-    @property
-    def device(self) -> str:
-        """Where to train: auto, cpu or cuda."""
+@dataclass(frozen=True)
+class Run(Generic[AnyRunOptions]):
+    """A run that begins or goes on.
 
-    @property
-    def devices(self) -> int:
-        """GPUs, or processes on the CPU."""
+    Attributes:
+        options: Its options; of one that goes on, its own.
+        folder: Where it is.
+        saved: The checkpoint that it goes on from, as it was saved; None for a new run.
+    """
 
-    @property
-    def tensorboard(self) -> bool:
-        """Whether to log for TensorBoard."""
+    options: AnyRunOptions
+    folder: Path
+    saved: Mapping[str, Any] | None = None
 
-    @property
-    def wandb(self) -> str | None:
-        """A project of Weights & Biases."""
+    @classmethod
+    def of(cls, given: AnyRunOptions) -> Run[AnyRunOptions]:
+        """The run that options ask for; nothing is written.
 
-    def to_json(self) -> str:
-        """All options."""
+        Raises:
+            InputError: If there is none to go on with, or a new one would be in the place of another.
+            FormatError: If what is there is none of this release.
+        """
+        if given.resume is None:
+            assert given.out is not None, "checked when the options were made"
+            if is_first_process() and (given.out / OPTIONS).exists():
+                raise InputError(f"{given.out}: there is a run in it; resume it, or take another folder")
+            return cls(given, given.out)
+        path = given.resume / OPTIONS
+        if not path.exists():
+            raise InputError(f"{given.resume}: no run in it; expected {OPTIONS}")
+        try:
+            own = from_plain(type(given), json.loads(path.read_text()))
+        except (json.JSONDecodeError, InputError) as error:
+            raise FormatError(f"{path}: not the options of a run of this release: {error}") from None
+        return cls(own.continued(given), given.resume, load_values(given.resume / LAST))
+
+    def begin(self, step: int) -> list[Logger]:
+        """Writes the options of a new run, and opens what is logged to.
+
+        Args:
+            step: From which step on rows are added.
+
+        Raises:
+            InputError: If what a logger needs is not installed.
+        """
+        loggers = other_loggers(self.options, self.folder)
+        if self.saved is None and is_first_process():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            written = json.dumps(to_plain(with_absolute_paths(self.options)), indent=2)
+            atomic_write(self.folder / OPTIONS, written.encode())
+        return [*loggers, MetricsCSV(self.folder / METRICS, step)]
+
+
+def with_absolute_paths(options: AnyOptions) -> AnyOptions:
+    """Options that mean the same in any folder, those of their groups included."""
+    changed = {name: _resolved(getattr(options, name)) for name in hints_of(type(options))}
+    return replace(options, **changed)  # type: ignore[type-var]
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.resolve()
+    if isinstance(value, list):
+        return [_resolved(one) for one in value]
+    return with_absolute_paths(value) if isinstance(value, Options) else value
+
+
+@contextmanager
+def process_of_a_run(options: RunOptions) -> Iterator[None]:
+    """Has this process be one that trains; a failure to write becomes one line.
+
+    Raises:
+        RunError: If something cannot be written.
+    """
+    quieten()
+    hold_freed_memory()
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{error.filename or options.out}: {error.strerror or error}") from None
+
+
+@runtime_checkable
+class StartsProcesses(Protocol):
+    """A launcher of Lightning's that starts the processes of the other devices."""
+
+    procs: list[subprocess.Popen[Any]]
+
+
+@contextmanager
+def together(launcher: Callable[[], object]) -> Iterator[None]:
+    """While several processes train as one: all end with an error of this one, and this one waits for the others.
+
+    Args:
+        launcher: Tells which of Lightning's launchers started the others, if any; asked at the end.
+
+    Raises:
+        RunError: If one of them has failed.
+    """
+    try:
+        yield
+    except BaseException:
+        for process in _started_by(launcher()):  # they would wait for this one
+            process.kill()
+        raise
+    check_ended(_started_by(launcher()))
+
+
+def _started_by(launcher: object) -> list[subprocess.Popen[Any]]:
+    return launcher.procs if isinstance(launcher, StartsProcesses) else []
+
+
+def status_of(command: str, folder: Path, interrupted: int | None) -> int:
+    """The exit status of a run: 0, or over 128 after an interruption, which is told of."""
+    if interrupted is None:
+        return 0
+    print(f"interrupted; strathack {command} --resume {folder} goes on", file=sys.stderr)
+    return 128 + interrupted
 
 
 def is_first_process() -> bool:
@@ -81,57 +181,20 @@ def check_ended(processes: Sequence[subprocess.Popen[Any]], patience: float = 60
             raise RunError(f"process {number} of {len(processes) + 1} failed (exit status {status}); see above")
 
 
-def begin_folder(config: RunOptions) -> None:
-    """Makes the run's folder and writes its options there.
-
-    Raises:
-        InputError: If there is a run in it.
-    """
-    assert config.out is not None
-    if not is_first_process():
-        return
-    if (config.out / OPTIONS).exists():
-        raise InputError(f"{config.out}: there is a run in it; resume it, or take another folder")
-    config.out.mkdir(parents=True, exist_ok=True)
-    atomic_write(config.out / OPTIONS, config.to_json().encode())
-
-
-def checked_device(config: RunOptions) -> str:
+def checked_device(options: RunOptions) -> str:
     """Lightning's name for where to train.
 
     Raises:
         InputError: If there is no such device, or not as many.
     """
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if config.device == "cuda" and not there:
+    if options.device == "cuda" and not there:
         raise InputError("device: cuda was asked for, and PyTorch finds no GPU here")
-    if config.device == "cpu" or not there:
+    if options.device == "cpu" or not there:
         return "cpu"
-    if config.devices > there:
-        raise InputError(f"devices: {config.devices} GPUs were asked for, there are {there}")
+    if options.devices > there:
+        raise InputError(f"devices: {options.devices} GPUs were asked for, there are {there}")
     return "gpu"
-
-
-def other_loggers(config: RunOptions) -> list[Logger]:
-    """Loggers that were asked for, besides the CSV file.
-
-    Raises:
-        InputError: If what they need is not installed.
-    """
-    loggers: list[Logger] = []
-    if config.tensorboard:
-        _need("tensorboard", "tensorboard")
-        assert config.out is not None
-        loggers.append(pl.loggers.TensorBoardLogger(config.out, name="", version="tensorboard"))
-    if config.wandb is not None:
-        _need("wandb", "wandb")
-        loggers.append(pl.loggers.WandbLogger(project=config.wandb, save_dir=config.out))
-    return loggers
-
-
-def _need(option: str, package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise InputError(f"{option}: the package is not installed; pip install {package}")
 
 
 def hold_freed_memory() -> None:

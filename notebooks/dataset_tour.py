@@ -84,7 +84,7 @@ batches.close()
 print(f"{frames:,} of {dataset.steps:,} steps came, each once")
 
 # %% [markdown]
-# As tensors, for Lightning: `strathack.dataset.learning.DemonstrationModule("data", lanes=128, steps=32)`.
+# As tensors, for Lightning: `strathack.dataset.datamodule.DemonstrationModule("data", lanes=128, steps=32)`.
 #
 # ## Exporting
 # Tables of games and steps for pandas, DuckDB, Spark; `strathack dataset export` writes Minari datasets as well.

@@ -3,19 +3,69 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from strathack.collect.config import parse_seeds, split_list
-from strathack.collect.playing.characters import check_character
+from strathack.collect.playing.characters import CharacterWish
+from strathack.collect.playing.seeds import Seeds
 from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.codec import Options, TextValue, split_list
 from strathack.dataset.errors import InputError, near_match
-from strathack.models.config import check_at_least
+from strathack.dataset.options import check_above_zero, check_at_least
 from strathack.rl.schedules import Schedule
 
 FROZEN_PARTS = ("encoder", "core", "strategy", "actions")
 """Parts of a policy that may be kept as they are."""
+
+
+class ActionNames(TextValue, tuple[str, ...]):
+    """Names of actions, each once; none stand for all."""
+
+    @classmethod
+    def parse(cls, text: str) -> ActionNames:
+        """Reads names between commas: ``north,east,search``.
+
+        Raises:
+            InputError: If one is unknown or occurs twice.
+        """
+        names = split_list(text)
+        if len(set(names)) < len(names):
+            raise InputError("a name occurs twice")
+        for name in names:
+            if name not in ACTION_NAMES:
+                raise InputError(f"{name!r} is unknown{near_match(name, ACTION_NAMES)}")
+        return cls(names)
+
+    def __str__(self) -> str:
+        """The inverse of :meth:`parse`."""
+        return ",".join(self)
+
+
+ALL_ACTIONS = ActionNames()
+"""No names stand for all of them."""
+
+
+class FrozenParts(TextValue, tuple[str, ...]):
+    """Parts of a policy that are not trained; see ``FROZEN_PARTS``."""
+
+    @classmethod
+    def parse(cls, text: str) -> FrozenParts:
+        """Reads names of parts between commas.
+
+        Raises:
+            InputError: If one is unknown.
+        """
+        parts = split_list(text)
+        for part in parts:
+            if part not in FROZEN_PARTS:
+                raise InputError(f"{part!r} is unknown{near_match(part, FROZEN_PARTS)}")
+        return cls(parts)
+
+    def __str__(self) -> str:
+        """The inverse of :meth:`parse`."""
+        return ",".join(self)
 
 
 def check_finite(owner: object, *names: str) -> None:
@@ -31,13 +81,13 @@ def check_finite(owner: object, *names: str) -> None:
 
 
 @dataclass(frozen=True)
-class GameConfig:
+class GameConfig(Options):
     """The games that are played.
 
     Attributes:
         character: Who is played, as NLE writes it: @ (drawn from the seed) or role-race-alignment-gender; by default
             the environment's own.
-        keys: Actions by name that may be taken, separated by commas: north,east,south,west,search; by default all.
+        actions: Actions by name that may be taken, separated by commas: north,east,south,west,search; by default all.
         seeds: Seeds to draw games from: 0:1000; by default fresh ones.
         max_steps: Steps after which a game is cut; by default none.
         no_progress: Steps without the game's clock moving after which it is cut; 0 for never.
@@ -47,9 +97,11 @@ class GameConfig:
         penalty_death: What is taken off the reward of a step with which a game ends without success.
     """
 
-    character: str | None = None
-    keys: str = ""
-    seeds: str = ""
+    renamed: ClassVar[Mapping[str, str]] = {"keys": "actions"}
+
+    character: CharacterWish | None = None
+    actions: ActionNames = ALL_ACTIONS
+    seeds: Seeds = Seeds()
     max_steps: int | None = None
     no_progress: int = 1000
     penalty_step: float | None = None
@@ -62,32 +114,18 @@ class GameConfig:
         Raises:
             InputError: By name of the field.
         """
-        if self.character is not None:
-            check_character(self.character)
-        if self.seeds:
-            parse_seeds(self.seeds)
-        check_at_least(1, self, *(("max_steps",) if self.max_steps is not None else ()))
+        super().__post_init__()
+        check_at_least(1, self, "max_steps")
         check_at_least(0, self, "no_progress")
         check_finite(self, "penalty_death")
         for name in ("penalty_step", "penalty_time"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise InputError(f"{name}: {value} is not finite")
-        names = self.action_names
-        if len(set(names)) < len(names):
-            raise InputError("keys: a name occurs twice")
-        for name in names:
-            if name not in ACTION_NAMES:
-                raise InputError(f"keys: {name!r} is unknown{near_match(name, ACTION_NAMES)}")
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        """The actions that may be taken; none stand for all."""
-        return tuple(split_list(self.keys))
 
 
 @dataclass(frozen=True)
-class RewardConfig:
+class RewardConfig(Options):
     """From an environment's rewards to those that are learned from.
 
     Attributes:
@@ -102,11 +140,12 @@ class RewardConfig:
 
     def __post_init__(self) -> None:
         """Checks every field."""
+        super().__post_init__()
         check_finite(self, "scale", "clip")
 
 
 @dataclass(frozen=True)
-class APPOConfig:
+class APPOConfig(Options):
     """How a policy is made better by what it played.
 
     Attributes:
@@ -127,9 +166,11 @@ class APPOConfig:
         critic_warmup: Updates in which the critic alone is trained; by default the recipe's.
         freeze: Parts that are not trained, separated by commas: encoder, core, strategy, actions; by default the
             recipe's.
-        hold: Steps for which a strategy that was chosen is kept at least; 0 chooses none.
+        min_strategy_steps: Steps for which a strategy that was chosen is kept at least; 0 chooses none.
         max_lag: Updates since a step was played after which it is no longer learned from; by default any number.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {"hold": "min_strategy_steps"}
 
     unroll: int = 32
     batch: int | None = None
@@ -146,8 +187,8 @@ class APPOConfig:
     learning_rate: float = 1e-4
     clip: float = 4.0
     critic_warmup: int | None = None
-    freeze: str | None = None
-    hold: int = 0
+    freeze: FrozenParts | None = None
+    min_strategy_steps: int = 0
     max_lag: int | None = None
 
     def __post_init__(self) -> None:
@@ -156,27 +197,20 @@ class APPOConfig:
         Raises:
             InputError: By name of the field.
         """
-        check_at_least(1, self, "unroll", "passes", *(("batch",) if self.batch is not None else ()))
-        check_at_least(0, self, "hold", *(name for name in ("critic_warmup", "max_lag") if getattr(self, name)))
+        super().__post_init__()
+        check_at_least(1, self, "unroll", "passes", "batch")
+        check_at_least(0, self, "min_strategy_steps", "critic_warmup", "max_lag")
         check_finite(self, "clip_rho", "clip_c", "clip_policy", "clip_value", "value_weight", "entropy")
         for name in ("discount", "trace_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}: {getattr(self, name)}; expected 0 to 1")
-        for name in ("learning_rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name}: {getattr(self, name)} is not above 0 and finite")
-        for part in self.frozen:
-            if part not in FROZEN_PARTS:
-                raise InputError(f"freeze: {part!r} is unknown{near_match(part, FROZEN_PARTS)}")
-
-    @property
-    def frozen(self) -> tuple[str, ...]:
-        """Parts that are not trained."""
-        return tuple(split_list(self.freeze or ""))
+        check_above_zero(self, "learning_rate", "clip")
+        if self.critic_warmup and not self.value_weight:
+            raise InputError("value_weight: 0, though the critic alone is trained at first; leave critic_warmup out")
 
 
 @dataclass(frozen=True)
-class ImitationConfig:
+class ImitationConfig(Options):
     """What keeps a policy from forgetting.
 
     Weights are a number; linear:0.5:0:10000, from one to another over so many updates; or exponential:0.5:0.99998,
@@ -195,12 +229,15 @@ class ImitationConfig:
         direction: forward is KL(teacher ‖ student), reverse KL(student ‖ teacher).
     """
 
+    moved: ClassVar[tuple[str, ...]] = ("demos", "held_out", "teacher")
+    """Options that say where something is, which may have moved since."""
+
     demos: Path | None = None
-    demos_weight: str | None = None
+    demos_weight: Schedule | None = None
     demos_lanes: int = 32
     strategy_weight: float = 1.0
     head_weight: float = 1.0
-    kickstart_weight: str | None = None
+    kickstart_weight: Schedule | None = None
     teacher: Path | None = None
     held_out: Path | None = None
     direction: Literal["forward", "reverse"] = "forward"
@@ -209,18 +246,18 @@ class ImitationConfig:
         """Checks every field.
 
         Raises:
-            InputError: By name of the field, or if a weight contradicts itself.
+            InputError: By name of the field.
         """
+        super().__post_init__()
         check_at_least(1, self, "demos_lanes")
         check_finite(self, "strategy_weight", "head_weight")
-        _ = self.demos_schedule, self.kickstart_schedule
 
     @property
-    def demos_schedule(self) -> Schedule:
-        """The cloning loss's weight."""
-        return Schedule.parse("demos_weight", self.demos_weight or "0")
+    def clones(self) -> bool:
+        """Whether demonstrations are cloned at any time."""
+        return self.demos_weight is not None and self.demos_weight.is_ever_above_zero
 
     @property
-    def kickstart_schedule(self) -> Schedule:
-        """The divergence's weight."""
-        return Schedule.parse("kickstart_weight", self.kickstart_weight or "0")
+    def kickstarts(self) -> bool:
+        """Whether the policy is kept near a teacher at any time."""
+        return self.kickstart_weight is not None and self.kickstart_weight.is_ever_above_zero

@@ -2,103 +2,78 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from strathack.collect.config import parse_seeds, split_list
-from strathack.collect.playing.characters import check_character, parse_roles
-from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock
-from strathack.collect.running.pools import Placement
-from strathack.dataset.errors import FormatError, InputError
-from strathack.models.config import check_at_least
-from strathack.models.options import check_nothing_else_is_given
-from strathack.models.presets import preset
+from strathack.collect.options import GameOptions
+from strathack.collect.playing.seeds import Seeds
+from strathack.collect.running.pools import WorkerOptions
+from strathack.dataset.errors import InputError
+from strathack.dataset.options import check_above_zero, check_at_least
+from strathack.models.options import RunOptions, check_nothing_else_is_given
 from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig, RewardConfig
 from strathack.rl.recipes import recipe_named
-
-BUDGET = ("frames", "minutes")
-"""Options that say when training ends; a run that goes on may be given another end."""
-
-MOVED = ("demos", "held_out", "teacher")
-"""Options of imitation that say where something is, which may have moved since."""
+from strathack.rl.schedules import Schedule
 
 DEFAULT_FRAMES = 10_000_000
 DEFAULT_GAMES = 128
 
 
-@dataclass(frozen=True)
-class FinetuneConfig:
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(RunOptions, WorkerOptions):
     """Trains a policy on what it plays, together with imitation.
 
     Attributes:
         run: The run or checkpoint to begin with; none begins with fresh weights.
-        out: The new run's folder: options, checkpoints, metrics.
-        resume: The folder of a run to go on with; its own options hold, but for a new end.
         env: A gymnasium id of NLE's or MiniHack's, an environment's entry point, or package.module:callable.
         policy: A policy by name, where no run is given; "strathack models" lists them.
-        set: Its fields set anew, separated by semicolons: "core.hidden=256; heads.combine=label".
         recipe: Settings that go together: scratch, hihack or kickstart. Options that are given come before them.
         game: The games.
         reward: The rewards.
         appo: The learning.
         imitation: What keeps it from forgetting.
-        actors: Processes that step environments, by Ray, for each learner; by default one a core. 0 steps them in this
-            process.
-        slices: Slices of an actor's environments that are stepped in turn.
-        envs: Environments of a slice.
-        address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
+        workers: Rollout workers: processes that step environments, by Ray, for each learner; by default one a core. 0
+            steps them in this process.
+        env_groups: Groups of a rollout worker's environments, which are stepped in turn.
+        envs: Environments of a group.
         frames: End after so many frames, those of an interrupted run included.
         minutes: End after so many minutes.
         checkpoint_every: Updates between checkpoints.
         log_every: Updates between rows of metrics.csv.
-        validate_every: Updates between measurements of what is kept of the cloned skill; 0 for none.
+        validate_every: Updates between validations on held-out demonstrations, which tell what is kept of the cloned
+            skill; 0 for none.
         save_games: A dataset folder for the games that are played, the policy's strategies as labels.
-        hang_seconds: Seconds without an answer after which an actor is taken for hung, and replaced.
-        threads: Threads of the learner's arithmetic; by default one a core, since it gives way to actors.
+        hang_seconds: Seconds without an answer after which a rollout worker is taken for hung, and replaced.
+        threads: Threads of the learner's arithmetic; by default one a core, since it gives way to those who act.
         precision: Arithmetic of the learner; auto is bf16 on GPUs and 32 elsewhere.
         device: Where to learn and to act; auto takes GPUs where there are any.
-        devices: GPUs, or processes on the CPU, each with its own actors.
+        devices: GPUs, or processes on the CPU, each with its own rollout workers.
         nodes: Machines, each started with torchrun.
-        tensorboard: Also log for TensorBoard.
-        wandb: Also log to this project of Weights & Biases.
         seed: Decides fresh weights, the games' seeds and the order of demonstrations.
-        quiet: No progress line.
     """
 
+    budget: ClassVar[tuple[str, ...]] = ("frames", "minutes")
+    moved: ClassVar[tuple[str, ...]] = ("imitation",)
+    renamed: ClassVar[Mapping[str, str]] = {"actors": "workers", "slices": "env_groups"}
+
     run: list[Path] = field(default_factory=list)
-    out: Path | None = None
-    resume: Path | None = None
     env: str = "NetHackChallenge-v0"
-    policy: str = "symbols-small"
-    set: str = ""
     recipe: str | None = None
-    game: GameConfig = GameConfig()  # noqa: RUF009  (frozen)
-    reward: RewardConfig = RewardConfig()  # noqa: RUF009  (frozen)
-    appo: APPOConfig = APPOConfig()  # noqa: RUF009  (frozen)
-    imitation: ImitationConfig = ImitationConfig()  # noqa: RUF009  (frozen)
-    actors: int | None = None
-    slices: int = 2
+    game: GameConfig = GameConfig()
+    reward: RewardConfig = RewardConfig()
+    appo: APPOConfig = APPOConfig()
+    imitation: ImitationConfig = ImitationConfig()
+    env_groups: int = 2
     envs: int = 8
-    address: str | None = None
     frames: int | None = None
-    minutes: float | None = None
     checkpoint_every: int = 500
     log_every: int = 10
-    validate_every: int = 0
     save_games: Path | None = None
     hang_seconds: float = 60.0
     threads: int | None = None
-    precision: Literal["auto", "32", "bf16"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 1
     nodes: int = 1
-    tensorboard: bool = False
-    wandb: str | None = None
-    seed: int = 0
-    quiet: bool = False
 
     def __post_init__(self) -> None:
         """Checks every option, and that they go together; fills in what the recipe says.
@@ -106,34 +81,24 @@ class FinetuneConfig:
         Raises:
             InputError: By name of the option.
         """
-        check_at_least(1, self, "slices", "envs", "checkpoint_every", "log_every", "devices", "nodes")
-        check_at_least(1, self, *(("threads",) if self.threads is not None else ()))
-        check_at_least(0, self, "seed", "validate_every", *(("actors",) if self.actors is not None else ()))
-        for name in (*BUDGET, "hang_seconds"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise InputError(f"{name}: {value} is not above 0")
-        if self.seed >= 2**32:
-            raise InputError(f"seed: {self.seed} is not below 2 ** 32")
-        if self.actors == 0 and self.address is not None:
-            raise InputError("actors: 0 steps in this process, without Ray; it does not go with --address")
+        super().__post_init__()
+        check_at_least(1, self, "env_groups", "envs", "nodes", "threads")
+        check_above_zero(self, "hang_seconds")
         if self.resume is not None:
-            check_nothing_else_is_given(self, BUDGET, ("imitation",))
-            check_nothing_else_is_given(self.imitation, BUDGET, MOVED)  # but where its data are now
+            check_nothing_else_is_given(self.imitation, (), self.budget, self.imitation.moved)  # where its data are now
             return
-        if self.out is None:
-            raise InputError("out: no folder is given for the run")
         if len(self.run) > 1:
             raise InputError(f"run: {len(self.run)} are given; expected one run or checkpoint to begin with")
         if self.run and (self.set or self.policy != FinetuneConfig.policy):
             raise InputError("run: the policy is what the checkpoint holds; leave policy and set out")
-        preset(self.policy)
         self._fill_in()
         self._check_imitation()
 
     def _fill_in(self) -> None:
         recipe = recipe_named(self.recipe or ("hihack" if self.imitation.demos is not None else "scratch"))
         own = {"entropy": recipe.entropy, "freeze": recipe.freeze, "critic_warmup": recipe.critic_warmup}
-        demos_weight = "1" if recipe.demos_weight == "0" and self.imitation.demos is not None else recipe.demos_weight
+        clones = recipe.demos_weight.is_ever_above_zero or self.imitation.demos is None
+        demos_weight = recipe.demos_weight if clones else Schedule(weight=1.0)
         kept = {"demos_weight": demos_weight, "kickstart_weight": recipe.kickstart_weight}
         for name, values in (("appo", own), ("imitation", kept)):
             config = getattr(self, name)
@@ -142,15 +107,15 @@ class FinetuneConfig:
 
     def _check_imitation(self) -> None:
         imitation = self.imitation
-        if imitation.demos is None and imitation.demos_schedule.weight:
+        if imitation.demos is None and imitation.clones:
             raise InputError(f"demos: demos_weight is {imitation.demos_weight}, and no dataset is given")
-        if imitation.demos is not None and not (imitation.demos_schedule.weight or imitation.demos_schedule.end):
+        if imitation.demos is not None and not imitation.clones:
             raise InputError("demos_weight: 0, though demos are given; leave them out")
-        if imitation.kickstart_schedule.weight and imitation.teacher is None and not self.run:
+        if imitation.kickstarts and imitation.teacher is None and not self.run:
             raise InputError("teacher: none is given, and no run to begin with that could be it")
         if self.validate_every and imitation.demos is None and imitation.held_out is None:
             raise InputError("validate_every: no dataset is given to validate on; give demos or held_out")
-        if imitation.teacher is not None and not imitation.kickstart_schedule.weight:
+        if imitation.teacher is not None and not imitation.kickstarts:
             raise InputError("kickstart_weight: 0, though a teacher is given; leave it out, or set a weight")
 
     @property
@@ -158,36 +123,23 @@ class FinetuneConfig:
         """The run or checkpoint to begin with."""
         return self.run[0] if self.run else None
 
-    def to_json(self) -> str:
-        """As kept in a run's folder; from any other, too."""
-        return json.dumps(asdict(self), default=lambda path: str(path.resolve()), indent=2)
+    @property
+    def learners(self) -> int:
+        """Processes that learn side by side."""
+        return self.devices * self.nodes
 
-    @classmethod
-    def from_json(cls, text: str) -> FinetuneConfig:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            FormatError: If the text is of no such options.
-        """
-        try:
-            return made(cls, json.loads(text))
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise FormatError(f"options: not those of a run of this release: {error}") from None
-
-    def with_end_of(self, other: FinetuneConfig) -> FinetuneConfig:
-        """With another end and other places of its data, where those are given, and as quiet."""
-        end: Mapping[str, Any] = {name: getattr(other, name) for name in BUDGET}
-        places = {name: place for name in MOVED if (place := getattr(other.imitation, name)) is not None}
-        saved = replace(self, imitation=replace(self.imitation, **places), quiet=other.quiet)
-        return replace(saved, **end) if any(value is not None for value in end.values()) else saved
+    def continued(self, now: FinetuneConfig) -> FinetuneConfig:
+        """See :meth:`RunOptions.continued`; what imitation reads may be elsewhere now."""
+        moved = {name: place for name in ImitationConfig.moved if (place := getattr(now.imitation, name)) is not None}
+        return replace(super().continued(now), imitation=replace(self.imitation, **moved))
 
 
 FIRST_EVALUATED_SEED = 100_000
 """Where seeds of evaluations begin by default, far from those that demonstrations are collected from."""
 
 
-@dataclass(frozen=True)
-class EvaluateConfig:
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(GameOptions, WorkerOptions):
     """Plays games to see what a player is worth: every seed once, each game to its end.
 
     Attributes:
@@ -195,38 +147,28 @@ class EvaluateConfig:
         out: The folder for scores.parquet and evaluation.json, and for the games' keys.
         games: How many games.
         seeds: Their seeds, numbers and half-open ranges: 100000:101024; by default as many as games from 100000 on.
-        roles: Roles to play, by three letters: val,sam. Seeds that draw another are left out.
-        character: Who is played, as NLE writes it: @ (drawn from the seed) or role-race-alignment-gender.
-        clock: The games' wall clock: an instant in UTC, held by libfaketime; seed; or system.
-        max_steps: Steps after which a game is cut; by default none.
         greedy: A policy takes what is most likely instead of drawing.
-        hold: A policy chooses strategies, and keeps each for at least so many steps; 0 chooses none.
+        min_strategy_steps: A policy chooses strategies, and keeps each for at least so many steps; 0 chooses none.
         save_games: A dataset folder for the games with their frames, the policy's strategies as labels; by default
             their keys alone are kept, in the folder given by out.
-        workers: Processes that step games, by Ray; by default one a core. 0 plays in this process.
-        slices: Slices of a process's games that are stepped in turn.
-        envs: Games of a slice.
-        address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
+        env_groups: Groups of a process's games, which are stepped in turn.
+        envs: Games of a group.
         retries: How often a seed is tried again whose worker died.
         device: Where a policy runs; auto takes a GPU where there is one.
         quiet: Plain lines instead of a live display.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"hold": "min_strategy_steps", "slices": "env_groups"}
+
     what: str
     out: Path = Path("evaluation")
     games: int | None = None
-    seeds: str = ""
-    roles: str = ""
-    character: str = "@"
-    clock: str = DEFAULT_CLOCK
-    max_steps: int | None = None
+    seeds: Seeds = Seeds()
     greedy: bool = False
-    hold: int = 0
+    min_strategy_steps: int = 0
     save_games: Path | None = None
-    workers: int | None = None
-    slices: int = 2
+    env_groups: int = 2
     envs: int = 8
-    address: str | None = None
     retries: int = 2
     device: Literal["auto", "cpu", "cuda"] = "auto"
     quiet: bool = False
@@ -237,43 +179,19 @@ class EvaluateConfig:
         Raises:
             InputError: By name of the option.
         """
-        check_at_least(1, self, "slices", "envs", *(n for n in ("games", "max_steps") if getattr(self, n) is not None))
-        check_at_least(0, self, "hold", "retries")
-        seeds = parse_seeds(self.all_seeds)
-        if self.games is not None and self.seeds and self.games != len(seeds):
-            raise InputError(f"games: {self.games} are asked for and {len(seeds)} seeds are given; leave one out")
-        Clock.parse(self.clock)
-        check_character(self.character)
-        parse_roles(split_list(self.roles))
-        _ = self.placement
+        super().__post_init__()
+        check_at_least(1, self, "env_groups", "envs", "games")
+        check_at_least(0, self, "min_strategy_steps", "retries")
+        if self.games is not None and self.seeds and self.games != len(self.seeds):
+            raise InputError(f"games: {self.games} are asked for and {len(self.seeds)} seeds are given; leave one out")
 
     @property
-    def all_seeds(self) -> str:
+    def all_seeds(self) -> Seeds:
         """The seeds that are played, those of other roles included."""
-        return self.seeds or f"{FIRST_EVALUATED_SEED}:{FIRST_EVALUATED_SEED + (self.games or DEFAULT_GAMES)}"
-
-    @property
-    def placement(self) -> Placement:
-        """Where games are stepped."""
-        return Placement(self.workers, self.address)
+        first = FIRST_EVALUATED_SEED
+        return self.seeds or Seeds(range(first, first + (self.games or DEFAULT_GAMES)))
 
     @property
     def games_folder(self) -> Path:
         """The dataset that the games go into."""
         return self.save_games or self.out / "games"
-
-
-def made(config: type[Any], values: Mapping[str, Any]) -> Any:
-    """A dataclass of options from plain values, its groups and paths included.
-
-    Raises:
-        TypeError: If a value belongs to no field.
-    """
-    known = {one.name: one for one in fields(config)}
-    arguments = dict(values)
-    for name, value in values.items():
-        if name in known and is_dataclass(known[name].default) and isinstance(value, Mapping):
-            arguments[name] = made(type(known[name].default), value)
-        elif name in known and "Path" in str(known[name].type) and value is not None:
-            arguments[name] = [Path(one) for one in value] if isinstance(value, list) else Path(value)
-    return config(**arguments)

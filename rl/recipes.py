@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from strathack.dataset.errors import InputError, near_match
+from strathack.rl.config import FrozenParts
+from strathack.rl.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -23,24 +25,25 @@ class Recipe:
 
     source: str
     entropy: float = 0.001
-    freeze: str = ""
+    freeze: FrozenParts = FrozenParts()
     critic_warmup: int = 0
-    demos_weight: str = "0"
-    kickstart_weight: str = "0"
+    demos_weight: Schedule = Schedule()
+    kickstart_weight: Schedule = Schedule()
 
 
 RECIPES: Mapping[str, Recipe] = {
     "scratch": Recipe("APPO alone: Petrenko et al., 'Sample Factory', 2020, with the settings of HiHack"),
     "hihack": Recipe(
-        "Piterbarg et al., 'NetHack is Hard to Hack', 2023: APPO and cloning, equally weighted", demos_weight="1"
+        "Piterbarg et al., 'NetHack is Hard to Hack', 2023: APPO and cloning, equally weighted",
+        demos_weight=Schedule(weight=1.0),
     ),
     "kickstart": Recipe(
         "Wołczyk et al., 'Fine-tuning Reinforcement Learning Models is Secretly a Forgetting Mitigation Problem', 2024",
         entropy=0.0,
-        freeze="encoder",
+        freeze=FrozenParts(["encoder"]),
         # How long theirs is depends on the critic; this is ours.
         critic_warmup=200,
-        kickstart_weight="exponential:0.5:0.99998",
+        kickstart_weight=Schedule.parse("exponential:0.5:0.99998"),
     ),
 }
 """Name → recipe."""

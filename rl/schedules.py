@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from strathack.dataset.codec import TextValue
 from strathack.dataset.errors import InputError, near_match
 
 FORMS = {
@@ -17,7 +18,7 @@ FORMS = {
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(TextValue):
     """A weight as a function of the number of updates.
 
     Attributes:
@@ -42,51 +43,65 @@ class Schedule:
             return self.weight + share * (self.end - self.weight)
         return max(self.weight * self.decay**update, self.end)
 
-    @classmethod
-    def parse(cls, name: str, text: str) -> Schedule:
-        """Reads ``0.5``, ``linear:0.5:0:10000`` or ``exponential:0.5:0.99998`` (and ``:0.05``, a floor).
+    @property
+    def is_ever_above_zero(self) -> bool:
+        """Whether the weight is above 0 after any number of updates."""
+        return self.weight > 0 or self.end > 0
 
-        Args:
-            name: The option's, for errors.
-            text: What is read.
+    def __str__(self) -> str:
+        """The inverse of :meth:`parse`."""
+        if self.kind == "constant":
+            return _text(self.weight)
+        linear = self.kind == "linear"
+        numbers = (self.weight, self.end, self.updates) if linear else (self.weight, self.decay, self.end)
+        return ":".join((self.kind, *map(_text, numbers)))
+
+    @classmethod
+    def parse(cls, text: str) -> Schedule:
+        """Reads ``0.5``, ``linear:0.5:0:10000`` or ``exponential:0.5:0.99998`` (and ``:0.05``, a floor).
 
         Raises:
             InputError: If it is none of these, or contradicts itself.
         """
         kind, *parts = text.split(":") if ":" in text else ("constant", text)
         if kind not in FORMS:
-            raise InputError(f"{name}: {kind!r} in {text!r} is unknown{near_match(kind, FORMS)}")
+            raise InputError(f"{kind!r} in {text!r} is unknown{near_match(kind, FORMS)}")
         least = len(FORMS[kind]) - (kind == "exponential")
         if not least <= len(parts) <= len(FORMS[kind]):
             form = ":".join((kind, *FORMS[kind]))
-            raise InputError(f"{name}: {text!r} has {len(parts)} numbers; expected {form}")
-        numbers = [_number(name, text, part) for part in parts]
+            raise InputError(f"{text!r} has {len(parts)} numbers; expected {form}")
+        numbers = [_number(text, part) for part in parts]
         if kind == "constant":
             return cls(weight=numbers[0])
-        return _linear(name, text, numbers) if kind == "linear" else _exponential(name, text, numbers)
+        return _linear(text, numbers) if kind == "linear" else _exponential(text, numbers)
 
 
-def _linear(name: str, text: str, numbers: Sequence[float]) -> Schedule:
+def _linear(text: str, numbers: Sequence[float]) -> Schedule:
     weight, end, updates = numbers
     if updates < 1:
-        raise InputError(f"{name}: {text!r} goes over {updates:g} updates; expected at least 1")
+        raise InputError(f"{text!r} goes over {updates:g} updates; expected at least 1")
     return Schedule("linear", weight, end, updates)
 
 
-def _exponential(name: str, text: str, numbers: Sequence[float]) -> Schedule:
+def _exponential(text: str, numbers: Sequence[float]) -> Schedule:
     weight, decay, floor = (*numbers, 0.0)[:3]
     if not 0 < decay <= 1:
-        raise InputError(f"{name}: {text!r} is multiplied by {decay:g} with each update; expected above 0, at most 1")
+        raise InputError(f"{text!r} is multiplied by {decay:g} with each update; expected above 0, at most 1")
     if floor > weight:
-        raise InputError(f"{name}: {text!r} begins at {weight:g}, below its floor of {floor:g}")
+        raise InputError(f"{text!r} begins at {weight:g}, below its floor of {floor:g}")
     return Schedule("exponential", weight, floor, decay=decay)
 
 
-def _number(name: str, text: str, part: str) -> float:
+def _text(number: float) -> str:
+    """A number, as short as it reads back the same."""
+    return str(int(number)) if number == int(number) else repr(number)
+
+
+def _number(text: str, part: str) -> float:
     try:
         number = float(part)
     except ValueError:
-        raise InputError(f"{name}: {part!r} in {text!r} is no number") from None
+        raise InputError(f"{part!r} in {text!r} is no number") from None
     if not (math.isfinite(number) and number >= 0):
-        raise InputError(f"{name}: {part} in {text!r} is below 0 or not finite")
+        raise InputError(f"{part} in {text!r} is below 0 or not finite")
     return number

@@ -6,12 +6,13 @@ import importlib
 import re
 import signal
 import sys
-from argparse import HelpFormatter
+from argparse import SUPPRESS, HelpFormatter
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import docstring_parser
 import yaml
@@ -22,9 +23,11 @@ from jsonargparse import (  # type: ignore[attr-defined]
     Namespace,
     set_loader,
 )
+from jsonargparse.typing import register_type
 
 import strathack
 from strathack.collect.running.cluster import InterruptedStartError
+from strathack.dataset.codec import Options, TextValue, former_names, from_plain, hints_of, is_group
 from strathack.dataset.errors import InputError, RunError
 
 
@@ -45,8 +48,8 @@ class Command:
 
 COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
     "collect": Command(
-        "strathack.collect.config:CollectConfig",
-        "strathack.collect.run:main",
+        "strathack.collect.options:CollectConfig",
+        "strathack.collect.commands:collect",
         "play games and record every step with the strategy behind it",
     ),
     "dataset": {
@@ -55,7 +58,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         ),
         "verify": Command(
             "strathack.collect.options:VerifyConfig",
-            "strathack.collect.replaying.verifying:main",
+            "strathack.collect.commands:verify",
             "check that a dataset is as it was written, by replaying its games as well",
         ),
         "repair": Command(
@@ -80,81 +83,81 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         ),
         "import": Command(
             "strathack.collect.options:ImportConfig",
-            "strathack.collect.importing.importer:main",
+            "strathack.collect.commands:import_",
             "import ttyrecs: HiHack's, NLD's, one's own",
         ),
         "relabel": Command(
             "strathack.collect.options:RelabelConfig",
-            "strathack.collect.replaying.relabelling:main",
+            "strathack.collect.commands:relabel",
             "play imported AutoAscend games again for their true strategies",
         ),
         "compact": Command(
             "strathack.dataset.options:CompactConfig",
-            "strathack.dataset.commands:compact_command",
+            "strathack.dataset.commands:compact",
             "keep the keys and labels alone, from which games can be replayed",
         ),
         "expand": Command(
             "strathack.collect.options:ExpandConfig",
-            "strathack.collect.replaying.expanding:main",
+            "strathack.collect.commands:expand",
             "replay a keys-only dataset into a full one",
         ),
     },
     "models": {
         "list": Command(
             "strathack.models.options:ModelsConfig",
-            "strathack.models.commands:models",
+            "strathack.models.commands:list_",
             "list the policies known by name, with their parameter counts",
         ),
         "import-hihack": Command(
             "strathack.models.options:ImportHihackConfig",
-            "strathack.models.commands:import_checkpoint",
+            "strathack.models.commands:import_hihack",
             "turn one of the paper's checkpoints into one of ours",
         ),
     },
     "train": Command(
         "strathack.models.options:TrainConfig",
-        "strathack.models.training:main",
+        "strathack.models.commands:train",
         "clone the demonstrator's actions and strategies",
     ),
     "finetune": Command(
         "strathack.rl.options:FinetuneConfig",
-        "strathack.rl.finetuning:main",
+        "strathack.rl.commands:finetune",
         "train a policy on what it plays, together with imitation",
     ),
     "evaluate": Command(
         "strathack.rl.options:EvaluateConfig",
-        "strathack.evaluating:main",
+        "strathack.commands.evaluate:evaluate",
         "play games to see what a policy, a bot or AutoAscend is worth",
     ),
     "compare": Command(
         "strathack.analysis.options:CompareConfig",
-        "strathack.analysis.comparing:main",
+        "strathack.analysis.commands:compare",
         "say whether one player is better than another, or that the games are too few to tell",
     ),
     "report": Command(
         "strathack.analysis.options:ReportConfig",
-        "strathack.reporting:main",
+        "strathack.commands.report:report",
         "write one page about a dataset or an evaluation, with games to watch in it",
     ),
     "watch": Command(
         "strathack.analysis.options:WatchConfig",
-        "strathack.watching:watch_main",
+        "strathack.commands.watch:watch",
         "watch a game in the terminal, with what was pursued at each step",
     ),
     "export-cast": Command(
         "strathack.analysis.options:ExportCastConfig",
-        "strathack.watching:cast_main",
+        "strathack.commands.watch:export_cast",
         "write a game as a recording for asciinema",
     ),
     "export-video": Command(
         "strathack.analysis.options:ExportVideoConfig",
-        "strathack.filming:main",
+        "strathack.commands.export_video:export_video",
         "write a game as an mp4 or a gif",
     ),
     "analysis": {
         "strategies": Command(
             "strathack.analysis.options:StrategiesConfig",
-            "strathack.analysis.strategies:main",
+            "strathack.analysis.commands:strategies",
             "draw the strategies of each game over time, and their shares by role",
         ),
     },
@@ -196,13 +199,22 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]
 
 
 def _load_yaml(text: str) -> Any:
-    return yaml.load(text, _Loader)
+    """What a configuration file or the text of an option holds; ``5:`` is a text, and no key without a value."""
+    loaded = yaml.load(text, _Loader)
+    return text if isinstance(loaded, dict) and "\n" not in text and None in loaded.values() else loaded
+
+
+_REFUSED = re.compile(r'Parser key "([^"]+)":.*?Not of type \w+: (.*?)(?=\n\s+(?:- Expected|Given)|$)', re.DOTALL)
+"""What jsonargparse says of a text that is no such value: the option, and why."""
 
 
 class _Parser(ArgumentParser):
     """Says in one line what is wrong, and writes option names with dashes (underscores do as well)."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        refused = _REFUSED.search(message)
+        if refused is not None:  # by a value's own parser
+            fail(f"{refused[1]}: {refused[2]}")
         said = " ".join(line.strip() for line in message.splitlines() if line.strip())
         text = re.search(r"(?:key \"|)([a-z_.]+)\": .*Expected a <class 'str'>. Got value: (\S+)", said)
         fail(f"{said}; as text it is quoted, {text[1]}: '{text[2]}'" if text else said)
@@ -236,7 +248,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_commands(parser, COMMANDS)
     command, options = _chosen(parser.parse_args(words), COMMANDS)
     try:
-        return int(_import_run(command.run)(_made(_import(command.options), options)))
+        kind = _import(command.options)
+        given = from_plain(kind, _with_new_names(kind, options))
+        return int(_import_run(command.run)(given))
     except InputError as error:
         fail(str(error))
     except RunError as error:
@@ -270,27 +284,54 @@ def _add_commands(
             _add_commands(group, command, GROUP_DEFAULT.get(name))
 
 
-def _add_options(parser: _Parser, options: type, group: str = "") -> None:
-    """Adds a dataclass's fields: those without a default by position, truth values as flags, paths one by one.
+def _add_options(parser: _Parser, options: type[Options], group: str = "") -> None:
+    """Adds a dataclass's fields, its own before those of its bases.
 
-    A field whose default is a dataclass is a group of options, ``--group.option``.
+    Those without a default are given by position, truth values are flags, lists of paths are given one by one. A field
+    that holds a dataclass is a group of options, ``--group.option``.
     """
-    groups = {field.name: type(field.default) for field in fields(options) if is_dataclass(field.default)}
-    flags = {field.name: field for field in fields(options) if field.type in (bool, "bool")}
-    several = {field.name: field.default_factory for field in fields(options) if field.type == "list[Path]"}
-    skip = {*flags, *several, *groups}
-    parser.add_class_arguments(options, group or None, as_group=bool(group), as_positional=not group, skip=skip)
+    declared = {field.name: field for field in fields(options) if field.init}  # type: ignore[arg-type]
+    order = dict.fromkeys(name for base in options.__mro__ for name in vars(base).get("__annotations__", {}))
     documents = [docstring_parser.parse(base.__doc__ or "") for base in options.__mro__]
-    described = {entry.arg_name: entry.description for document in documents for entry in document.params}
-    for name in several:
-        nargs = "+" if several[name] is MISSING else "*"
-        parser.add_argument(name, nargs=nargs, type=Path, help=described.get(name))
+    help_of: dict[str, str | None] = {}
+    for entry in (entry for document in documents for entry in document.params):
+        help_of.setdefault(entry.arg_name, entry.description)
+    where = parser.add_argument_group(documents[0].short_description) if group else parser
     prefix = f"{group}." if group else ""
-    for name, flag in flags.items():
-        action = ActionYesNo(no_prefix="no_")
-        parser.add_argument(f"--{prefix}{name}", action=action, default=flag.default, help=described.get(name))
-    for name, members in groups.items():
-        _add_options(parser, members, name)
+    hints = hints_of(options)
+    for field in (declared[name] for name in order if name in declared):
+        if is_group(hints[field.name]):
+            _add_options(parser, hints[field.name], field.name)
+        else:
+            _add_option(where, f"{prefix}{field.name}", field, hints[field.name], help_of.get(field.name))
+    for old, new in former_names(options).items():
+        where.add_argument(f"--{prefix}{old}", type=_registered(hints[new]), default=None, help=SUPPRESS)
+
+
+def _add_option(where: Any, name: str, field: Field[Any], hint: Any, description: str | None) -> None:
+    if hint is bool:
+        where.add_argument(f"--{name}", action=ActionYesNo(no_prefix="no_"), default=field.default, help=description)
+    elif hint == list[Path]:
+        where.add_argument(name, nargs="+" if field.default_factory is MISSING else "*", type=Path, help=description)
+    elif field.default is MISSING:
+        where.add_argument(name, type=_registered(hint), help=description)
+    else:
+        # As text, since jsonargparse would take a dataclass for a group of options.
+        default = str(field.default) if isinstance(field.default, TextValue) else field.default
+        where.add_argument(f"--{name}", type=_registered(hint), default=default, help=description)
+
+
+def _registered(hint: Any) -> Any:
+    """A type that jsonargparse knows how to read and to write."""
+    for kind in (hint, *get_args(hint)):
+        if isinstance(kind, type) and issubclass(kind, TextValue):
+            register_type(kind, str, partial(_parsed, kind), deserializer_exceptions=InputError)
+    return hint
+
+
+def _parsed(kind: type[TextValue], text: object) -> Any:
+    """A value from what a command line or YAML holds; there a single seed is a number, and several may be a list."""
+    return kind.parse(",".join(map(str, text)) if isinstance(text, list) else str(text))
 
 
 def _chosen(
@@ -314,10 +355,20 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _made(options: type, values: Mapping[str, Any]) -> Any:
-    """A dataclass of options, with its groups."""
-    groups = {field.name: type(field.default) for field in fields(options) if is_dataclass(field.default)}
-    return options(**{name: _made(groups[name], value) if name in groups else value for name, value in values.items()})
+def _with_new_names(options: type[Options], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values under the names that options have now; says so where an old one was used."""
+    hints, old_names = hints_of(options), former_names(options)
+    renamed: dict[str, Any] = {}
+    for name, value in values.items():
+        new = old_names.get(name, name)
+        if new != name:
+            old, now = (f"--{prefix}{one}".replace("_", "-") for one in (name, new))
+            print(f"strathack: {old} is called {now} now; the old name goes with the next release", file=sys.stderr)
+        if is_group(hints[new]):
+            value = _with_new_names(hints[new], value, f"{prefix}{new}.")
+        if name in old_names or new not in renamed:
+            renamed[new] = value
+    return renamed
 
 
 def _import_run(reference: str) -> Any:

@@ -1,7 +1,9 @@
-"""The house: which folder may know which, and that the folders are what is installed."""
+"""The house: which folder may know which, who may do what, how large a module may be, and what things are called."""
 
 import ast
 import configparser
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,20 @@ KNOWS = {
 
 PLAYS = {"collect", "rl"}
 """The folders that may import the simulator."""
+
+MODULES = [path for name in (*KNOWS, "strathack") for path in (ROOT / name).rglob("*.py")]
+CALLERS = [path for name in ("benchmarks", "notebooks") for path in (ROOT / name).glob("*.py")]
+
+LONGEST = 700
+"""Lines of a module."""
+
+
+NO_OTHER_WAY = "nle._pyconverter"
+"""Draws ttyrecs' screens; NLE offers it to nobody else, and what else draws them draws others."""
+
+
+def shown(path):
+    return str(path.relative_to(ROOT))
 
 
 def imports(path):
@@ -47,6 +63,82 @@ def test_imports_point_one_way(folder):
                 assert folder in PLAYS, f"{path} imports {name}"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=shown)
+def test_no_module_is_long_nor_imports_what_is_private_to_another(path):
+    assert len(path.read_text().splitlines()) <= LONGEST
+    private = [name for name in imports(path) if re.search(r"\._[a-zA-Z]", name) and not name.startswith(NO_OTHER_WAY)]
+    assert private == [], "what another module keeps to itself may change without a word"
+
+
+def test_one_module_writes_datasets():
+    wanted = {"folder_lock", "remove_temporary_files", "add_game", "write_settings", "write_failures", "write_notes"}
+    for path in MODULES:
+        calls = {
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call)
+        }
+        if path.name != "writer.py":
+            assert not calls & wanted, f"{path} writes to a dataset folder beside DatasetWriter"
+
+
+def test_options_and_commands_have_one_place_in_each_folder():
+    """Dataclasses of options stand in options.py, and what the command line calls is named as the command."""
+    from strathack.cli import COMMANDS, Command
+
+    def walk(commands, names=()):
+        for name, command in commands.items():
+            if isinstance(command, Command):
+                yield (*names, name), command
+            else:
+                yield from walk(command, (*names, name))
+
+    for names, command in walk(COMMANDS):
+        module, _, options = command.options.partition(":")
+        assert module.endswith(".options"), command
+        assert options.endswith("Config"), command
+        module, _, function = command.run.partition(":")
+        assert module.endswith(".commands") or module.startswith("strathack.commands."), command
+        assert function.rstrip("_") == names[-1].replace("-", "_"), command
+
+
+WORDS = {
+    r"\bFollower\b": "InferencePolicy",
+    r"\bActors?\b": "RolloutWorkers, ActingPolicy",
+    r"\b[Ee]xam(s|ined|ines|Pool)?\b": "evaluation, EvaluationPool",
+    r"\bkept_skill\b": "validation_nll",
+    r"\bEar\b": "MessageReader",
+    r"\bAgainConfig\b": "ReplayOptions",
+    r"\b(a|an|one|each|env) slices?\b(?!\()": "env group",
+    r"\bself\.hold\b|\bconfig\.hold\b|\bhold: int\b": "min_strategy_steps",
+    r"\bobservation_key\b": "observation key, in words; observation_keys as an argument",
+}
+"""Words that docs/architecture.md has other ones for."""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=shown)
+def test_things_are_called_what_the_glossary_calls_them(path):
+    text = path.read_text()
+    found = {word: better for word, better in WORDS.items() if re.search(word, text)}
+    assert found == {}
+
+
+def python_of(path):
+    """The Python in a file; of a page, that in its blocks of code."""
+    text = path.read_text()
+    return "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)) if path.suffix == ".md" else text
+
+
+@pytest.mark.parametrize("path", [*CALLERS, ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=shown)
+def test_what_benchmarks_notebooks_and_pages_import_is_there(path):
+    for node in ast.walk(ast.parse(python_of(path))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "strathack":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+
+
 def test_every_folder_is_installed_under_one_package():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
@@ -54,12 +146,13 @@ def test_every_folder_is_installed_under_one_package():
     assert mapping == {"strathack": "strathack", **{f"strathack.{name}": name for name in KNOWS}}
     packages = set(config["options"]["packages"].split())
     folders = {init.parent.relative_to(ROOT) for name in KNOWS for init in (ROOT / name).rglob("__init__.py")}
-    assert packages == {"strathack", *(f"strathack.{'.'.join(folder.parts)}" for folder in folders)}
+    below = {"strathack." + ".".join(folder.parts) for folder in folders}
+    assert packages == {"strathack", "strathack.commands", *below}
 
 
 def test_reading_needs_no_simulator_and_no_ray():
     code = (
-        "import sys; import strathack.dataset, strathack.analysis.strategies;"
+        "import sys; import strathack.dataset, strathack.analysis.commands;"
         "print([name for name in ('nle', 'ray', 'nethackers', 'torch') if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")

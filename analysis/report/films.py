@@ -13,12 +13,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strathack.analysis.film import COLUMNS, ROWS, Film, printable
+from strathack.analysis.film import Film, printable
 from strathack.analysis.runs import runs_of
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.labels import names_by_code
+from strathack.dataset.schema import SCREEN_COLUMNS, SCREEN_ROWS
 
 _BLOCK_STEPS = 512
+
+
+@dataclass(frozen=True)
+class PackedFilm:
+    """A game that can be watched in the page.
+
+    Attributes:
+        name: The game's name.
+        label: What the list of games says.
+        packed: See :func:`packed`.
+    """
+
+    name: str
+    label: str
+    packed: str
 
 
 @dataclass(frozen=True)
@@ -42,9 +58,9 @@ class PackedRows:
 
 def pack_rows(film: Film) -> PackedRows:
     """Packs a game's screens; before the first step all rows are the first one, which is empty."""
-    empty = np.concatenate([np.full(COLUMNS, 32, np.uint8), np.zeros(COLUMNS, np.uint8)])
+    empty = np.concatenate([np.full(SCREEN_COLUMNS, 32, np.uint8), np.zeros(SCREEN_COLUMNS, np.uint8)])
     known = {empty.tobytes(): 0}
-    last = np.tile(empty, (1, ROWS, 1))
+    last = np.tile(empty, (1, SCREEN_ROWS, 1))
     counts, places, ids, cursors = [], [], [], []
     for start in range(0, len(film), _BLOCK_STEPS):
         screens = [screen for _, screen in film.screens(start, start + _BLOCK_STEPS)]
@@ -60,7 +76,7 @@ def pack_rows(film: Film) -> PackedRows:
         new = np.fromiter((known.setdefault(row.tobytes(), len(known)) for row in changed), np.uint32, len(changed))
         ids.append(new)
         cursors.append(np.array([screen.cursor for screen in screens], np.uint8))
-    rows = np.frombuffer(b"".join(known), np.uint8).reshape(-1, 2 * COLUMNS)
+    rows = np.frombuffer(b"".join(known), np.uint8).reshape(-1, 2 * SCREEN_COLUMNS)
     return PackedRows(
         np.concatenate(counts), np.concatenate(places), np.concatenate(ids), rows, np.concatenate(cursors)
     )
@@ -78,8 +94,8 @@ def packed(film: Film) -> str:
         "counts": _planes(rows.counts, 1),
         "places": _planes(rows.places, 1),
         "ids": _planes(rows.ids, 3),
-        "chars": rows.rows[:, :COLUMNS],
-        "colours": rows.rows[:, COLUMNS:],
+        "chars": rows.rows[:, :SCREEN_COLUMNS],
+        "colours": rows.rows[:, SCREEN_COLUMNS:],
         "cursors": rows.cursors.T,
         "actions": film.game.actions[:],
         "strategy": strategy,

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from strathack.analysis import plots
 from strathack.analysis.palette import COLOURS, OTHER_COLOUR, TERMINAL, colour_of, in_order
+from strathack.analysis.report.films import PackedFilm
 from strathack.analysis.report.pictures import svg
 from strathack.analysis.runs import columns_of, runs_of
 from strathack.analysis.scores import Summary, summary_of
@@ -32,21 +33,6 @@ from strathack.analysis.tables import told
 
 TIMELINE_COLUMNS = 240
 """Columns of a game's timeline in the table."""
-
-
-@dataclass(frozen=True)
-class PackedFilm:
-    """A game that can be watched in the page.
-
-    Attributes:
-        name: The game's name.
-        label: What the list of games says.
-        packed: See :func:`strathack.analysis.report.films.packed`.
-    """
-
-    name: str
-    label: str
-    packed: str
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from strathack.analysis.film import Film, game_named
-from strathack.analysis.report.films import packed
-from strathack.analysis.report.page import PackedFilm
+from strathack.analysis.report.films import PackedFilm, packed
 from strathack.analysis.scores import EVALUATION
 from strathack.analysis.steps import GameSteps, names_of, steps_of
 from strathack.dataset import Dataset
@@ -92,7 +91,7 @@ def card_of(path: Path, dataset: Dataset, games: Sequence[GameSteps]) -> list[tu
     stored = sum(int(tables.rows["steps"].sum()) for tables in dataset.tables)
     files = f"{len(dataset.paths)} file{'s' * (len(dataset.paths) != 1)}"
     read = {str(game.info["game"]) for game in games}
-    dataset = dataset.take(place for place, row in enumerate(dataset.rows) if row["game"].decode() in read)
+    dataset = dataset.take(place for place, name in enumerate(dataset.names) if name in read)
     provenances = list(dict.fromkeys(tables.provenance for tables in dataset.tables))
     rows = [
         ("Data", str(path.resolve())),

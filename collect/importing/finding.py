@@ -9,8 +9,8 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from strathack.collect.config import MAX_SEED
 from strathack.collect.importing.ttyrec import FILE_NAME
+from strathack.collect.playing.seeds import MAX_SEED
 from strathack.collect.playing.xlogfile import LogBook
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text

@@ -1,4 +1,4 @@
-"""``strathack dataset import``: ttyrecs into a dataset."""
+"""From ttyrecs to the games of a dataset."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from strathack.collect.importing.finding import TtyrecFile, find
-from strathack.collect.importing.ttyrec import NO_LABEL, Screens, Ttyrec, TtyrecError, read_ttyrec, screens
-from strathack.collect.options import ImportConfig
+from strathack.collect.importing.finding import Found, TtyrecFile
+from strathack.collect.importing.ttyrec import Screens, Ttyrec, TtyrecError, read_ttyrec, screens
+from strathack.collect.options import MakingOptions
 from strathack.collect.playing.clock import default_clock
 from strathack.collect.playing.environment import nle_version
 from strathack.collect.playing.tracker import LabelTracker
@@ -22,15 +21,15 @@ from strathack.collect.playing.xlogfile import LogBook, LogEntry, LogError, LogL
 from strathack.collect.replaying.expanding import expanded
 from strathack.collect.replaying.replay import DepartedError, Recording, check_replayed, replay
 from strathack.collect.running.display import Report
-from strathack.collect.running.jobs import Refused, RemadeGame, Work, agreed_settings, make_dataset
-from strathack.collect.running.pools import Failed, OnStep, Outcome
+from strathack.collect.running.jobs import Work, Workers
+from strathack.collect.running.pools import OnStep
 from strathack.collect.running.provenance import made_now
+from strathack.collect.running.results import GameShard, JobResult, Refused
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_INDEX, KEY_CODES, NO_ACTION
 from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import absolute, path_text
-from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
+from strathack.dataset.labels import NO_PUBLISHED_LABEL, PUBLISHED_STRATEGIES, UNLABELLED
 from strathack.dataset.schema import DUNGEON_NAMES, FRAME_CHUNK_STEPS, OBSERVATIONS, TERMINATED_ENDS, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
@@ -75,7 +74,7 @@ class Importer:
         self._keys, self._run = keys, run
         self._workplace = Workplace()
 
-    def work(self, payload: RawGame, on_step: OnStep) -> RemadeGame | Refused:
+    def work(self, payload: RawGame, on_step: OnStep) -> GameShard | Refused:
         """Imports one game, or says why it cannot be."""
         if payload.unreadable:
             return Refused(f"{payload.file.shown}: {payload.unreadable}")
@@ -105,7 +104,8 @@ class Importer:
         notes = [ttyrec.truncated and f"truncated, {ttyrec.truncated}", ttyrec.rest, "" if line else unnamed]
         note = "; ".join(filter(None, notes))
         note = f"{payload.file.shown}: {note}" if note else ""
-        return RemadeGame(payload.file.name, len(game.actions), encode_shard(game, provenance), note)
+        shard = encode_shard(game, provenance)
+        return GameShard(name=payload.file.name, steps=len(game.actions), shard=shard, note=note)
 
     def warm_up(self) -> None:
         """Nothing takes long the first time."""
@@ -117,7 +117,7 @@ class Importer:
 
 def _agents(ttyrec: Ttyrec) -> np.ndarray:
     """Which frames are the agent's steps, bool [n]: those whose keys NLE did not press itself."""
-    return np.ones(ttyrec.frames, dtype=bool) if ttyrec.labels is None else ttyrec.labels != NO_LABEL
+    return np.ones(ttyrec.frames, dtype=bool) if ttyrec.labels is None else ttyrec.labels != NO_PUBLISHED_LABEL
 
 
 def read_game(file: TtyrecFile, ttyrec: Ttyrec, line: str) -> GameData:
@@ -135,7 +135,7 @@ def read_game(file: TtyrecFile, ttyrec: Ttyrec, line: str) -> GameData:
     agents = _agents(ttyrec)
     steps = int(agents.sum())
     actions, rewards = np.full(steps, NO_ACTION, dtype=np.uint8), np.zeros(steps, dtype="<f4")
-    hihack = np.full(steps, NO_LABEL, dtype=np.int8)
+    hihack = np.full(steps, NO_PUBLISHED_LABEL, dtype=np.int8)
     if ttyrec.version > 1:
         actions = _actions(ttyrec.keys[agents])
         rewards = np.diff(ttyrec.scores, append=ttyrec.last_score)[agents].astype("<f4")
@@ -274,52 +274,31 @@ def _replayed(game: GameData, ttyrec: Ttyrec, keys: tuple[str, ...], on_step: On
     return expanded(game, replayed)
 
 
-def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:
-    if isinstance(outcome, Failed):
-        line = f"{outcome.job.shown}: {outcome.reason}; {'trying again' if again else 'given up'}"
-        return Report(line, failed=True)
-    if isinstance(outcome.result, Refused):
-        return Report(outcome.result.reason, failed=True)
-    if outcome.result.note:
-        return Report(outcome.result.note)
-    return Report(f"{outcome.job.shown}: {outcome.result.steps} steps" if quiet else "")
+def importing(found: Found, keys: tuple[str, ...] | None, options: MakingOptions) -> Work:
+    """The jobs that import the ttyrecs which were found, by their games' names.
 
+    With no workers, a replay has the process started again under the default clock.
 
-def main(config: ImportConfig) -> int:
-    """The command. Returns 0, 1 if a file could not be imported (or, with ``--strict``, not whole), 130 after Ctrl-C.
-
-    Raises:
-        InputError: If the request is bad; nothing on disk has changed then.
-        RunError: If the run had to stop; what is on disk is valid.
+    Args:
+        found: The files.
+        keys: With a replay the observation keys to keep, else None.
+        options: Who imports them, and how.
     """
-    found = find(config.data, config.seeds)
-    clock = default_clock(here=config.replay and config.workers == 0)
-    keys = config.keys if config.replay else None
-    settings: dict[str, Any] = {
-        "imported_from": path_text(absolute(config.data)),
-        "seeds_from": config.seeds,
-        "replayed": config.replay,
-        "observations": list(keys or SCREEN_KEYS),
-    }
-    agreed_settings(config.out, settings)
-    work = Work(
+    replays = keys is not None
+    clock = default_clock(here=replays and options.workers == 0)
+    environment = clock.environment() if replays else {}
+    return Work(
         jobs={file.name: file for file in found.files},
-        factory=partial(Importer, keys, made_now()),
-        report=partial(_report, config.quiet),
+        by=Workers(partial(Importer, keys, made_now()), options, environment),
+        describe=partial(_described, options.quiet),
+        called=lambda file: file.shown,
         load=partial(load, found.logs),
-        environment=clock.environment() if config.replay else {},
-        retries=config.retries,
+        retries=options.retries,
     )
-    made = make_dataset(config, settings, work)
-    games = made.folder.games()
-    steps = sum(int(game.row["steps"]) for game in games)
-    files = len(found.files) + len(found.refused)
-    print(f"{len(games):,} of {files:,} games imported, {steps:,} steps, in {config.out}")
-    for note in made.notes.values():
-        print(f"imported, but: {note}")
-    for line in found.left_out:
-        print(f"left out: {line}")
-    not_there = [*found.refused, *found.closed, *found.missing]
-    for reason in [*made.failures.values(), *not_there]:
-        print(f"not imported: {reason}")
-    return max(made.exit_status(strict=config.strict), int(bool(not_there or (config.strict and found.left_out))))
+
+
+def _described(quiet: bool, file: TtyrecFile, result: JobResult) -> Report:
+    if isinstance(result, Refused):
+        return Report(result.reason, failed=True)
+    assert isinstance(result, GameShard), "a file is imported or refused"
+    return Report(result.note or (f"{file.shown}: {result.steps} steps" if quiet else ""))

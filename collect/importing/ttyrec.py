@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from nle import _pyconverter
 
-from strathack.dataset.schema import FRAME_CHUNK_STEPS
+from strathack.dataset.labels import NO_PUBLISHED_LABEL
+from strathack.dataset.schema import FRAME_CHUNK_STEPS, SCREEN_COLUMNS, SCREEN_ROWS
 
 FILE_NAME = re.compile(r".*\.ttyrec(\d*)(\..*)?")
 """A ttyrec's version stands in its name alone; without a number it is the first. Whatever it is compressed by, it is
@@ -27,10 +28,7 @@ _LENGTHS = {_KEY: 1, _SCORE: 4, _LABEL: 4}
 _HEADERS = {1: struct.Struct("<iii"), 2: struct.Struct("<iiiB"), 3: struct.Struct("<iiiB"), 4: struct.Struct("<iiiB")}
 """Seconds, microseconds, length of what follows; from version 2 on the channel."""
 
-NO_LABEL = -1
-"""The label of keys that NLE pressed itself."""
 
-ROWS, COLUMNS = 24, 80
 _PIECE = 1 << 16
 _STREAM_START = b"BZh"
 _TURN = re.compile(rb"T:(\d+)")
@@ -155,7 +153,7 @@ def _parse(version: int, data: bytes, truncated: str, rest: str) -> Ttyrec:
             kept.append(data[begun:at])
             begun = end
             # A label belongs to the key before it; a file may end between the two.
-            labels += [NO_LABEL] * (len(keys) - len(labels) - 1)
+            labels += [NO_PUBLISHED_LABEL] * (len(keys) - len(labels) - 1)
             labels.append(int.from_bytes(data[end - length : end], "little", signed=True))
         at, records = end, records + 1
     kept.append(data[begun:at])
@@ -213,10 +211,10 @@ def screens(ttyrec: Ttyrec) -> Iterator[Screens]:
         # The converter of NLE 1.3 drops a file's last record, so one more is put behind it.
         file.write(bz2.compress(ttyrec.output + end, 1))
         file.flush()
-        converter = _pyconverter.Converter(ROWS, COLUMNS, version)
+        converter = _pyconverter.Converter(SCREEN_ROWS, SCREEN_COLUMNS, version)
         converter.load_ttyrec(file.name)
-        chars = np.zeros((FRAME_CHUNK_STEPS, ROWS, COLUMNS), dtype=np.uint8)
-        colors = np.zeros((FRAME_CHUNK_STEPS, ROWS, COLUMNS), dtype=np.int8)
+        chars = np.zeros((FRAME_CHUNK_STEPS, SCREEN_ROWS, SCREEN_COLUMNS), dtype=np.uint8)
+        colors = np.zeros((FRAME_CHUNK_STEPS, SCREEN_ROWS, SCREEN_COLUMNS), dtype=np.int8)
         cursors = np.zeros((FRAME_CHUNK_STEPS, 2), dtype=np.int16)
         times = np.zeros(FRAME_CHUNK_STEPS, dtype=np.int64)
         inputs = np.zeros(FRAME_CHUNK_STEPS, dtype=np.uint8)

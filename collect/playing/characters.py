@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from strathack.dataset.codec import TextValue, split_list
 from strathack.dataset.errors import InputError, near_match
 
 _RACE_ALIGNMENTS: Mapping[str, frozenset[str]] = {
@@ -61,34 +62,55 @@ class Character:
     alignment: str
 
 
-def parse_roles(roles: Sequence[str]) -> tuple[str, ...]:
-    """Checks role codes; the result is in NetHack's order, without doubles.
+class Roles(TextValue, tuple[str, ...]):
+    """Roles by their three-letter codes, in NetHack's order, each once; none stand for all."""
 
-    Raises:
-        InputError: If one is unknown.
-    """
-    wanted = [role.strip().lower() for role in roles]
-    for role in wanted:
-        if role not in _ROLES:
-            raise InputError(f"roles: unknown role {role!r}{near_match(role, ROLES)}")
-    return tuple(role for role in ROLES if role in wanted)
+    @classmethod
+    def parse(cls, text: str) -> Roles:
+        """Reads codes between commas: ``val,sam``.
+
+        Raises:
+            InputError: If one is unknown.
+        """
+        wanted = [role.lower() for role in split_list(text)]
+        for role in wanted:
+            if role not in _ROLES:
+                raise InputError(f"unknown role {role!r}{near_match(role, ROLES)}")
+        return cls(role for role in ROLES if role in wanted)
+
+    def __str__(self) -> str:
+        """The inverse of :meth:`parse`."""
+        return ",".join(self)
+
+    def include(self, role: str) -> bool:
+        """Whether a role is among them, by its code in any case."""
+        return not self or role.lower() in self
 
 
-def check_character(text: str) -> str:
-    """Checks a character as NLE writes it: ``@`` (drawn from the seed) or ``role[-race][-alignment][-gender]``.
+class CharacterWish(TextValue, str):
+    """Who is asked for, as NLE writes it: ``@`` (drawn from the seed) or ``role[-race][-alignment][-gender]``."""
 
-    NetHack takes a character it cannot make for no wish at all and draws one, so it is refused here.
+    @classmethod
+    def parse(cls, text: str) -> CharacterWish:
+        """Reads a wish. NetHack takes one that it cannot fulfil for none, and draws; so it is refused here.
 
-    Raises:
-        InputError: If a part is unknown or the parts do not go together.
-    """
-    text = text.strip().lower()
-    if text == "@":
-        return text
+        Raises:
+            InputError: If a part is unknown or the parts do not go together.
+        """
+        text = text.strip().lower()
+        if text != "@":
+            _check_possible(text)
+        return cls(text)
+
+
+ANY_CHARACTER = CharacterWish("@")
+
+
+def _check_possible(text: str) -> None:
     role_code, *parts = text.split("-")
     if role_code not in _ROLES:
         raise InputError(
-            f"character: unknown role {role_code!r} in {text!r}; expected '@' or role-race-alignment-gender, "
+            f"unknown role {role_code!r} in {text!r}; expected '@' or role-race-alignment-gender, "
             f"with a role of {', '.join(ROLES)}"
         )
     role = _ROLES[role_code]
@@ -98,7 +120,7 @@ def check_character(text: str) -> str:
         kind = next((kind for kind, codes in choices.items() if part in codes), None)
         if kind is None or kind in chosen:
             problem = "unknown part" if kind is None else f"a second {kind}"
-            raise InputError(f"character: {problem} {part!r} in {text!r}; expected role-race-alignment-gender")
+            raise InputError(f"{problem} {part!r} in {text!r}; expected role-race-alignment-gender")
         chosen[kind] = part
     races = [chosen["race"]] if "race" in chosen else list(role.races)
     possible = any(
@@ -106,8 +128,7 @@ def check_character(text: str) -> str:
         for race in races
     )
     if not possible or chosen.get("gender", role.genders[-1]) not in role.genders:
-        raise InputError(f"character: NetHack has no {text!r} (a {role.name} of that race, alignment and gender)")
-    return text
+        raise InputError(f"NetHack has no {text!r} (a {role.name} of that race, alignment and gender)")
 
 
 _ATTRIBUTES = re.compile(

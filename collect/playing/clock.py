@@ -17,16 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from strathack.dataset.codec import TextValue
 from strathack.dataset.errors import InputError, RunError
-
-DEFAULT_CLOCK = "2023-10-23T12:00:00"
-"""Noon at no special moon, on no special day; the published HiHack games agree with it."""
 
 _REAL_TIME = "STRATHACK_REAL_MINUS_MONOTONIC"
 
 
 @dataclass(frozen=True)
-class Clock:
+class Clock(TextValue):
     """What the games' wall clock shows.
 
     Attributes:
@@ -51,7 +49,7 @@ class Clock:
             instant = datetime.fromisoformat(text.replace("Z", "+00:00"))
         except ValueError:
             raise InputError(
-                f"clock: {text!r} is neither an instant like {DEFAULT_CLOCK} nor 'seed' nor 'system'"
+                f"{text!r} is neither an instant like 2023-10-23T12:00:00 nor 'seed' nor 'system'"
             ) from None
         if instant.tzinfo is not None:
             instant = instant.astimezone(timezone.utc).replace(tzinfo=None)
@@ -105,6 +103,10 @@ class Clock:
         if self.instant is None:
             return True
         return int(time.time()) == int(self.instant.replace(tzinfo=timezone.utc).timestamp())
+
+
+DEFAULT_CLOCK = Clock("held", datetime(2023, 10, 23, 12))
+"""Noon at no special moon, on no special day; the published HiHack games agree with it."""
 
 
 def _faketime(instant: datetime) -> str:
@@ -175,10 +177,9 @@ def default_clock(*, here: bool) -> Clock:
     Args:
         here: Whether they are played in this process, which is started again under the clock if it is not yet.
     """
-    clock = Clock.parse(DEFAULT_CLOCK)
     if here:
-        hold_here(clock)
-    return clock
+        hold_here(DEFAULT_CLOCK)
+    return DEFAULT_CLOCK
 
 
 def real_time() -> datetime:

@@ -11,55 +11,39 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from nle import nethack
 
-from strathack.collect.config import GameOptions
 from strathack.collect.demonstrators import Demonstrator
+from strathack.collect.options import DemonstrationOptions
 from strathack.collect.playing.characters import Character
 from strathack.collect.playing.environment import Setup, challenge, peek_character, read_log
 from strathack.collect.playing.recorder import PLACE, GameRecorder, Reached
 from strathack.collect.playing.session import Session
 from strathack.collect.playing.watchdog import STUCK_SECONDS, StuckError, Watchdog
 from strathack.collect.playing.xlogfile import LogEntry, end_of
-from strathack.dataset.schema import DUNGEON_NAMES, DUNGEONS, TERMINATED_ENDS, game_name, make_row
+from strathack.collect.running.results import GameShard, SkippedSeed
+from strathack.dataset.schema import DUNGEON_NAMES, DUNGEONS, TERMINATED_ENDS, BLStat, game_name, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 _TRACEBACK_LENGTH = 8000
 
 
-@dataclass(frozen=True)
-class PlayedGame:
+@dataclass(frozen=True, kw_only=True)
+class PlayedGame(GameShard):
     """A game that was played.
 
     Attributes:
         seed: Its seed.
-        name: Its name in the dataset.
-        shard: A one-game shard's bytes.
         role: Who was played.
-        steps: Its steps.
         score: Its score.
         end: How it ended.
         cause: Cause of death, or of another end.
-        note: What a user has to know about it.
     """
 
     seed: int
-    name: str
-    shard: bytes
     role: str
-    steps: int
     score: int
     end: str
     cause: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class SkippedSeed:
-    """A seed that draws a role which was not asked for."""
-
-    seed: int
-    role: str
 
 
 @dataclass(frozen=True)
@@ -97,7 +81,7 @@ class Ending:
 
 
 def play_game(
-    options: GameOptions,
+    options: DemonstrationOptions,
     demonstrator: Demonstrator,
     seed: int,
     provenance: Provenance,
@@ -118,7 +102,7 @@ def play_game(
     """
     setup = Setup.of_seed(seed, options.character, options.clock.fixes_moon_phase)
     character = peek_character(setup)
-    if options.roles and character.role.lower() not in options.roles:
+    if not options.roles.include(character.role):
         return SkippedSeed(seed, character.role)
     started, start_time = time.monotonic(), int(time.time())
     with challenge(setup) as (env, observation):
@@ -296,7 +280,7 @@ def _how_far(reached: Reached, ending: Ending, blstats: np.ndarray) -> dict[str,
         score, turns, depth = int(fields["points"]), int(fields["turns"]), int(fields["maxlvl"])
         dungeon = int(fields["deathdnum"])
     else:
-        score, turns = int(blstats[nethack.NLE_BL_SCORE]), int(blstats[nethack.NLE_BL_TIME])
+        score, turns = int(blstats[BLStat.SCORE]), int(blstats[BLStat.TIME])
         depth, dungeon = 0, DUNGEONS["unknown"]
     # The log knows of a depth that was reached with the last key only.
     deeper = depth > reached.max_depth

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from nle import nethack
 
 from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.chunks import ChunkEncoder, Effort, pad_chunk
-from strathack.dataset.schema import DIGESTED_OBSERVATIONS, OBSERVATIONS
+from strathack.dataset.schema import DIGESTED_OBSERVATIONS, OBSERVATIONS, BLStat
 
-PLACE = [nethack.NLE_BL_DEPTH, nethack.NLE_BL_XP, nethack.NLE_BL_DNUM, nethack.NLE_BL_DLEVEL]
+PLACE = [BLStat.DEPTH, BLStat.XP, BLStat.DNUM, BLStat.DLEVEL]
 """Indices into blstats of depth, experience level, dungeon and level in it."""
 
 
@@ -38,13 +37,13 @@ class Reached:
 
     def update(self, blstats: np.ndarray) -> None:
         """Takes in frames, i32 [n, 27]."""
-        depths = blstats[:, nethack.NLE_BL_DEPTH]
+        depths = blstats[:, BLStat.DEPTH]
         deepest = int(depths.argmax())
         if depths[deepest] > self.max_depth:
             self.max_depth = int(depths[deepest])
-            self.deepest_dungeon = int(blstats[deepest, nethack.NLE_BL_DNUM])
-        self.turns = max(self.turns, int(blstats[:, nethack.NLE_BL_TIME].max()))
-        self.experience_level = max(self.experience_level, int(blstats[:, nethack.NLE_BL_XP].max()))
+            self.deepest_dungeon = int(blstats[deepest, BLStat.DNUM])
+        self.turns = max(self.turns, int(blstats[:, BLStat.TIME].max()))
+        self.experience_level = max(self.experience_level, int(blstats[:, BLStat.XP].max()))
         for depth, level, dungeon, dungeon_level in np.unique(blstats[:, PLACE], axis=0).tolist():
             self.places.add((depth, level, dungeon, dungeon_level))
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-from strathack.dataset.labels import STRATEGIES, UNLABELLED, Vocabulary
+from strathack.dataset.labels import NO_PUBLISHED_LABEL, STRATEGIES, UNLABELLED, Vocabulary
 
 NO_ROUTINE = "none"
 """The substrategy of a step at which no routine is announced."""
-
-NO_PUBLISHED_LABEL = -1
 
 
 class _Scope:

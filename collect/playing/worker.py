@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from strathack.collect.config import GameOptions
 from strathack.collect.demonstrators import Demonstrator
-from strathack.collect.playing.game import PlayedGame, SkippedSeed, play_game
+from strathack.collect.options import DemonstrationOptions
+from strathack.collect.playing.game import PlayedGame, play_game
 from strathack.collect.running.pools import OnStep
+from strathack.collect.running.results import SkippedSeed
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.errors import RunError
 from strathack.dataset.shard import Provenance
 
 
-class Player:
+class PlayingWorker:
     """Plays seed after seed in this process; a :class:`strathack.collect.running.pools.Worker`.
 
     Args:
@@ -25,7 +26,9 @@ class Player:
         RunError: If this process does not run at the games' clock.
     """
 
-    def __init__(self, options: GameOptions, demonstrator: Callable[[], Demonstrator], provenance: Provenance) -> None:
+    def __init__(
+        self, options: DemonstrationOptions, demonstrator: Callable[[], Demonstrator], provenance: Provenance
+    ) -> None:
         if not options.clock.is_running():
             raise RunError(f"clock: this process does not see {options.clock}; was it started under libfaketime?")
         self._options = options

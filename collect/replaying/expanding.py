@@ -1,15 +1,13 @@
-"""``strathack dataset expand``: keys-only games replayed into full ones."""
+"""Keys-only games replayed into full ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from strathack.collect.options import ExpandConfig
 from strathack.collect.playing.clock import default_clock
 from strathack.collect.playing.environment import nle_version, peek_character
 from strathack.collect.playing.game import columns_of, logged_end, progression
@@ -17,12 +15,12 @@ from strathack.collect.playing.recorder import Reached
 from strathack.collect.playing.xlogfile import LogEntry
 from strathack.collect.replaying.replay import DepartedError, Recording, Replayed, check_replayed, replay
 from strathack.collect.running.display import Report
-from strathack.collect.running.jobs import Refused, RemadeGame, Work, agreed_settings, make_dataset
-from strathack.collect.running.pools import Failed, OnStep, Outcome, Placement
+from strathack.collect.running.jobs import Work, Workers
+from strathack.collect.running.pools import OnStep, WorkerOptions
 from strathack.collect.running.provenance import made_now
+from strathack.collect.running.results import GameShard, JobResult, Refused, Verified
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import absolute, path_text
 from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schema import COMPLETENESS, DUNGEON_NAMES, DUNGEONS, ENDS, ORIGINS, text_of
@@ -49,7 +47,7 @@ class Expander:
         self._keys, self._run = keys, run
         self._workplace = Workplace()
 
-    def work(self, payload: StoredKeys, on_step: OnStep) -> RemadeGame | Refused:
+    def work(self, payload: StoredKeys, on_step: OnStep) -> GameShard | Verified | Refused:
         """Replays one game; refuses one that does not come back."""
         game = payload.game
         name = game.row["game"].item().decode()
@@ -59,9 +57,10 @@ class Expander:
         except (DepartedError, InputError) as error:
             return Refused(str(error))
         if self._keys is None:
-            return RemadeGame(name, len(game.actions), b"")
+            return Verified(len(game.actions))
         provenance = replace(payload.provenance, observations=self._keys, nle_version=nle_version(), **self._run)
-        return RemadeGame(name, len(game.actions), encode_shard(expanded(game, replayed), provenance))
+        shard = encode_shard(expanded(game, replayed), provenance)
+        return GameShard(name=name, steps=len(game.actions), shard=shard)
 
     def warm_up(self) -> None:
         """Nothing takes long the first time."""
@@ -116,52 +115,37 @@ def _fill_in(row: np.ndarray, reached: Reached) -> None:
         row["progression"] = progression(reached.places, ascended=bool(row["end"] == ENDS["ascended"]))
 
 
-def replaying_work(
-    dataset: Dataset, keys: tuple[str, ...] | None, *, retries: int, quiet: bool, placement: Placement
+def replaying(
+    dataset: Dataset, keys: tuple[str, ...] | None, where: WorkerOptions, *, retries: int = 2, quiet: bool = False
 ) -> Work:
-    """The jobs that replay every game of a dataset, by name. A local one restarts the process under a held clock."""
-    clock = default_clock(here=placement.workers == 0)
+    """The jobs that replay every game of a dataset, by name.
+
+    With no workers, the process is started again under the default clock.
+
+    Args:
+        dataset: The games.
+        keys: Observation keys to keep, or None to check the digest alone.
+        where: Who replays them.
+        retries: How often a game is tried again whose worker died.
+        quiet: Whether to say a line of each game.
+    """
+    clock = default_clock(here=where.workers == 0)
 
     def load(name: str) -> StoredKeys:
         game = dataset[name]
         return StoredKeys(keys_only(game), game.provenance)
 
-    names = [row["game"].decode() for row in dataset.rows]
     return Work(
-        jobs={name: name for name in names},
-        factory=partial(Expander, keys, made_now()),
-        report=partial(_report, quiet),
+        jobs={name: name for name in dataset.names},
+        by=Workers(partial(Expander, keys, made_now()), where, clock.environment()),
+        describe=partial(_described, quiet),
         load=load,
-        environment=clock.environment(),
         retries=retries,
     )
 
 
-def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:
-    if isinstance(outcome, Failed):
-        return Report(f"{outcome.job}: {outcome.reason}; {'trying again' if again else 'given up'}", failed=True)
-    if isinstance(outcome.result, Refused):
-        return Report(f"{outcome.job}: {outcome.result.reason}", failed=True)
-    return Report(f"{outcome.job}: {outcome.result.steps} steps came back" if quiet else "")
-
-
-def main(config: ExpandConfig) -> int:
-    """The command. Returns 0, 1 if a game did not come back, 130 after Ctrl-C.
-
-    Raises:
-        InputError: If the request is bad.
-        RunError: If the run had to stop; what is on disk is valid.
-    """
-    dataset = Dataset(config.data).select(config.select)
-    if not len(dataset):
-        raise InputError(f"{config.data}: no game meets the condition; nothing to expand")
-    settings: dict[str, Any] = {"expanded_from": path_text(absolute(config.data)), "observations": list(config.keys)}
-    agreed_settings(config.out, settings)
-    work = replaying_work(dataset, config.keys, retries=config.retries, quiet=config.quiet, placement=config.placement)
-    made = make_dataset(config, settings, work)
-    games = made.folder.games()
-    steps = sum(int(game.row["steps"]) for game in games)
-    print(f"{len(games):,} of {len(dataset):,} games came back, {steps:,} steps, in {config.out}")
-    for name, reason in made.failures.items():
-        print(f"did not come back: {name}: {reason}")
-    return made.exit_status()
+def _described(quiet: bool, name: str, result: JobResult) -> Report:
+    if isinstance(result, Refused):
+        return Report(f"{name}: {result.reason}", failed=True)
+    assert isinstance(result, GameShard | Verified), "games come back or not"
+    return Report(f"{name}: {result.steps} steps came back" if quiet else "")

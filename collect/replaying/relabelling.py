@@ -1,4 +1,4 @@
-"""``strathack dataset relabel``: imported AutoAscend games played again for their true strategies.
+"""Imported AutoAscend games played again for their true strategies.
 
 The bot plays the recorded seed at the recorded clock, instrumented, and every key it presses is held against the
 recording. Where all agree, the labels of the played game are those of the recorded one.
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from strathack.collect.demonstrators import Demonstrator, make_demonstrator
-from strathack.collect.options import RelabelConfig
 from strathack.collect.playing.clock import default_clock
 from strathack.collect.playing.environment import challenge, nle_version, read_log
 from strathack.collect.playing.game import let_play
@@ -24,13 +23,13 @@ from strathack.collect.playing.tracker import LabelTracker
 from strathack.collect.replaying.expanding import StoredKeys, expanded
 from strathack.collect.replaying.replay import DepartedError, Recording, Replayed, check_replayed
 from strathack.collect.running.display import Report
-from strathack.collect.running.jobs import RemadeGame, Work, agreed_settings, make_dataset
-from strathack.collect.running.pools import Failed, OnStep, Outcome
+from strathack.collect.running.jobs import Work, Workers
+from strathack.collect.running.pools import OnStep, WorkerOptions
 from strathack.collect.running.provenance import made_now
+from strathack.collect.running.results import GameShard, JobResult
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.copying import one_game_shard
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import absolute, path_text
 from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schema import ORIGINS
@@ -86,14 +85,14 @@ class Relabeller:
         self._demonstrator = make_demonstrator("autoascend")
         self._workplace = Workplace()
 
-    def work(self, payload: RelabelJob, on_step: OnStep) -> RemadeGame:
+    def work(self, payload: RelabelJob, on_step: OnStep) -> GameShard:
         """Plays one game again."""
         game = payload.keys.game
         name, steps = game.row["game"].item().decode(), len(game.actions)
         try:
             labelled = relabelled(game, self._demonstrator, self._keys, on_step)
         except (DepartedError, InputError) as error:
-            return RemadeGame(name, steps, payload.shard, str(error))
+            return GameShard(name=name, steps=steps, shard=payload.shard, note=str(error))
         provenance = Provenance(
             observations=self._keys,
             demonstrator=self._demonstrator.name,
@@ -102,7 +101,7 @@ class Relabeller:
             options=payload.keys.provenance.options,
             **self._run,
         )
-        return RemadeGame(name, steps, encode_shard(labelled, provenance), "")
+        return GameShard(name=name, steps=steps, shard=encode_shard(labelled, provenance))
 
     def warm_up(self) -> None:
         """Compiles and caches what a first game would compile."""
@@ -169,47 +168,41 @@ def _with_labels(game: GameData, recorder: GameRecorder, labels: LabelTracker) -
     )
 
 
-def _report(quiet: bool, outcome: Outcome, again: bool) -> Report:
-    if isinstance(outcome, Failed):
-        return Report(f"{outcome.job}: {outcome.reason}; {'trying again' if again else 'given up'}", failed=True)
-    if outcome.result.note:
-        return Report(f"{outcome.job}: published labels only, {outcome.result.note}", failed=True)
-    return Report(f"{outcome.job}: {outcome.result.steps} steps relabelled" if quiet else "")
+def relabelling(
+    dataset: Dataset, keys: tuple[str, ...], where: WorkerOptions, *, retries: int = 2, quiet: bool = False
+) -> Work:
+    """The jobs that play every game of a dataset again, by name.
 
+    With no workers, the process is started again under the default clock.
 
-def main(config: RelabelConfig) -> int:
-    """The command. Returns 0, 1 if a game did not reproduce, 130 after Ctrl-C.
+    Args:
+        dataset: The games.
+        keys: Observation keys to keep.
+        where: Who plays them.
+        retries: How often a game is tried again whose worker died.
+        quiet: Whether to say a line of each game.
 
     Raises:
-        InputError: If the request is bad.
-        RunError: If the run had to stop; what is on disk is valid.
+        InputError: If AutoAscend is not installed.
     """
-    make_demonstrator("autoascend")  # refused before anything starts where it is not installed
-    dataset = Dataset(config.data).select(config.select)
-    if not len(dataset):
-        raise InputError(f"{config.data}: no game meets the condition; nothing to relabel")
-    clock = default_clock(here=config.workers == 0)
-    settings: dict[str, Any] = {"relabelled_from": path_text(absolute(config.data)), "observations": list(config.keys)}
-    agreed_settings(config.out, settings)
+    make_demonstrator("autoascend")  # refused before anything starts
+    clock = default_clock(here=where.workers == 0)
 
     def load(name: str) -> RelabelJob:
         game = dataset[name]
         return RelabelJob(StoredKeys(keys_only(game), game.provenance), one_game_shard(game))
 
-    names = [row["game"].decode() for row in dataset.rows]
-    work = Work(
-        jobs={name: name for name in names},
-        factory=partial(Relabeller, config.keys, made_now()),
-        report=partial(_report, config.quiet),
+    return Work(
+        jobs={name: name for name in dataset.names},
+        by=Workers(partial(Relabeller, keys, made_now()), where, clock.environment()),
+        describe=partial(_described, quiet),
         load=load,
-        environment=clock.environment(),
-        retries=config.retries,
+        retries=retries,
     )
-    made = make_dataset(config, settings, work)
-    games = made.folder.games()
-    print(f"{len(games) - len(made.notes):,} of {len(dataset):,} games relabelled, in {config.out}")
-    for name, note in made.notes.items():
-        print(f"published labels only: {name}: {note}")
-    for name, reason in made.failures.items():
-        print(f"not relabelled: {name}: {reason}")
-    return made.exit_status(strict=True)
+
+
+def _described(quiet: bool, name: str, game: JobResult) -> Report:
+    assert isinstance(game, GameShard), "a game that cannot be relabelled stays as it was"
+    if game.note:
+        return Report(f"{name}: published labels only, {game.note}", failed=True)
+    return Report(f"{name}: {game.steps} steps relabelled" if quiet else "")

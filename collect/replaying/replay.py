@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nle import nethack
 
 from strathack.collect.playing.clock import Clock, at_second
 from strathack.collect.playing.environment import Setup, challenge, read_log
@@ -21,7 +20,7 @@ from strathack.collect.playing.xlogfile import LogEntry
 from strathack.collect.running.pools import OnStep
 from strathack.dataset.actions import KEY_CODES
 from strathack.dataset.errors import InputError
-from strathack.dataset.schema import DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS, row_values
+from strathack.dataset.schema import DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS, BLStat, row_values
 from strathack.dataset.shard import GameData
 
 REPORT_STEPS = 256
@@ -94,7 +93,7 @@ class Replay:
         self._keys: list[int] = KEY_CODES[actions].tolist()
         self._actions = actions
         self._blstats = observation["blstats"]
-        self._score = int(self._blstats[nethack.NLE_BL_SCORE])
+        self._score = int(self._blstats[BLStat.SCORE])
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -115,7 +114,7 @@ class Replay:
             raise DepartedError(step + 1, f"the replay is over after {step + 1} of {len(self)} keys")
         if not self._game.in_normal_game():
             return 0.0
-        score = int(self._blstats[nethack.NLE_BL_SCORE])
+        score = int(self._blstats[BLStat.SCORE])
         reward, self._score = score - self._score, score
         return float(reward)
 

@@ -16,7 +16,7 @@ from types import TracebackType
 
 import numpy as np
 
-from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock
+from strathack.collect.playing.clock import DEFAULT_CLOCK
 from strathack.collect.replaying.server import Block, Close, More, Open
 from strathack.dataset.errors import CorruptionError, InputError, RunError
 from strathack.dataset.frames import FrameReader, StoredFrames
@@ -45,7 +45,7 @@ class ReplayedFrames(AbstractContextManager["ReplayedFrames"]):
     def __init__(self, processes: int | None = None) -> None:
         if processes is not None and processes < 1:
             raise InputError(f"processes: {processes} is below 1")
-        environment = Clock.parse(DEFAULT_CLOCK).environment()
+        environment = DEFAULT_CLOCK.environment()
         self._processes = [_Process(environment) for _ in range(processes or os.cpu_count() or 1)]
         self._lock = threading.Lock()
 

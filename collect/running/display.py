@@ -49,13 +49,13 @@ class Report:
 
     Attributes:
         line: To be printed, empty for nothing.
-        failed: Whether it counts as failed.
         score: The game's score, or None.
+        failed: Whether it counts as failed.
     """
 
     line: str = ""
-    failed: bool = False
     score: int | None = None
+    failed: bool = False
 
 
 class Display(AbstractContextManager["Display"]):
@@ -95,6 +95,10 @@ class Display(AbstractContextManager["Display"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Leaves the terminal as it was."""
         self._progress.stop()
 
     def starting(self) -> Status:

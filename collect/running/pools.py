@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from strathack.collect.running.cluster import Cluster, first_line
+from strathack.collect.running.results import JobResult
 from strathack.collect.running.workplace import die_with_raylet
+from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError, RunError
 
 HANG_GRACE_SECONDS = 5.0
@@ -39,7 +41,7 @@ class Worker(Protocol):
     def warm_up(self) -> None:
         """Does once on a machine what a first job would take long for."""
 
-    def work(self, payload: Any, on_step: OnStep) -> Any:
+    def work(self, payload: Any, on_step: OnStep) -> JobResult:
         """Does one job and returns its result; both travel between processes."""
 
     def close(self) -> None:
@@ -55,7 +57,7 @@ class Finished:
     """A job that was done, and what came of it."""
 
     job: Any
-    result: Any
+    result: JobResult
 
 
 @dataclass(frozen=True)
@@ -376,13 +378,13 @@ class RayPool:
         return outcome
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where jobs are done.
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(Options):
+    """Where work is done.
 
     Attributes:
-        workers: Processes, by Ray; None for one a core, 0 for this process.
-        address: Address of a running Ray cluster; None to start one.
+        workers: Processes that work, by Ray; by default one a core. 0 works in this process.
+        address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
     """
 
     workers: int | None = None
@@ -394,6 +396,7 @@ class Placement:
         Raises:
             InputError: If they do not.
         """
+        super().__post_init__()
         if self.workers is not None and self.workers < 0:
             raise InputError(f"workers: {self.workers} is below 0; 0 plays in this process")
         if self.workers == 0 and self.address is not None:

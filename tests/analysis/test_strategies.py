@@ -2,9 +2,9 @@ import pytest
 from made_up_games import write_games
 from matplotlib.image import imread
 
+from strathack.analysis.commands import strategies
 from strathack.analysis.options import StrategiesConfig
 from strathack.analysis.palette import COLOURS, colour_of, in_order
-from strathack.analysis.strategies import main
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import STRATEGIES
 
@@ -27,25 +27,25 @@ def test_names_are_ordered_by_ordinal_and_then_as_they_come():
 
 def test_the_picture_is_written(data, tmp_path, capsys):
     out = tmp_path / "picture.png"
-    assert main(StrategiesConfig(data, out)) == 0
+    assert strategies(StrategiesConfig(data=data, out=out)) == 0
     assert imread(out).shape[0] > 100
     assert "3 games drawn" in capsys.readouterr().out
 
 
 def test_bad_requests_are_refused(data, tmp_path):
     with pytest.raises(InputError, match="max_games: 0 is below 1"):
-        StrategiesConfig(data, max_games=0)
+        StrategiesConfig(data=data, max_games=0)
     with pytest.raises(InputError, match="has no ending that names a picture format"):
-        StrategiesConfig(data, tmp_path / "picture")
+        StrategiesConfig(data=data, out=tmp_path / "picture")
     with pytest.raises(InputError, match="does not exist"):
-        main(StrategiesConfig(tmp_path / "nothing"))
+        strategies(StrategiesConfig(tmp_path / "nothing"))
     with pytest.raises(InputError, match="cannot be written"):
-        main(StrategiesConfig(data, tmp_path / "no" / "picture.png"))
+        strategies(StrategiesConfig(data, tmp_path / "no" / "picture.png"))
     with pytest.raises(InputError, match="cannot be written.*is not supported"):
-        main(StrategiesConfig(data, tmp_path / "picture.xyz"))
+        strategies(StrategiesConfig(data, tmp_path / "picture.xyz"))
 
 
 def test_a_dataset_without_labels_is_refused(tmp_path):
     write_games(tmp_path / "data", [30, 40], labelled=False)
     with pytest.raises(InputError, match="none of its 2 games has a strategy label; its player announced none"):
-        main(StrategiesConfig(tmp_path / "data", tmp_path / "picture.png"))
+        strategies(StrategiesConfig(tmp_path / "data", tmp_path / "picture.png"))

@@ -204,8 +204,8 @@ def test_a_folder_that_is_not_writable_is_refused(run, tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not write")
 def test_a_folder_that_is_not_writable_is_refused_to_another_user():
     code = (
-        "import os; from pathlib import Path; from strathack.collect.running.jobs import _check_writable;"
-        "os.setuid(65534); _check_writable(Path('/usr/data'))"
+        "import os; from pathlib import Path; from strathack.dataset.writer import DatasetWriter;"
+        "os.setuid(65534); DatasetWriter(Path('/usr/data')).__enter__()"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "InputError: /usr: is not writable" in ended.stderr
@@ -297,11 +297,11 @@ def test_seeds_in_yaml_are_what_they_say(run, tmp_path, written, seeds):
     assert sorted(read_dataset(tmp_path / "data")) == seeds
 
 
-def test_a_lone_seed_in_yaml_is_refused_with_the_way_to_write_it(run, tmp_path):
-    (tmp_path / "config.yaml").write_text("seeds: 5\nclock: 2024-02-29T08:00:00\n")
+def test_what_is_no_text_in_yaml_is_refused_with_the_way_to_write_it(run, tmp_path):
+    (tmp_path / "config.yaml").write_text("demonstrator: 5\n")
     ended = run("collect", "--config", tmp_path / "config.yaml", tmp_path / "data")
     assert ended.status == 2
-    assert "seeds: '5'" in ended.error
+    assert "demonstrator: '5'" in ended.error
 
 
 def test_help_names_types_plainly(run):

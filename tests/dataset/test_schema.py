@@ -13,8 +13,8 @@ from strathack.dataset.schema import (
     GAME_DTYPE,
     OBSERVATIONS,
     ORIGINS,
+    ObservationKeys,
     make_row,
-    parse_observations,
     row_values,
 )
 
@@ -42,14 +42,14 @@ def test_text_is_cut_between_characters():
 
 
 def test_observation_keys_are_checked_and_ordered():
-    assert parse_observations(["message", "glyphs"]) == ("glyphs", "message")
-    assert parse_observations(["all"]) == tuple(OBSERVATIONS)
+    assert ObservationKeys.parse("message, glyphs") == ("glyphs", "message")
+    assert ObservationKeys.parse("all") == tuple(OBSERVATIONS)
     with pytest.raises(InputError, match="unknown key 'tty_char'; did you mean 'tty_chars'"):
-        parse_observations(["tty_char"])
+        ObservationKeys.parse("tty_char")
     with pytest.raises(InputError, match="unknown key 'zzz'; expected one of glyphs, "):
-        parse_observations(["zzz"])
+        ObservationKeys.parse("zzz")
     with pytest.raises(InputError, match="none given"):
-        parse_observations([])
+        ObservationKeys.parse(" ")
 
 
 def test_chunks_hold_a_power_of_two_steps_and_at_most_two_mebibytes():

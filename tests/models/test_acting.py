@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from shrinking import SHRUNK, made_up_inputs  # noqa: E402
 
 from strathack.dataset.errors import InputError  # noqa: E402
-from strathack.models.acting import ActingConfig, Actor, drawn  # noqa: E402
+from strathack.models.acting import ActingConfig, ActingPolicy, drawn  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
 
 T, B = 20, 3
@@ -24,7 +24,7 @@ def acted(config, name="symbols-small", seed=0, starts=0.1, sampled=False):
     first = rng.random((T, B)) < starts
     first[0] = True
     inputs = made_up_inputs(rng, T, B, first)
-    actor = Actor(policy, config, torch.Generator().manual_seed(seed))
+    actor = ActingPolicy(policy, config, torch.Generator().manual_seed(seed))
     state, acts = actor.initial_state(B), []
     for t in range(T):
         act, state = actor.act({key: value[t] for key, value in inputs.items()}, state)
@@ -54,7 +54,7 @@ def test_greedy_takes_the_most_likely():
 
 @pytest.mark.parametrize("hold", [1, 4])
 def test_a_strategy_is_held_for_its_steps_and_chosen_anew_in_a_new_game(hold):
-    acts, first = acted(ActingConfig(hold=hold))
+    acts, first = acted(ActingConfig(min_strategy_steps=hold))
     for lane in range(B):
         held = 0
         for t, act in enumerate(acts):
@@ -86,10 +86,10 @@ def test_a_policy_that_samples_holds_each_strategy_for_a_step_and_is_greedy_if_a
 def test_a_flat_policy_acts_and_holds_nothing():
     acts, _ = acted(ActingConfig(), name="lstm")
     assert acts[0].strategy is None
-    with pytest.raises(InputError, match="hold: a flat policy has no strategies to hold"):
-        acted(ActingConfig(hold=2), name="lstm")
-    with pytest.raises(InputError, match="hold: -1 is below 0"):
-        ActingConfig(hold=-1)
+    with pytest.raises(InputError, match="min_strategy_steps: a flat policy has no strategies to hold"):
+        acted(ActingConfig(min_strategy_steps=2), name="lstm")
+    with pytest.raises(InputError, match="min_strategy_steps: -1 is below 0"):
+        ActingConfig(min_strategy_steps=-1)
 
 
 def test_a_number_draws_each_choice_as_often_as_it_is_probable():
@@ -108,7 +108,7 @@ def test_numbers_that_are_given_decide_strategy_and_action():
     policy = Policy(SHRUNK["symbols-small"]).eval()
     inputs = made_up_inputs(np.random.default_rng(0), 1, 2, np.ones((1, 2), bool))
     frame = {key: value[0] for key, value in inputs.items()}
-    actor = Actor(policy, ActingConfig(hold=3))
+    actor = ActingPolicy(policy, ActingConfig(min_strategy_steps=3))
     state = actor.initial_state(2)
     uniforms = torch.tensor([[0.2, 0.7], [0.9, 0.1]])
     act, _ = actor.act(frame, state, uniforms)

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 from strathack.cli import main
-from strathack.models.commands import models
+from strathack.models.commands import list_
 from strathack.models.options import ModelsConfig
 from strathack.models.presets import PRESETS
 
@@ -22,7 +22,7 @@ def test_the_list_names_every_policy_with_its_parameters(capsys):
 
 
 def test_as_json(capsys):
-    models(ModelsConfig(json=True))
+    list_(ModelsConfig(json=True))
     known = json.loads(capsys.readouterr().out)
     # The paper's counts: tests/models/test_hihack.py holds them against its checkpoints.
     assert {name: known[name]["parameters"] for name in ("lstm", "lstm-xxl", "hier-lstm", "transformer")} == {

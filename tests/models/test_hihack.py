@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from strathack.dataset.errors import InputError  # noqa: E402
-from strathack.models.commands import import_checkpoint  # noqa: E402
-from strathack.models.hihack import import_hihack  # noqa: E402
+from strathack.models.commands import import_hihack  # noqa: E402
+from strathack.models.hihack import imported_policy  # noqa: E402
 from strathack.models.options import ImportHihackConfig  # noqa: E402
 from strathack.models.saving import load_policy  # noqa: E402
 
@@ -71,7 +71,7 @@ def checkpoint(tmp_path_factory):
 )
 def test_the_reference_outputs(shared, checkpoint, case):
     path, spec = checkpoint(shared, case)
-    policy = import_hihack(path)
+    policy = imported_policy(path)
     path.unlink()
     assert policy.config.encoder.crop == 18
     assert sum(parameter.numel() for parameter in policy.parameters()) == spec["parameters"]
@@ -113,38 +113,38 @@ def test_other_files_are_refused_in_one_line_and_nothing_in_them_is_run(shared, 
 
     path = tmp_path / "x.tar"
     with pytest.raises(InputError, match="x.tar: No such file"):
-        import_hihack(path)
+        imported_policy(path)
     path.write_bytes(b"nonsense")
     with pytest.raises(InputError, match="x.tar: not a checkpoint of tensors and plain values"):
-        import_hihack(path)
+        imported_policy(path)
     torch.save({"learner_state": {"model": {}, "optimizer": Evil()}, "flags": {}}, path)
     with pytest.raises(InputError, match="x.tar: not a checkpoint of tensors and plain values"):
-        import_hihack(path)
+        imported_policy(path)
     assert "ran" not in capsys.readouterr().out
     for values in ({"learner_state": {}}, {"model": {}}, [1, 2]):
         torch.save(values, path)
         with pytest.raises(InputError, match="x.tar: no learner_state.model in it"):
-            import_hihack(path)
+            imported_policy(path)
     torch.save({"learner_state": {"model": {"a": torch.zeros(1)}}, "flags": {}}, path)
     with pytest.raises(InputError, match="parameter 'screen_encoder.fc_head.0.weight' is missing; expected one of the"):
-        import_hihack(path)
+        imported_policy(path)
     for model, flags in ((3, {}), ({"a": 1}, {}), ({"screen_encoder.fc_head.0.weight": torch.tensor(1.0)}, [1])):
         torch.save({"learner_state": {"model": model}, "flags": flags}, path)
         with pytest.raises(InputError, match="x.tar: "):
-            import_hihack(path)
+            imported_policy(path)
     real, _ = checkpoint(shared, "cdgpt5_linear_decoder")
     without(real, "bottomline_encoder.conv_net.2.bias")
     with pytest.raises(InputError, match="parameter 'bottomline_encoder.conv_net.2.bias' is missing"):
-        import_hihack(real)
+        imported_policy(real)
 
 
 def test_the_command_makes_a_checkpoint_that_loads(shared, checkpoint, tmp_path, capsys):
     path, _ = checkpoint(shared, "hierarchical_lstm")
     out = tmp_path / "policy.safetensors"
-    assert import_checkpoint(ImportHihackConfig(path, out)) == 0
+    assert import_hihack(ImportHihackConfig(path, out)) == 0
     assert "pixels, lstm 512, action heads: 13, sampled; 8,276,979 parameters" in capsys.readouterr().out
     policy = load_policy(out)
     assert policy.config.strategies[:2] == ("none", "explore")
     assert policy.config.label == "hihack_strategy"
     with pytest.raises(InputError, match="policy.safetensors: exists already"):
-        import_checkpoint(ImportHihackConfig(path, out))
+        import_hihack(ImportHihackConfig(path, out))

@@ -21,9 +21,12 @@ from strathack.dataset.labels import PUBLISHED_STRATEGIES  # noqa: E402
 from strathack.dataset.splits import Fractions  # noqa: E402
 from strathack.models import cloning  # noqa: E402
 from strathack.models.cloning import rate_at  # noqa: E402
+from strathack.models.commands import train as train_command  # noqa: E402
+from strathack.models.label_tables import balanced_weights  # noqa: E402
 from strathack.models.options import TrainConfig  # noqa: E402
+from strathack.models.running import METRICS, quieten  # noqa: E402
 from strathack.models.saving import load_policy, load_values  # noqa: E402
-from strathack.models.training import METRICS, TRAINING, VALIDATION, balanced_weights, main, quieten, train  # noqa: E402
+from strathack.models.training import TRAINING, VALIDATION, clone  # noqa: E402
 
 # Lightning remarks on things that are meant.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -91,7 +94,7 @@ def assert_same_weights(one, other):
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monkeypatch, ema, accumulate, cuts):
     options = {"set": DRAWING, "ema": ema, "accumulate": accumulate}
-    whole = train(config_of(games, tmp_path / "whole", **options))
+    whole = clone(config_of(games, tmp_path / "whole", **options))
     end_batch = cloning.CloningModule.end_batch
     for cut in cuts:
 
@@ -102,16 +105,16 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monk
 
         with monkeypatch.context() as patch:
             patch.setattr(cloning.CloningModule, "end_batch", interrupting)
-            cut_short = train(config_of(games, tmp_path / str(cut), **options))
+            cut_short = clone(config_of(games, tmp_path / str(cut), **options))
         assert cut_short.interrupted == signal.SIGTERM
         assert load_values(cut_short.folder / "last.safetensors")["global_step"] == cut
-        resumed = train(TrainConfig(resume=cut_short.folder, quiet=True))
+        resumed = clone(TrainConfig(resume=cut_short.folder, quiet=True))
         assert resumed.interrupted is None
         assert_same_weights(weights_of(resumed), weights_of(whole))
         assert resumed.module.validated == whole.module.validated
         assert resumed.module.frames == whole.module.frames
         expected = [timeless(row) for row in rows_of(whole.folder)]
-        again = train(TrainConfig(resume=cut_short.folder, quiet=True))  # at its end, it takes no further step
+        again = clone(TrainConfig(resume=cut_short.folder, quiet=True))  # at its end, it takes no further step
         assert_same_weights(weights_of(again), weights_of(whole)) if not ema else None
         assert again.module.trainer.global_step == 20
         # Where training was ended between an epoch's last batch and its validation, that one is left out.
@@ -120,7 +123,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monk
 
 
 def test_what_a_run_leaves_behind(games, tmp_path):
-    ended = train(config_of(games, tmp_path / "run", early_stop=50, accumulate=2, balance=True, minutes=5.0,
+    ended = clone(config_of(games, tmp_path / "run", early_stop=50, accumulate=2, balance=True, minutes=5.0,
                             label="hihack_strategy"))  # fmt: skip
     assert ended.module.policy.config.strategies == PUBLISHED_STRATEGIES
     assert {path.name for path in ended.folder.iterdir()} == {
@@ -148,25 +151,25 @@ def test_what_a_run_leaves_behind(games, tmp_path):
 
 
 def test_bf16_with_an_average_and_a_progress_line(games, tmp_path, capsys):
-    ended = train(config_of(games, tmp_path / "run", set=DRAWING, precision="bf16", ema=0.5, quiet=False, steps=8))
+    ended = clone(config_of(games, tmp_path / "run", set=DRAWING, precision="bf16", ema=0.5, quiet=False, steps=8))
     assert np.isfinite(ended.module.validated.action_nll)
     assert all(parameter.dtype == torch.float32 for parameter in ended.module.policy.parameters())
     assert "8 steps" in capsys.readouterr().err
 
 
 def test_training_stops_early_and_begins_with_given_weights(games, tmp_path):
-    first = train(config_of(games, tmp_path / "first", steps=7))
+    first = clone(config_of(games, tmp_path / "first", steps=7))
     # With a rate of next to nothing, no validation is better than the one before.
-    ended = train(config_of(games, tmp_path / "run", set="", weights=first.folder, steps=100, early_stop=1,
+    ended = clone(config_of(games, tmp_path / "run", set="", weights=first.folder, steps=100, early_stop=1,
                             learning_rate=1e-30, weight_decay=0.0))  # fmt: skip
     assert ended.module.trainer.global_step < 100
     assert_same_weights(weights_of(ended), dict(load_policy(first.folder).state_dict()))
 
 
 def test_a_cleaved_policy_trains_what_is_not_frozen(games, tmp_path):
-    high = train(config_of(games, tmp_path / "high", steps=3))
-    low = train(config_of(games, tmp_path / "low", steps=3, seed=1))
-    ended = train(config_of(games, tmp_path / "run", set="", high=high.folder, low=low.folder, freeze="high", steps=5))
+    high = clone(config_of(games, tmp_path / "high", steps=3))
+    low = clone(config_of(games, tmp_path / "low", steps=3, seed=1))
+    ended = clone(config_of(games, tmp_path / "run", set="", high=high.folder, low=low.folder, freeze="high", steps=5))
     weights = dict(load_policy(ended.folder / "last.safetensors").state_dict())
     before = {
         f"{part}.{name}": value
@@ -176,12 +179,12 @@ def test_a_cleaved_policy_trains_what_is_not_frozen(games, tmp_path):
     changed = {name for name, value in weights.items() if not torch.equal(value, before[name])}
     assert changed
     assert all(name.startswith("low.") for name in changed)
-    assert train(TrainConfig(resume=ended.folder, steps=6, quiet=True)).module.trainer.global_step == 6
+    assert clone(TrainConfig(resume=ended.folder, steps=6, quiet=True)).module.trainer.global_step == 6
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt(games, tmp_path):
     with pytest.raises(RunError, match=r"(loss|gradient): (nan|inf) at step \d+.*; stopped, and the checkpoints"):
-        train(config_of(games, tmp_path / "run", learning_rate=1e35, warmup=0, checkpoint_every=1))
+        clone(config_of(games, tmp_path / "run", learning_rate=1e35, warmup=0, checkpoint_every=1))
     for parameter in load_policy(tmp_path / "run" / "last.safetensors").parameters():
         assert torch.isfinite(parameter).all()
 
@@ -196,7 +199,7 @@ def test_the_games_of_a_bad_batch_are_named(games, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cloning.CloningModule, "_run", poisoned)
     with pytest.raises(RunError, match=r"loss: nan at step 0, in game_\d+; stopped"):
-        train(config_of(games, tmp_path / "run"))
+        clone(config_of(games, tmp_path / "run"))
 
 
 @pytest.mark.slow
@@ -229,7 +232,7 @@ def test_two_processes_are_one_with_the_same_batches(games, tmp_path, run, nothi
     two = run("train", games, "--out", tmp_path / "two", "--devices", 2, *words)
     assert two.status == 0, two.err
     # Two loader workers give the streams of two processes in turn.
-    one = train(
+    one = clone(
         config_of(games, tmp_path / "one", loader_workers=2, accumulate=2, steps=8, validate_every=4, log_every=2)
     )
     values = load_values(tmp_path / "two" / "last.safetensors")
@@ -243,7 +246,7 @@ def test_two_processes_are_one_with_the_same_batches(games, tmp_path, run, nothi
 
 
 def test_more_lanes_than_games_are_not_used(games, tmp_path, capsys):
-    ended = train(config_of(games, tmp_path / "run", lanes=50, steps=1))
+    ended = clone(config_of(games, tmp_path / "run", lanes=50, steps=1))
     lanes = ended.module.trainer.datamodule.lanes
     assert lanes < 12
     assert f"50 lanes are more than there are games; using {lanes}" in capsys.readouterr().err
@@ -280,7 +283,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_made(games, tmp
         if name in options:
             options = {**options, name: tmp_path / options[name]}
     with pytest.raises(InputError) as error:
-        train(replace(config_of(games, tmp_path / "run"), **options))
+        clone(replace(config_of(games, tmp_path / "run"), **options))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
@@ -289,33 +292,33 @@ def test_what_does_not_go_together_is_refused_before_anything_is_made(games, tmp
 def test_data_that_a_policy_cannot_use_is_refused(games, tmp_path):
     write_games(tmp_path / "blind", LENGTHS)
     with pytest.raises(InputError, match="the policy needs tty_chars, tty_colors; the dataset has blstats, tty_cursor"):
-        train(config_of(tmp_path / "blind", tmp_path / "run"))
+        clone(config_of(tmp_path / "blind", tmp_path / "run"))
     only = [seed for seed in range(12) if Fractions().split_of(_row(seed)) == "train"][:3]
     with pytest.raises(InputError, match="no game in the validation split of 3 games; strathack dataset split"):
-        train(config_of(games, tmp_path / "run", select=f"core in {only}"))
+        clone(config_of(games, tmp_path / "run", select=f"core in {only}"))
     with pytest.raises(InputError, match="no run in it; expected options.json"):
-        train(TrainConfig(resume=tmp_path))
-    first = train(config_of(games, tmp_path / "run", steps=1))
+        clone(TrainConfig(resume=tmp_path))
+    first = clone(config_of(games, tmp_path / "run", steps=1))
     with pytest.raises(InputError, match="run: there is a run in it; resume it, or take another folder"):
-        train(config_of(games, tmp_path / "run", steps=1))
+        clone(config_of(games, tmp_path / "run", steps=1))
     assert len(rows_of(tmp_path / "run")) == 1
     with pytest.raises(InputError, match="label: a flat policy learns no hihack_strategy"):
-        train(config_of(games, tmp_path / "flat", policy="lstm", set="", label="hihack_strategy"))
+        clone(config_of(games, tmp_path / "flat", policy="lstm", set="", label="hihack_strategy"))
     # Strategies that the policy has no head for.
     narrow = config_of(games, tmp_path / "other", set=SMALL_LSTM + '; heads.strategies=["fight", "explore"]')
     with pytest.raises(InputError, match="strategy: the dataset has ground_eat, .*, for which the policy has no"):
-        train(narrow)
+        clone(narrow)
     options = json.loads((first.folder / "options.json").read_text())
     (first.folder / "options.json").write_text(json.dumps(options | {"data": [str(tmp_path / "more")]}))
     write_games(tmp_path / "more", [*LENGTHS, 55], keys=SCREEN)
     with pytest.raises(InputError, match="more: 13 games, .* steps; the run was trained on 12 games, .* steps$"):
-        train(TrainConfig(resume=first.folder, steps=2))
+        clone(TrainConfig(resume=first.folder, steps=2))
     (first.folder / "options.json").write_text("{}")
-    with pytest.raises(InputError, match="options: not those of a run of this release"):
-        train(TrainConfig(resume=first.folder, steps=2))
+    with pytest.raises(InputError, match="options.json: not the options of a run of this release"):
+        clone(TrainConfig(resume=first.folder, steps=2))
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="file"):
-        main(config_of(games, tmp_path / "file" / "run"))
+        train_command(config_of(games, tmp_path / "file" / "run"))
 
 
 def _row(seed):
@@ -344,21 +347,21 @@ def test_published_games_with_their_labels(shared, run, tmp_path):
     imported = run("dataset", "import", tmp_path / "published", tmp_path / "games", "--workers", 0, "--quiet")
     assert imported.status == 0, imported.err
     blind = "; encoder.blstats=0"  # which a ttyrec does not have
-    ended = train(config_of(tmp_path / "games", tmp_path / "run", set=SMALL_LSTM + blind, label="hihack_strategy",
+    ended = clone(config_of(tmp_path / "games", tmp_path / "run", set=SMALL_LSTM + blind, label="hihack_strategy",
                             lanes=1))  # fmt: skip
     result = ended.module.validated
     assert result.steps == 703
     assert {row.name for row in result.by_strategy} >= {"fight", "explore"}
     with pytest.raises(InputError, match="games: no step of the train split has a strategy"):
-        train(config_of(tmp_path / "games", tmp_path / "other", set=SMALL_LSTM + blind, lanes=1))
+        clone(config_of(tmp_path / "games", tmp_path / "other", set=SMALL_LSTM + blind, lanes=1))
     with pytest.raises(InputError, match="games: the policy needs blstats; the dataset has tty_chars"):
-        train(config_of(tmp_path / "games", tmp_path / "other", label="hihack_strategy", lanes=1))
+        clone(config_of(tmp_path / "games", tmp_path / "other", label="hihack_strategy", lanes=1))
 
 
 @pytest.mark.slow
 def test_compiled_parts_learn_the_same(games, tmp_path):
-    plain = train(config_of(games, tmp_path / "plain", steps=4))
-    compiled = train(config_of(games, tmp_path / "compiled", steps=4, compile=True))
+    plain = clone(config_of(games, tmp_path / "plain", steps=4))
+    compiled = clone(config_of(games, tmp_path / "compiled", steps=4, compile=True))
     policy = compiled.module.policy
     assert policy.heads._compiled_call_impl is not None
     assert policy.encoders[0]._compiled_call_impl is not None
@@ -382,11 +385,11 @@ def lstm_that_refuses_to_learn_in_evaluation_mode(monkeypatch):
 def test_training_is_in_training_mode_however_a_run_begins(games, tmp_path, monkeypatch):
     lstm_that_refuses_to_learn_in_evaluation_mode(monkeypatch)
     labelled = f"{DRAWING.replace('sampled', 'label')}; core.transformer.dropout=0.5"
-    first = train(config_of(games, tmp_path / "fresh", set=labelled, steps=8)).folder
+    first = clone(config_of(games, tmp_path / "fresh", set=labelled, steps=8)).folder
     weights = {"weights": first, "set": ""}
-    begun = train(config_of(games, tmp_path / "weights", **weights, steps=8)).folder
+    begun = clone(config_of(games, tmp_path / "weights", **weights, steps=8)).folder
     cleaved = {"high": begun, "low": first, "freeze": "high", "set": ""}
-    cut = train(config_of(games, tmp_path / "cleaved", **cleaved, steps=8)).folder
+    cut = clone(config_of(games, tmp_path / "cleaved", **cleaved, steps=8)).folder
     modes = []
     step = cloning.CloningModule.training_step
 
@@ -396,15 +399,15 @@ def test_training_is_in_training_mode_however_a_run_begins(games, tmp_path, monk
         return step(self, *arguments)
 
     monkeypatch.setattr(cloning.CloningModule, "training_step", noted)
-    train(replace(TrainConfig(resume=cut, quiet=True), steps=16))
+    clone(replace(TrainConfig(resume=cut, quiet=True), steps=16))
     assert set(modes) == {(True, False, True)}
     assert len(modes) == 8, "a validation lies between them"
 
 
 def test_weights_that_were_loaded_learn_with_dropout_and_the_heads_of_their_labels(games, tmp_path):
     labelled = SMALL_LSTM + "; heads.combine=label"
-    first = train(config_of(games, tmp_path / "first", set=labelled, steps=2)).folder
-    again = train(config_of(games, tmp_path / "again", weights=first, set="", steps=2))
+    first = clone(config_of(games, tmp_path / "first", set=labelled, steps=2)).folder
+    again = clone(config_of(games, tmp_path / "again", weights=first, set="", steps=2))
     assert again.module.policy.training
     assert not load_policy(first).training, "what is loaded to act does not draw"
 
@@ -412,12 +415,12 @@ def test_weights_that_were_loaded_learn_with_dropout_and_the_heads_of_their_labe
 def test_a_run_goes_on_with_data_that_have_moved(games, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     shutil.copytree(games, here)
-    cut = train(config_of(here, tmp_path / "run", steps=6)).folder
+    cut = clone(config_of(here, tmp_path / "run", steps=6)).folder
     here.rename(there)
     with pytest.raises(InputError, match="the run's data are not there any more; strathack train DATA --resume"):
-        train(TrainConfig(resume=cut, quiet=True))
-    assert train(TrainConfig(data=[there], resume=cut, steps=9, quiet=True)).module.trainer.global_step == 9
+        clone(TrainConfig(resume=cut, quiet=True))
+    assert clone(TrainConfig(data=[there], resume=cut, steps=9, quiet=True)).module.trainer.global_step == 9
     for _ in DatasetFolder(there).write_fractions(Fractions(0.5, 0.5, 0.0)):
         pass
     with pytest.raises(InputError, match="12 games, 874 steps, as many as the run was trained on, but others"):
-        train(TrainConfig(data=[there], resume=cut, steps=12, quiet=True))
+        clone(TrainConfig(data=[there], resume=cut, steps=12, quiet=True))

@@ -92,7 +92,7 @@ def test_bad_requests_are_one_line(games, tmp_path, capsys):
 
 
 def test_an_extra_that_is_not_installed_is_named(games, capsys, monkeypatch):
-    for name in ("strathack.filming", "strathack.analysis.video"):
+    for name in ("strathack.commands.export_video", "strathack.analysis.video"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
     line = refused(capsys, "export-video", games / "full")

@@ -16,7 +16,7 @@ import pytest
 from looking import BOTS
 from recordings import record
 
-from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock
+from strathack.collect.playing.clock import DEFAULT_CLOCK
 from strathack.collect.playing.xlogfile import LogEntry
 from strathack.dataset import Dataset
 from strathack.dataset.actions import KEY_CODES
@@ -204,7 +204,7 @@ for game in Dataset({str(folder / "data")!r}):
                 break
 """
     (folder / "save.py").write_text(script)
-    environment = {**os.environ, **Clock.parse(DEFAULT_CLOCK).environment()}
+    environment = {**os.environ, **DEFAULT_CLOCK.environment()}
     subprocess.run([sys.executable, str(folder / "save.py")], check=True, env=environment)
     return folder
 

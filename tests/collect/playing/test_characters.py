@@ -1,21 +1,21 @@
 import pytest
 
-from strathack.collect.playing.characters import ROLES, Character, check_character, parse_attributes, parse_roles
+from strathack.collect.playing.characters import ROLES, Character, CharacterWish, Roles, parse_attributes
 from strathack.collect.playing.environment import Setup, peek_character
 from strathack.dataset.errors import InputError
 
 
 def test_roles_are_checked_and_ordered():
-    assert parse_roles(["val", "Arc", " val"]) == ("arc", "val")
+    assert Roles.parse("val,Arc, val") == Roles(["arc", "val"])
     with pytest.raises(InputError, match="unknown role 'vak'; did you mean 'val'"):
-        parse_roles(["vak"])
+        Roles.parse("vak")
     with pytest.raises(InputError, match="unknown role 'xyz'; expected one of arc, bar, "):
-        parse_roles(["xyz"])
+        Roles.parse("xyz")
 
 
 @pytest.mark.parametrize("text", ["@", "val", "val-dwa", "mon-hum-neu-mal", "pri-elf-cha-fem", "WIZ-gno"])
 def test_characters_of_nethack(text):
-    assert check_character(text) == text.lower()
+    assert CharacterWish.parse(text) == text.lower()
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_characters_of_nethack(text):
 )
 def test_what_nethack_would_silently_replace_is_refused(text, message):
     with pytest.raises(InputError, match=message):
-        check_character(text)
+        CharacterWish.parse(text)
 
 
 def test_attributes_are_read_with_and_without_a_gender():

@@ -13,8 +13,9 @@ from looking import BOTS
 from made_up_games import provenance
 from nle import nethack
 
-from strathack.collect.config import GameOptions
 from strathack.collect.demonstrators import CallableDemonstrator, make_demonstrator
+from strathack.collect.options import DemonstrationOptions
+from strathack.collect.playing.characters import Roles
 from strathack.collect.playing.clock import Clock
 from strathack.collect.playing.environment import Setup, challenge
 from strathack.collect.playing.game import PlayedGame, SkippedSeed, play_game, progression
@@ -58,7 +59,7 @@ class Played:
 
     def __init__(self, play, *, seed=5, **options):
         demonstrator = play if hasattr(play, "play") else Scripted(play)
-        options = GameOptions(clock=Clock("seed"), **options)
+        options = DemonstrationOptions(clock=Clock("seed"), **options)
         self.game = play_game(options, demonstrator, seed, provenance(observations=options.observations))
         assert isinstance(self.game, PlayedGame)
         # Read whole and closed: an HDF5 file over a Python object must not be open when the interpreter ends.
@@ -250,7 +251,7 @@ def test_seeds_of_other_roles_are_skipped_cheaply():
     def play(session):
         raise AssertionError("not to be played")
 
-    options = GameOptions(clock=Clock("seed"), roles=("val",))
+    options = DemonstrationOptions(clock=Clock("seed"), roles=Roles(["val"]))
     assert play_game(options, Scripted(play), 4, provenance()) == SkippedSeed(4, "Kni")
 
 

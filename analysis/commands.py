@@ -1,0 +1,48 @@
+"""The commands that look at datasets alone; each returns its exit status."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from rich.console import Console
+
+from strathack.analysis.comparing import column_of, compared, named, pairs_table, players_table, scores_at
+from strathack.analysis.film import games_at
+from strathack.analysis.options import CompareConfig, StrategiesConfig
+from strathack.analysis.plots import draw_distributions, draw_strategies, save
+from strathack.analysis.steps import check_labelled, counts_by_game, read_steps
+
+
+def compare(config: CompareConfig) -> int:
+    """``strathack compare``.
+
+    Raises:
+        InputError: If there is nothing to compare, or it lacks what is compared.
+    """
+    tables = {name: scores_at(path) for name, path in named(config.data).items()}
+    values = {name: column_of(table, config.figure, name) for name, table in tables.items()}
+    console = Console()
+    console.print(players_table(values, config))
+    pairs = {(a, b): compared(values[a], values[b]) for a, b in combinations(values, 2)}
+    console.print(pairs_table(pairs, config.figure))
+    if config.out is not None:
+        save(
+            draw_distributions({name: series.to_numpy() for name, series in values.items()}, config.figure), config.out
+        )
+        console.print(f"drawn in {config.out}", highlight=False)
+    return 0
+
+
+def strategies(config: StrategiesConfig) -> int:
+    """``strathack analysis strategies``.
+
+    Raises:
+        InputError: If there is no game, or no label in any.
+        FormatError: If a game is not as it was written.
+    """
+    dataset = games_at(config.data)
+    games = sorted(read_steps(dataset), key=lambda game: int(game.info["core"]))
+    check_labelled(games, config.data)
+    save(draw_strategies(games, counts_by_game(games, "role"), config.max_games), config.out)
+    print(f"{len(games)} games drawn in {config.out}")
+    return 0

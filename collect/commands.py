@@ -1,0 +1,137 @@
+"""The commands that need the simulator; each returns its exit status.
+
+Each raises :class:`InputError` if the request is bad (nothing on disk has changed then), and :class:`RunError` if the
+run had to stop (what is on disk is valid then).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from strathack.collect.importing.finding import find
+from strathack.collect.importing.importer import SCREEN_KEYS, importing
+from strathack.collect.options import CollectConfig, ExpandConfig, ImportConfig, RelabelConfig, VerifyConfig
+from strathack.collect.playing.clock import default_clock
+from strathack.collect.playing.collecting import collecting
+from strathack.collect.replaying.expanding import replaying
+from strathack.collect.replaying.record import ReplayRecord
+from strathack.collect.replaying.relabelling import relabelling
+from strathack.collect.running.display import print_summary
+from strathack.collect.running.jobs import do_jobs, make_dataset, stop_on_signal
+from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute, path_text
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.reading import Dataset
+from strathack.dataset.verify import Problem, verify_shards
+from strathack.dataset.writer import agreed_settings
+
+
+def collect(config: CollectConfig) -> int:
+    """``strathack collect``: 0, 1 if a seed could not be played, over 128 after an interruption."""
+    settings, work = collecting(config)
+    made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
+    print_summary(made.folder, made.failures)
+    return made.exit_status()
+
+
+def import_(config: ImportConfig) -> int:
+    """``strathack dataset import``: 1 if a file could not be imported or, with ``--strict``, not whole."""
+    found = find(config.data, config.seeds)
+    keys = config.observations if config.replay else None
+    settings: dict[str, Any] = {
+        "imported_from": path_text(absolute(config.data)),
+        "seeds_from": config.seeds,
+        "replayed": config.replay,
+        "observations": list(keys or SCREEN_KEYS),
+    }
+    agreed_settings(config.out, settings)
+    work = importing(found, keys, config)
+    made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
+    games = made.folder.games()
+    steps = sum(int(game.row["steps"]) for game in games)
+    files = len(found.files) + len(found.refused)
+    print(f"{len(games):,} of {files:,} games imported, {steps:,} steps, in {config.out}")
+    for note in made.notes.values():
+        print(f"imported, but: {note}")
+    for line in found.left_out:
+        print(f"left out: {line}")
+    not_there = [*found.refused, *found.closed, *found.missing]
+    for reason in [*made.failures.values(), *not_there]:
+        print(f"not imported: {reason}")
+    return max(made.exit_status(strict=config.strict), int(bool(not_there or (config.strict and found.left_out))))
+
+
+def expand(config: ExpandConfig) -> int:
+    """``strathack dataset expand``: 1 if a game did not come back."""
+    dataset = _selected(config, "expand")
+    settings = {"expanded_from": path_text(absolute(config.data)), "observations": list(config.observations)}
+    agreed_settings(config.out, settings)
+    work = replaying(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
+    made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
+    games = made.folder.games()
+    steps = sum(int(game.row["steps"]) for game in games)
+    print(f"{len(games):,} of {len(dataset):,} games came back, {steps:,} steps, in {config.out}")
+    for name, reason in made.failures.items():
+        print(f"did not come back: {name}: {reason}")
+    return made.exit_status()
+
+
+def relabel(config: RelabelConfig) -> int:
+    """``strathack dataset relabel``: 1 if a game did not reproduce."""
+    dataset = _selected(config, "relabel")
+    settings = {"relabelled_from": path_text(absolute(config.data)), "observations": list(config.observations)}
+    work = relabelling(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
+    agreed_settings(config.out, settings)
+    made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
+    games = made.folder.games()
+    print(f"{len(games) - len(made.notes):,} of {len(dataset):,} games relabelled, in {config.out}")
+    for name, note in made.notes.items():
+        print(f"published labels only: {name}: {note}")
+    for name, reason in made.failures.items():
+        print(f"not relabelled: {name}: {reason}")
+    return made.exit_status(strict=True)
+
+
+def _selected(config: ExpandConfig | RelabelConfig, what: str) -> Dataset:
+    dataset = Dataset(config.data).select(config.select)
+    if not len(dataset):
+        raise InputError(f"{config.data}: no game meets the condition; nothing to {what}")
+    return dataset
+
+
+def verify(config: VerifyConfig) -> int:
+    """``strathack dataset verify``: 1 if something is not as it was written."""
+    shards = DatasetFolder(config.data).shards() if config.data.is_dir() else [config.data]
+    if not shards or not all(shard.exists() for shard in shards):
+        raise InputError(f"{config.data}: expected a dataset folder or a shard")
+    if config.replay and config.workers == 0:
+        default_clock(here=True)  # now, rather than after the files were read
+    problems = verify_shards(shards, quiet=config.quiet)
+    for problem in problems:
+        print(problem)
+    if not config.replay:
+        return _conclude(len(shards), problems)
+    unsound = {problem.game for problem in problems}
+    dataset = Dataset(config.data, on_corrupt="skip").select(config.select)
+    sound = dataset.without(unsound)
+    record = ReplayRecord(config.data)
+    work = replaying(sound.without(record.done), None, config, quiet=config.quiet)
+    with stop_on_signal() as stop:
+        do_jobs(work, list(work.jobs), record.keep, stop, quiet=config.quiet)
+    for name, reason in record.departed.items():
+        print(f"{name}: {reason}")
+    if stop:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 128 + stop.number
+    record.remove()
+    print(f"{len(sound) - len(record.departed):,} of {len(dataset):,} games came back from their keys")
+    return max(_conclude(len(shards), problems), int(bool(record.departed)))
+
+
+def _conclude(shards: int, problems: list[Problem]) -> int:
+    if problems:
+        print(f"{len(problems)} problems in {shards} shards; `strathack dataset repair` keeps what verifies")
+        return 1
+    print(f"{shards} shards as they were written")
+    return 0

@@ -1,0 +1,189 @@
+"""The one writer of a dataset folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.files import folder_lock, remove_temporary_files
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.splits import Fractions
+
+
+class DatasetWriter(AbstractContextManager["DatasetWriter"]):
+    """Writes to a dataset folder, alone: while it is entered, it holds the folder's lock.
+
+    A folder that is there is locked at once. A new one is made by :meth:`begin`, so that a run which cannot start
+    leaves nothing behind.
+
+    Args:
+        path: The folder.
+        settings: What its settings are to be; None leaves them as they are.
+        joins: Whether this process adds games beside the one that holds the lock, which also begins and merges.
+
+    Attributes:
+        folder: Its files.
+        present: Names of the games that are there.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any] | None = None, *, joins: bool = False) -> None:
+        self.folder = DatasetFolder(path)
+        self.present: set[str] = set()
+        self._settings, self._joins = settings, joins
+        self._there: Mapping[str, Any] | None = None
+        self._lock = ExitStack()
+        self._locked = False
+        self._failures: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
+
+    def __enter__(self) -> DatasetWriter:
+        """Locks the folder, if it is there.
+
+        Raises:
+            InputError: If another process writes to it, it holds something else, or it cannot be written.
+        """
+        self._there = self.folder.read_settings()
+        _check_writable(self.folder.path)
+        try:
+            if self._there is not None:
+                self._hold()
+            self.look()
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Lets the folder go."""
+        self._lock.close()
+
+    def _hold(self) -> None:
+        if not self._joins and not self._locked:
+            self._lock.enter_context(folder_lock(self.folder.path))
+            self._locked = True
+
+    def look(self) -> None:
+        """Sees which games are there, and what was told of others."""
+        self.present = {game.name for game in self.folder.games()}
+        self._failures, self._notes = self.folder.read_failures(), self.folder.read_notes()
+
+    def begin(self) -> None:
+        """Makes the folder if it is new, removes what a killed writer left, and writes the settings.
+
+        Raises:
+            InputError: If another process was faster to make it.
+            RunError: If it cannot be written.
+        """
+        path = self.folder.path
+        with self._writing():
+            path.mkdir(parents=True, exist_ok=True)
+            self._hold()
+            remove_temporary_files(path)
+            if self._settings is not None and self._settings != self._there:
+                self.folder.write_settings(self._settings)
+
+    def add(self, name: str, shard: bytes) -> bool:
+        """Writes the shard of one game, whole or not at all. Returns False if the game is there already.
+
+        Raises:
+            RunError: If it cannot be written.
+        """
+        if name in self.present:
+            return False
+        with self._writing():
+            self.folder.add_game(name, shard)
+        self.present.add(name)
+        return True
+
+    def tell(self, name: str, *, failure: str = "", note: str = "") -> None:
+        """Writes why there is no game of a name, or what a user has to know about it; what was told before goes.
+
+        Raises:
+            RunError: If it cannot be written.
+        """
+        with self._writing():
+            if _set(self._failures, name, failure):
+                self.folder.write_failures(self._failures)
+            if _set(self._notes, name, note):
+                self.folder.write_notes(self._notes)
+
+    def split(self, fractions: Fractions) -> Iterator[Path]:
+        """Splits the games anew; see :meth:`DatasetFolder.write_fractions`."""
+        yield from self.folder.write_fractions(fractions)
+
+    def merge(self, games_per_shard: int, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Merges one-game shards into larger ones.
+
+        Args:
+            games_per_shard: Games in a shard.
+            stopped: Asked after each shard whether to leave the rest to the next writer.
+
+        Raises:
+            RunError: If one cannot be written.
+        """
+        with self._writing():
+            for _ in self.folder.merge(games_per_shard):
+                if stopped():
+                    return
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns a failure to write into one line."""
+        try:
+            yield
+        except OSError as error:
+            if error.strerror is None:
+                raise
+            raise RunError(
+                f"{error.filename or self.folder.path}: cannot be written ({error.strerror}); "
+                "every game written before is safe, and the same command goes on from there"
+            ) from error
+
+
+def agreed_settings(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The settings of the dataset that is there, if any; those asked for have to be the same.
+
+    Args:
+        out: The dataset folder.
+        asked: The settings asked for.
+
+    Raises:
+        InputError: If they differ, or the folder holds something else.
+    """
+    there = DatasetFolder(out).read_settings()
+    if there is not None:
+        differing = [
+            f"{name} is {there.get(name)!r} there and {asked[name]!r} here"
+            for name in asked
+            if there.get(name) != asked[name]
+        ]
+        if differing:
+            raise InputError(f"{out}: holds games of other settings: {'; '.join(differing)}")
+    return there
+
+
+def _set(texts: dict[str, str], name: str, text: str) -> bool:
+    """Sets or removes an entry; whether that changed anything."""
+    before = texts.pop(name, "")
+    if text:
+        texts[name] = text
+    return text != before
+
+
+def _check_writable(path: Path) -> None:
+    """Checks that a folder can be written or made.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"{existing}: is a file; expected a folder for the dataset")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{existing}: is not writable")

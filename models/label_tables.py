@@ -1,0 +1,121 @@
+"""From a dataset's codes to a policy's indices, and whether the two go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from strathack.dataset import Dataset
+from strathack.dataset.errors import InputError
+from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
+from strathack.dataset.progress import progress
+from strathack.models.cleaved import AnyConfig, CleavedConfig
+from strathack.models.losses import action_table, strategy_table
+
+GAMES_COUNTED = 512
+"""How many games of the train split are looked into for how frequent strategies are."""
+
+
+@dataclass(frozen=True)
+class LabelTables:
+    """From a dataset's codes to a policy's indices; see :mod:`strathack.models.losses`.
+
+    Attributes:
+        actions: i64 [256].
+        strategies: i64 [256]; None for a flat policy.
+        label: The label's name; None for a flat policy.
+        class_weights: A weight for each strategy, f32; None for equal ones.
+    """
+
+    actions: np.ndarray
+    strategies: np.ndarray | None = None
+    label: str | None = None
+    class_weights: np.ndarray | None = None
+
+
+def check_observations(policy: AnyConfig, dataset: Dataset, path: Path) -> None:
+    """Checks that a dataset has what a policy needs.
+
+    Raises:
+        InputError: If it does not; the path is named.
+    """
+    missing = [key for key in policy.observations if key not in dataset.observations]
+    if missing:
+        have = ", ".join(dataset.observations) or "none, only keys (strathack dataset expand replays them)"
+        raise InputError(f"{path}: the policy needs {', '.join(missing)}; the dataset has {have}")
+
+
+def dataset_names(dataset: Dataset, label: str) -> tuple[str, ...]:
+    """The names of a label in a dataset; a name's place is its code in streams."""
+    return PUBLISHED_STRATEGIES if label == "hihack_strategy" else tuple(dataset.vocabularies[label])
+
+
+def label_tables(
+    policy: AnyConfig,
+    dataset: Dataset,
+    path: Path,
+    *,
+    label: str | None = None,
+    balance: bool = False,
+    quiet: bool = True,
+) -> LabelTables:
+    """From the dataset's codes to the policy's indices, and the strategies' weights.
+
+    Args:
+        policy: The policy.
+        dataset: The games.
+        path: Where they are, for errors.
+        label: The label to learn from; the policy's by default.
+        balance: Whether to weight strategies; see :func:`balanced_weights`.
+        quiet: Whether to show no progress.
+
+    Raises:
+        InputError: If they do not fit, or no step has the label.
+    """
+    actions = action_table(policy.actions)
+    if policy.label is None and label is not None:
+        raise InputError(f"label: a flat policy learns no {label}")
+    if policy.label is None:
+        return LabelTables(actions)
+    label = label or policy.label
+    names = dataset_names(dataset, label)
+    if isinstance(policy, CleavedConfig):
+        strategy_table(names, policy.high.strategies, label)
+    table = strategy_table(names, policy.strategies, label)
+    counts = strategy_counts(dataset.select(split="train"), label, table, len(policy.strategies), quiet)
+    if not counts.any():
+        raise InputError(
+            f"{path}: no step of the train split has a {label} (of at most {GAMES_COUNTED} games looked into)"
+        )
+    return LabelTables(actions, table, label, balanced_weights(counts) if balance else None)
+
+
+def strategy_counts(dataset: Dataset, label: str, table: np.ndarray, strategies: int, quiet: bool) -> np.ndarray:
+    """Steps under each strategy, in at most ``GAMES_COUNTED`` games spread over the dataset, i64 [strategies]."""
+    places = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), GAMES_COUNTED)).astype(int))
+    counts = np.zeros(strategies, dtype=np.int64)
+    codes = {name: code for code, name in enumerate(dataset_names(dataset, label))}
+    with progress("counting", int(dataset.rows["steps"][places].sum()), quiet=quiet) as advance:
+        for place in places.tolist():
+            array = dataset[place].arrays[label]
+            own = np.bincount(array[:].astype(np.int64) % 256, minlength=256)
+            names = {code: code for code in range(len(codes))} if label == "hihack_strategy" else {
+                code: codes[name] for name, code in array.codes.items() if code != UNLABELLED
+            }  # fmt: skip
+            for code, there in names.items():
+                if table[there] >= 0:
+                    counts[table[there]] += own[code]
+            advance(len(array))
+    return counts
+
+
+def balanced_weights(counts: np.ndarray) -> np.ndarray:
+    """Weights that fall with the square root of frequency, of mean 1 over the steps, f32.
+
+    Args:
+        counts: Steps under each strategy.
+    """
+    weights = 1 / np.sqrt(np.maximum(counts, 1))
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)

@@ -1,0 +1,97 @@
+"""What a run logs to: a CSV file, and what else was asked for."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+
+from strathack.dataset.errors import InputError
+from strathack.dataset.files import atomic_write
+from strathack.models.options import RunOptions
+
+
+def other_loggers(options: RunOptions, folder: Path) -> list[Logger]:
+    """Loggers that were asked for, besides the CSV file.
+
+    Args:
+        options: The run's.
+        folder: Where it is.
+
+    Raises:
+        InputError: If what they need is not installed.
+    """
+    loggers: list[Logger] = []
+    if options.tensorboard:
+        _need("tensorboard")
+        loggers.append(pl.loggers.TensorBoardLogger(folder, name="", version="tensorboard"))
+    if options.wandb is not None:
+        _need("wandb")
+        loggers.append(pl.loggers.WandbLogger(project=options.wandb, save_dir=folder))
+    return loggers
+
+
+def _need(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"{package}: the package is not installed; pip install {package}")
+
+
+class MetricsCSV(Logger):
+    """Rows of a CSV file that a resumed run goes on with; rows of steps that are taken again are dropped.
+
+    Args:
+        path: The file.
+        step: The step from which on this run adds rows.
+    """
+
+    def __init__(self, path: Path, step: int = 0) -> None:
+        super().__init__()
+        self._path = path
+        self._rows: list[dict[str, str]] = []
+        self._names: list[str] = []
+        if path.exists() and not pl.utilities.rank_zero_only.rank:
+            with path.open(newline="") as file:
+                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            self._write()
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for one."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """Likewise."""
+        return ""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing; the run's options are in a file of their own."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Adds a row, and writes the file."""
+        if pl.utilities.rank_zero_only.rank:
+            return
+        row = {"step": str(step)} | {
+            name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in metrics.items()
+        }
+        self._rows.append(row)
+        if set(row) <= set(self._names):
+            with self._path.open("a", newline="") as file:
+                csv.DictWriter(file, self._names, restval="").writerow(row)
+        else:
+            self._write()
+
+    def _write(self) -> None:
+        """Writes the whole file, for rows with new columns."""
+        self._names = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._names, restval="")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        atomic_write(self._path, text.getvalue().encode())

@@ -1,0 +1,1 @@
+"""Acting: rollout workers that step environments, and the policy that chooses what they do."""

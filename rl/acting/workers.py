@@ -1,0 +1,355 @@
+"""A learner's workers: processes that step groups of environments. Those that die or hang are replaced."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from strathack.collect.running.cluster import Cluster, first_line
+from strathack.collect.running.janitor import Scratch
+from strathack.collect.running.workplace import Workplace, die_with_raylet
+from strathack.dataset.errors import RunError
+from strathack.rl.acting.memory import SharedArrays
+from strathack.rl.acting.serving import COMMAND, HELLO, SEED, Command, MessageReader, Reply, WorkerSpec, act, receive
+from strathack.rl.environments.stepping import PlayedGame
+
+START_SECONDS = 120.0
+"""How long a worker may take until it says its first words."""
+
+PATIENCE_SECONDS = 0.003
+"""How long groups that are ready wait for others."""
+
+MAX_FAILURES = 5
+"""RolloutWorkers that may end in a row without a game that was played to its end."""
+
+
+@dataclass(frozen=True)
+class Began:
+    """A worker is there, the first or in the place of another; its groups are to begin.
+
+    Attributes:
+        groups: Their indices.
+        lost: Why the one before it ended; empty for the first.
+    """
+
+    groups: range
+    lost: str = ""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An env group has done what it was asked for; its frames are in a row of a slot."""
+
+    index: int
+    slot: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A game that was taken down, and its seed."""
+
+    seed: int
+    content: bytes
+
+
+Event = Began | Ready | PlayedGame | Shard
+
+
+class Launcher(Protocol):
+    """Starts workers."""
+
+    def start(self, path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
+        """Starts one, in the place of any of the same number."""
+
+    def failure(self, number: int) -> str:
+        """Why one has ended by itself, as far as that is known; nothing while it runs."""
+
+    def close(self) -> None:
+        """Ends them all."""
+
+
+class ThreadLauncher:
+    """Runs workers in threads of this process: for trying things out, and where there are no cores to spare."""
+
+    def __init__(self) -> None:
+        self._workplace = Workplace()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
+        """Starts one; one that hangs is left behind."""
+        thread = threading.Thread(target=act, args=(path, spec, number, generation), daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def failure(self, number: int) -> str:
+        """Nothing: they tell it themselves."""
+        return ""
+
+    def close(self) -> None:
+        """Waits for those that have heard that it is over."""
+        for thread in self._threads:
+            thread.join(timeout=5)
+        self._workplace.close()
+
+
+class _RayWorker:
+    """A process that steps environments."""
+
+    def __init__(self) -> None:
+        die_with_raylet()
+        self._workplace = Workplace()
+
+    def act(self, path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
+        act(path, spec, number, generation)
+        self._workplace.close()
+
+
+class RayLauncher:
+    """Runs workers by Ray, a core each, on this machine, since they share its memory.
+
+    Args:
+        workers: How many.
+        address: Address of a running Ray cluster; None to start one for this run alone.
+        environment: Environment variables that they start with.
+
+    Raises:
+        InputError: If no cluster answers at the address.
+    """
+
+    def __init__(self, workers: int, address: str | None, environment: Mapping[str, str] | None = None) -> None:
+        # All that is learned waits for them, so they are as urgent as the rest.
+        self._cluster = Cluster(workers, address, niceness=0)
+        self._ray = ray = self._cluster.ray
+        try:
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            options = {"num_cpus": 1, "max_restarts": 0, "scheduling_strategy": here}
+            if environment:
+                options["runtime_env"] = {"env_vars": dict(environment)}
+            self._new_worker = ray.remote(_RayWorker).options(**options)
+        except BaseException:
+            self.close()
+            raise
+        self._handles: dict[int, tuple[Any, Any]] = {}
+
+    def start(self, path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
+        """Starts one; one of the same number is killed."""
+        if number in self._handles:
+            self._ray.kill(self._handles[number][0])
+        handle = self._new_worker.remote()
+        self._handles[number] = handle, handle.act.remote(path, spec, number, generation)
+
+    def failure(self, number: int) -> str:
+        """What Ray says of one that has ended."""
+        reference = self._handles[number][1]
+        if not self._ray.wait([reference], timeout=0)[0]:
+            return ""
+        try:
+            self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            return first_line(error.cause if isinstance(getattr(error, "cause", None), BaseException) else error)
+        except self._ray.exceptions.RayError as error:
+            return type(error).__name__
+        return "it ended"
+
+    def close(self) -> None:
+        """Ends them, and the cluster if it is ours."""
+        try:
+            for handle, _ in getattr(self, "_handles", {}).values():
+                self._ray.kill(handle)
+        finally:
+            self._cluster.close()
+
+
+@dataclass
+class _Worker:
+    """What is known of a worker."""
+
+    number: int
+    generation: int = 0
+    connection: socket.socket | None = None
+    reader: MessageReader | None = None
+    since: float = field(default_factory=time.monotonic)
+    asked: dict[int, float] = field(default_factory=dict)
+    lost: str = ""
+    said: str = ""
+
+
+class RolloutWorkers:
+    """Starts workers, tells them what to step and hears from them.
+
+    Args:
+        spec: What each does.
+        count: How many there are.
+        launcher: Starts them; it is closed with the workers.
+        hang_seconds: Seconds without an answer after which one counts as hung.
+
+    Attributes:
+        arrays: The arrays of each env group; another dictionary after its worker was replaced.
+        lost: How many workers were replaced.
+    """
+
+    def __init__(self, spec: WorkerSpec, count: int, launcher: Launcher, hang_seconds: float) -> None:
+        self.spec, self._launcher, self._hang_seconds = spec, launcher, hang_seconds
+        self._scratch = Scratch()
+        self._path = self._scratch.path / "learner"
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(self._path))
+        self._listener.listen(count)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._workers = [_Worker(number) for number in range(count)]
+        self.arrays: list[Mapping[str, np.ndarray]] = [{} for _ in range(count * spec.groups)]
+        self.lost = 0
+        self._failures = 0
+        self._look_around_at = 0.0
+        for worker in self._workers:
+            launcher.start(self._path, spec, worker.number, 0)
+
+    def begin(self, index: int, slot: int) -> None:
+        """Has an env group begin games, their first frames in row 0 of a slot."""
+        self._ask(Command.BEGIN, index, slot, 0)
+
+    def step(self, index: int, slot: int, row: int) -> None:
+        """Has an env group do what is written in a row of a slot."""
+        self._ask(Command.STEP, index, slot, row)
+
+    def _ask(self, what: Command, index: int, slot: int, row: int) -> None:
+        number, own = divmod(index, self.spec.groups)
+        worker = self._workers[number]
+        worker.asked[own] = time.monotonic()
+        if worker.connection is not None:
+            with suppress(OSError):  # it has died; the next look says so
+                worker.connection.sendall(COMMAND.pack(what, own, slot, row))
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        """What has happened, after waiting for it for at most so many seconds.
+
+        Raises:
+            RunError: If a worker says that it cannot go on, or too many die.
+        """
+        for key, _ in self._selector.select(timeout):
+            if key.fileobj is self._listener:
+                began = self._welcome()
+                if began is not None:
+                    yield began
+            else:
+                yield from self._hear(key.data)
+        now = time.monotonic()
+        if now >= self._look_around_at:
+            self._look_around_at = now + 1.0
+            self._look_around(now)
+
+    def gathered(self, timeout: float, wanted: int) -> list[Event]:
+        """What has happened, with so many groups that are ready if they come within a moment of each other.
+
+        A frame costs less arithmetic the more there are beside it; the others are stepped in the meantime.
+
+        Args:
+            timeout: Seconds to wait for the first event.
+            wanted: Groups to wait for, some milliseconds.
+
+        Raises:
+            RunError: As :meth:`events`.
+        """
+        events = list(self.events(timeout))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while 0 < sum(isinstance(event, Ready) for event in events) < wanted:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            events += self.events(left)
+        return events
+
+    def _welcome(self) -> Began | None:
+        connection, _ = self._listener.accept()
+        hello = receive(connection, HELLO.size)
+        number, generation = HELLO.unpack(hello) if hello else (-1, -1)
+        if number < 0 or self._workers[number].generation != generation:
+            connection.close()  # one that was given up in the meantime
+            return None
+        worker = self._workers[number]
+        shared = [SharedArrays.create(self.spec.layout) for _ in range(self.spec.groups)]
+        with suppress(OSError):
+            socket.send_fds(connection, [b"\0"], [one.descriptor for one in shared])
+        for one in shared:
+            one.close()
+        groups = range(number * self.spec.groups, (number + 1) * self.spec.groups)
+        for index, one in zip(groups, shared, strict=True):
+            self.arrays[index] = one.arrays
+        worker.connection, worker.reader = connection, MessageReader(connection)
+        worker.asked.clear()
+        self._selector.register(connection, selectors.EVENT_READ, worker)
+        return Began(groups, worker.lost)
+
+    def _hear(self, worker: _Worker) -> Iterator[Event]:
+        assert worker.reader is not None
+        try:
+            messages = worker.reader.messages()
+        except OSError:
+            messages = None
+        if messages is None:
+            self._replace(worker, worker.said or "died")
+            return
+        for kind, (own, slot, row), content in messages:
+            if kind == Reply.READY:
+                worker.asked.pop(own, None)
+                yield Ready(worker.number * self.spec.groups + own, slot, row)
+            elif kind == Reply.PLAYED:
+                self._failures = 0
+                yield PlayedGame(**json.loads(content))
+            elif kind == Reply.SHARD:
+                (seed,) = SEED.unpack_from(content)
+                yield Shard(seed, content[SEED.size :])
+            elif kind == Reply.REFUSED:
+                raise RunError(content.decode())
+            else:
+                worker.said = content.decode()
+
+    def _look_around(self, now: float) -> None:
+        """Replaces workers that hang, and those that died before they said anything."""
+        for worker in self._workers:
+            if worker.connection is None:
+                said = self._launcher.failure(worker.number)
+                if said:
+                    self._replace(worker, said)
+                elif now - worker.since > START_SECONDS:
+                    self._replace(worker, f"did not start within {START_SECONDS:g} seconds")
+            elif worker.asked and now - min(worker.asked.values()) > self._hang_seconds:
+                self._replace(worker, f"hung for {self._hang_seconds:g} seconds")
+
+    def _replace(self, worker: _Worker, why: str) -> None:
+        self.lost += 1
+        self._failures += 1
+        if self._failures >= MAX_FAILURES:
+            raise RunError(f"{MAX_FAILURES} workers in a row ended before a game did; the last: {why}")
+        if worker.connection is not None:
+            self._selector.unregister(worker.connection)
+            worker.connection.close()
+        fresh = _Worker(worker.number, worker.generation + 1, lost=why)
+        self._workers[worker.number] = fresh
+        self._launcher.start(self._path, self.spec, fresh.number, fresh.generation)
+
+    def close(self) -> None:
+        """Ends the conversation with all of them, and them."""
+        try:
+            for worker in self._workers:
+                if worker.connection is not None:
+                    worker.connection.close()
+            self._selector.close()
+            self._listener.close()
+            self._launcher.close()
+        finally:
+            self._scratch.close()

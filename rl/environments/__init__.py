@@ -1,0 +1,1 @@
+"""Environments to learn in and to evaluate in, stepped in groups."""

@@ -1,0 +1,278 @@
+"""Steps groups of environments, in the process of a worker."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from strathack.dataset.actions import NO_ACTION
+from strathack.dataset.errors import RunError
+from strathack.dataset.schema import BLStat
+from strathack.rl.acting.memory import ABOUT_STEPS
+from strathack.rl.config import GameConfig
+from strathack.rl.environments.simulators import End, Observation, Simulator, make_simulator
+
+FRESH_SEEDS = 2**30, 2**31
+"""Fresh seeds are drawn from here, far from those that demonstrations and evaluations have."""
+
+
+@dataclass(frozen=True)
+class PlayedGame:
+    """A game that came to an end.
+
+    Attributes:
+        seed: Its seed.
+        steps: Its steps.
+        reward: Sum of its rewards, as the environment gave them.
+        score: NetHack's score before the last step, since after a death it shows none; None where it is not shown.
+        end: How it ended.
+    """
+
+    seed: int
+    steps: int
+    reward: float
+    score: int | None
+    end: str
+
+
+class Record(Protocol):
+    """Takes down one game."""
+
+    def step(self, action: int, strategy: int) -> None:
+        """Takes down what is seen now, and what is about to be done."""
+
+    def reward(self, reward: float) -> None:
+        """Takes down what followed."""
+
+    def finish(self, end: str, observation: Observation) -> bytes:
+        """The game's shard, given how it ended (as in ``/games``, or ``over``) and what it came to."""
+
+
+NewRecord = Callable[[int, Simulator, Observation], Record]
+"""Begins to take down the game of a seed, given the simulator and what it shows."""
+
+
+@dataclass(frozen=True)
+class LaneSpec:
+    """What a lane plays; it travels to workers.
+
+    Attributes:
+        env: The environment.
+        game: The games' settings.
+        observations: Observation keys it is to show.
+        entropy: What the seeds of the games are drawn by.
+        recorded: Observation keys that are kept of games which are taken down.
+        fix_moon_phase: Whether NLE derives moon, day and night from the seed.
+    """
+
+    env: str
+    game: GameConfig
+    observations: tuple[str, ...]
+    entropy: tuple[int, ...]
+    recorded: tuple[str, ...] = ()
+    fix_moon_phase: bool = True
+
+    def seeds(self, *place: int) -> Iterator[int]:
+        """Seeds without end for one lane, by its place: fresh ones, or drawn from a list."""
+        rng = np.random.default_rng([*self.entropy, *place])
+        known = self.game.seeds
+        while True:
+            yield int(rng.integers(*FRESH_SEEDS)) if not known else known[int(rng.integers(len(known)))]
+
+
+class Lane:
+    """Plays one game after another in one environment, and cuts those that go on for too long.
+
+    Args:
+        spec: What is played.
+        seeds: The games' seeds.
+        new_record: Begins to take a game down; None keeps no games.
+
+    Attributes:
+        observation: What is seen now.
+        idle: Whether there was no further game to begin.
+        finished: Seeds and shards of games that were taken down; whoever takes them away clears it.
+    """
+
+    def __init__(self, spec: LaneSpec, seeds: Iterator[int], new_record: NewRecord | None = None) -> None:
+        shown = tuple(dict.fromkeys((*spec.observations, *spec.recorded)))
+        self._simulator = make_simulator(spec.env, spec.game, shown, fix_moon_phase=spec.fix_moon_phase)
+        self._spec, self._seeds, self._new_record = spec, seeds, new_record
+        self._record: Record | None = None
+        self._seed, self._steps, self._sum, self._idle, self._time = 0, 0, 0.0, 0, -1
+        self._score: int | None = None
+        self.observation: Observation = {}
+        self.idle = False
+        self.finished: list[tuple[int, bytes]] = []
+
+    def begin(self) -> None:
+        """Begins the next game, if there is one."""
+        seed = next(self._seeds, None)
+        self.idle = seed is None
+        if seed is None:
+            return
+        self._seed = seed
+        self._steps, self._sum, self._idle, self._time, self._score = 0, 0.0, 0, -1, None
+        self.observation = self._simulator.reset(self._seed)
+        if self._new_record is not None:
+            self._record = self._new_record(self._seed, self._simulator, self.observation)
+
+    def step(self, action: int, strategy: int = NO_ACTION) -> tuple[float, End | None]:
+        """Takes an action.
+
+        Args:
+            action: Its index.
+            strategy: The strategy's that is pursued, for the record.
+
+        Returns:
+            The reward, and how the game ended if it did. One that was cut still shows what it came to.
+
+        Raises:
+            RunError: If the reward is not finite.
+        """
+        if self._record is not None:
+            self._record.step(action, strategy)
+        self.observation, reward, end = self._simulator.step(action)
+        if end == "over":
+            reward -= self._spec.game.penalty_death
+        if not math.isfinite(reward):
+            raise RunError(f"{self._spec.env}: a reward of {reward} at step {self._steps} of seed {self._seed}")
+        if self._record is not None:
+            self._record.reward(reward)
+        self._steps += 1
+        self._sum += reward
+        limit = self._limit() if end is None else None
+        if limit is not None:
+            end = "cut"
+        if end is not None and self._record is not None:
+            self.finished.append((self._seed, self._record.finish(limit or end, self.observation)))
+            self._record = None
+        return reward, end
+
+    def _limit(self) -> str | None:
+        """Which limit the game is at, as ``/games`` has it."""
+        game = self._spec.game
+        blstats = self.observation.get("blstats")
+        if blstats is not None:
+            time, self._score = int(blstats[BLStat.TIME]), int(blstats[BLStat.SCORE])
+            self._idle = self._idle + 1 if time == self._time else 0
+            self._time = time
+            if 0 < game.no_progress <= self._idle:
+                return "abort"
+        return "step_limit" if game.max_steps is not None and self._steps >= game.max_steps else None
+
+    def played(self, end: End) -> PlayedGame:
+        """The game that has just ended."""
+        return PlayedGame(self._seed, self._steps, self._sum, self._score, end)
+
+    def close(self) -> None:
+        """Closes the environment; a game that is not at its end is not kept."""
+        self._simulator.close()
+
+
+class EnvGroup:
+    """Lanes that are stepped together, and the arrays in which their frames lie.
+
+    Args:
+        lanes: The lanes.
+        arrays: See :func:`strathack.rl.acting.memory.group_layout`.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], arrays: Mapping[str, np.ndarray]) -> None:
+        self.lanes = lanes
+        self._arrays = arrays
+        # A frame as one row is copied several times faster than as 24.
+        self._frames = {
+            key: array.reshape(*array.shape[:3], -1) for key, array in arrays.items() if key not in ABOUT_STEPS
+        }
+        # What a simulator shows is most often the same arrays again and again.
+        self._seen = {key: [_Seen() for _ in lanes] for key in self._frames}
+
+    def begin(self, slot: int) -> list[PlayedGame]:
+        """Begins a game in every lane; its first frame goes to row 0 of a slot."""
+        for lane in self.lanes:
+            lane.begin()
+        begun = [not lane.idle for lane in self.lanes]
+        self._show(slot, 0, first=begun, acted=begun, previous_action=NO_ACTION)
+        return []
+
+    def step(self, slot: int, row: int) -> list[PlayedGame]:
+        """Does in every lane what was chosen on a row of a slot; the next frames go to the next row, or the first.
+
+        Returns:
+            The games that ended.
+        """
+        arrays = self._arrays
+        actions, strategies, acted = (arrays[name][slot, row].tolist() for name in ("actions", "strategy", "acted"))
+        rewards, ended, first, goes_on = [], [], [], []
+        played = []
+        for lane, action, strategy, acts in zip(self.lanes, actions, strategies, acted, strict=True):
+            reward, end = lane.step(action, strategy) if acts else (0.0, None)
+            if end is not None:
+                played.append(lane.played(end))
+            over = end is not None and end != "cut"
+            anew = over or not acts
+            if anew:
+                lane.begin()
+            rewards.append(reward)
+            ended.append(over)
+            first.append(anew and not lane.idle)
+            goes_on.append(end != "cut" and not lane.idle)
+        arrays["rewards"][slot, row] = rewards
+        arrays["ended"][slot, row] = ended
+        self._show(
+            slot, self.row_after(row), first=first, acted=goes_on, previous_action=np.where(first, NO_ACTION, actions)
+        )
+        return played
+
+    def row_after(self, row: int) -> int:
+        """Where the frames go that follow a row's; after the last it is the first."""
+        return (row + 1) % self._arrays["first"].shape[1]
+
+    def _show(self, slot: int, row: int, **about: object) -> None:
+        for key, frames in self._frames.items():
+            target = frames[slot, row]
+            for number, (lane, seen) in enumerate(zip(self.lanes, self._seen[key], strict=True)):
+                if not lane.idle:
+                    target[number] = seen.flat(lane.observation[key])
+        for name, value in about.items():
+            self._arrays[name][slot, row] = value
+
+    def close(self) -> None:
+        """Closes the lanes."""
+        for lane in self.lanes:
+            lane.close()
+
+
+class _Seen:
+    """The array that was seen last, in one row."""
+
+    def __init__(self) -> None:
+        self._array: np.ndarray | None = None
+        self._flat: np.ndarray | None = None
+
+    def flat(self, array: np.ndarray) -> np.ndarray:
+        if array is self._array and self._flat is not None:
+            return self._flat
+        flat = array.reshape(-1)
+        if array.flags.c_contiguous:  # of others this is a copy, which the next frame is not written into
+            self._array, self._flat = array, flat
+        return flat
+
+
+def make_group(
+    spec: LaneSpec, seeds: Sequence[Iterator[int]], arrays: Mapping[str, np.ndarray], new_record: NewRecord | None
+) -> EnvGroup:
+    """An env group of lanes.
+
+    Args:
+        spec: What they play.
+        seeds: Each lane's.
+        arrays: Where its frames go.
+        new_record: Begins to take a game down; None keeps no games.
+    """
+    return EnvGroup([Lane(spec, own, new_record) for own in seeds], arrays)

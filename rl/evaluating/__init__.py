@@ -1,0 +1,1 @@
+"""Evaluating: every seed played once, each game to its end."""

@@ -1,0 +1,228 @@
+"""From the options of ``evaluate`` to what is played: demonstrators as they collect, policies in an evaluation pool."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from strathack.collect.options import CollectConfig
+from strathack.collect.playing.clock import hold_here
+from strathack.collect.playing.collecting import collecting, told_of
+from strathack.collect.playing.environment import NO_PROGRESS_TIMEOUT, Setup, nle_version, peek_character
+from strathack.collect.playing.seeds import Seeds
+from strathack.collect.running.display import Report
+from strathack.collect.running.jobs import OwnPool, Work
+from strathack.collect.running.results import JobResult
+from strathack.collect.running.workplace import Workplace
+from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.errors import InputError
+from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, ObservationKeys, game_name
+from strathack.dataset.writer import agreed_settings
+from strathack.models.acting import ActingConfig
+from strathack.models.saving import checkpoint_at, load_policy
+from strathack.rl.acting.recording import Recorder, provenance_of
+from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
+from strathack.rl.config import ActionNames, GameConfig
+from strathack.rl.environments.stepping import LaneSpec
+from strathack.rl.evaluating.pool import (
+    Evaluable,
+    EvaluatedGame,
+    EvaluationPool,
+    EvaluationSpec,
+    PolicyPlayer,
+    RandomPlayer,
+)
+from strathack.rl.options import EvaluateConfig
+
+ENVIRONMENT = "NetHackChallenge-v0"
+HANG_SECONDS = 120.0
+
+
+def evaluating(config: EvaluateConfig) -> tuple[dict[str, Any], Work]:
+    """The settings of the dataset of an evaluation's games, and the seeds to play. Nothing is started.
+
+    Raises:
+        InputError: If the request is bad.
+    """
+    player = player_of(config)
+    return collecting(_collecting(config)) if player is None else _playing(config, *player)
+
+
+def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | None:
+    """Who is evaluated, and what decides how it plays as plain values; None for a demonstrator, which plays by itself.
+
+    Raises:
+        InputError: If there is nobody of that name, or it cannot do what is asked.
+    """
+    what = config.what
+    path = Path(what)
+    if what == "random":
+        _refuse_acting(config, "random")
+        return RandomPlayer(ACTION_NAMES), {"demonstrator": what}
+    if what == "autoascend" or ":" in what or (path / "bot.py").is_file():
+        _refuse_acting(config, "a demonstrator")
+        return None
+    if not path.exists():
+        raise InputError(
+            f"what: {what!r} is no checkpoint, no run's folder, no bot's folder, and neither autoascend nor random"
+        )
+    checkpoint = checkpoint_at(path)
+    acting = ActingConfig(config.greedy, config.min_strategy_steps)
+    settings = {
+        "demonstrator": f"policy {(checkpoint.parent if path.is_dir() else checkpoint).resolve().name}",
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "greedy": config.greedy,
+        "hold": config.min_strategy_steps,  # as evaluations have it that were begun when it had this name
+    }
+    return PolicyPlayer(load_policy(checkpoint, _device(config)), acting), settings
+
+
+def _device(config: EvaluateConfig) -> str:
+    there = torch.cuda.is_available()
+    if config.device == "cuda" and not there:
+        raise InputError("device: cuda was asked for, and PyTorch finds no GPU here")
+    return "cuda" if there and config.device != "cpu" else "cpu"
+
+
+def _refuse_acting(config: EvaluateConfig, who: str) -> None:
+    for name in ("greedy", "min_strategy_steps"):
+        if getattr(config, name):
+            raise InputError(f"{name}: is for policies; {who} has no such choice")
+
+
+def _observations(config: EvaluateConfig) -> ObservationKeys:
+    """What is kept of the games."""
+    return ObservationKeys() if config.save_games is None else DEFAULT_OBSERVATIONS
+
+
+def _collecting(config: EvaluateConfig) -> CollectConfig:
+    return CollectConfig(
+        out=config.games_folder,
+        seeds=config.all_seeds,
+        workers=config.workers,
+        address=config.address,
+        demonstrator=config.what,
+        clock=config.clock,
+        character=config.character,
+        roles=config.roles,
+        max_steps=config.max_steps,
+        observations=_observations(config),
+        retries=config.retries,
+        extend=True,
+        quiet=config.quiet,
+    )
+
+
+def _playing(config: EvaluateConfig, player: Evaluable, how: Mapping[str, Any]) -> tuple[dict[str, Any], Work]:
+    environment = config.clock.environment()  # refuses a clock that cannot be held
+    if config.workers == 0:
+        hold_here(config.clock)
+    unknown = [name for name in player.actions if name not in ACTION_NAMES]
+    if unknown:
+        raise InputError(f"what: {config.what} acts by {', '.join(unknown[:3])}, which {ENVIRONMENT} does not know")
+    # Keys that are twice in NLE's list stand for one action; all of them are NLE's own choice.
+    actions = ActionNames(() if player.actions == ACTION_NAMES else player.actions)
+    settings: dict[str, Any] = {
+        **how,
+        "environment": ENVIRONMENT,
+        "clock": str(config.clock),
+        "character": str(config.character),
+        "roles": str(config.roles),
+        "keys": str(actions),
+        "max_steps": config.max_steps,
+        "no_progress": NO_PROGRESS_TIMEOUT,
+        "observations": [] if config.save_games is None else list(DIGESTED_OBSERVATIONS),
+        "nle_version": nle_version(),
+    }
+    there = agreed_settings(config.games_folder, settings)
+    known = Seeds() if there is None else Seeds.parse(str(there["seeds"]))
+    seeds = _seeds_of_roles(config)
+    provenance = provenance_of(str(settings["demonstrator"]), settings, _observations(config))
+    game = GameConfig(
+        character=config.character, actions=actions, max_steps=config.max_steps, no_progress=NO_PROGRESS_TIMEOUT
+    )
+    lane = LaneSpec(
+        ENVIRONMENT,
+        game,
+        player.observations,
+        (),
+        recorded=DEFAULT_OBSERVATIONS,
+        fix_moon_phase=config.clock.fixes_moon_phase,
+    )
+    recorder = Recorder(provenance, player.strategies, config.clock)
+    work = Work(
+        jobs={game_name(seed): seed for seed in seeds},
+        by=OwnPool(partial(opened_pool, config, player, lane, recorder, environment, len(seeds))),
+        describe=partial(described, config.quiet),
+        called=lambda seed: f"seed {seed}",
+        retries=config.retries,
+    )
+    return {**settings, "seeds": str(Seeds.of([*known, *seeds]))}, work
+
+
+def _seeds_of_roles(config: EvaluateConfig) -> Seeds:
+    """The seeds that draw a role which is asked for.
+
+    Raises:
+        InputError: If none does.
+    """
+    seeds = config.all_seeds
+    if not config.roles:
+        return seeds
+    fixes = config.clock.fixes_moon_phase
+    with closing(Workplace()):
+        drawn = {seed: peek_character(Setup.of_seed(seed, config.character, fixes)).role for seed in seeds}
+    chosen = Seeds(seed for seed, role in drawn.items() if config.roles.include(role))
+    if not chosen:
+        raise InputError(f"roles: none of the {len(seeds)} seeds draws one of {config.roles}")
+    return chosen
+
+
+def opened_pool(
+    config: EvaluateConfig,
+    player: Evaluable,
+    lane: LaneSpec,
+    recorder: Recorder,
+    environment: Mapping[str, str],
+    games: int,
+) -> EvaluationPool:
+    """Starts the rollout workers of an evaluation.
+
+    Args:
+        config: The options.
+        player: Who is evaluated.
+        lane: What is played.
+        recorder: Takes the games down.
+        environment: Environment variables of the workers' processes.
+        games: How many games there are; few are spread over all workers.
+
+    Raises:
+        InputError: If no cluster answers at the address.
+        RunError: If a worker cannot be started.
+    """
+    number = (os.cpu_count() or 1) if config.workers is None else config.workers
+    groups = max(number, 1) * config.env_groups
+    envs = max(1, min(config.envs, -(-games // groups)))
+    spec = EvaluationSpec(lane, config.env_groups, envs, steps=1, slots=1, new_record=recorder)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - number))
+    launcher: Launcher = RayLauncher(number, config.address, environment) if number else ThreadLauncher()
+    try:
+        return EvaluationPool(RolloutWorkers(spec, max(number, 1), launcher, HANG_SECONDS), player)
+    except BaseException:
+        launcher.close()
+        raise
+
+
+def described(quiet: bool, seed: int, game: JobResult) -> Report:
+    """What is said of a game; of most only in quiet runs."""
+    assert isinstance(game, EvaluatedGame), "a pool's jobs end with a game"
+    about = game.info
+    line = told_of(seed, about["role"], about["steps"], about["score"], about["end"], about["cause"])
+    return Report(line if quiet else "", about["score"])

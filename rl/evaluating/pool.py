@@ -1,0 +1,299 @@
+"""An evaluation: a player plays every seed exactly once, each game to its end, many at a time."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from strathack.collect.running.pools import POLL_SECONDS, Failed, Finished, Outcome
+from strathack.collect.running.results import GameShard
+from strathack.dataset.schema import game_name, row_values
+from strathack.models.acting import Act, ActingConfig, ActingPolicy
+from strathack.models.cleaved import AnyPolicy
+from strathack.models.cores import State
+from strathack.models.heads import PolicyOutput
+from strathack.rl.acting.inference import GroupState, Place, Player, choose, hand_out
+from strathack.rl.acting.memory import Layout
+from strathack.rl.acting.serving import WorkerSpec
+from strathack.rl.acting.workers import Began, Ready, RolloutWorkers, Shard
+from strathack.rl.environments.stepping import EnvGroup, make_group
+
+NO_SEED = -1
+"""In the place of a lane's next seed: there is none."""
+
+NEXT_SEED = "next_seed"
+"""The array by which lanes are told what to play, i64 [lanes]."""
+
+
+class Evaluable(Player, Protocol):
+    """Who may be evaluated.
+
+    Attributes:
+        actions: The actions it knows, by name.
+        observations: What it has to be shown.
+        strategies: Its strategies by name; none for a flat policy.
+    """
+
+    actions: tuple[str, ...]
+    observations: tuple[str, ...]
+    strategies: tuple[str, ...]
+
+
+class PolicyPlayer:
+    """A policy; an :class:`Evaluable`.
+
+    Args:
+        policy: The policy.
+        acting: How it acts.
+
+    Raises:
+        InputError: If a flat policy is to hold strategies.
+    """
+
+    def __init__(self, policy: AnyPolicy, acting: ActingConfig) -> None:
+        config = policy.config
+        self.actions, self.observations, self.strategies = config.actions, config.observations, config.strategies
+        self.device = next(policy.parameters()).device
+        self._acting = ActingPolicy(policy.eval().requires_grad_(False), acting)
+
+    def initial_state(self, lanes: int) -> State:
+        """See :class:`Player`."""
+        return self._acting.initial_state(lanes)
+
+    def act(self, inputs: Mapping[str, Tensor], state: State, uniforms: Tensor | None = None) -> tuple[Act, State]:
+        """See :class:`Player`."""
+        return self._acting.act(inputs, state, uniforms)
+
+
+class RandomPlayer:
+    """Any action at any time; an :class:`Evaluable`.
+
+    Args:
+        actions: The actions it knows, by name.
+    """
+
+    observations: tuple[str, ...] = ("blstats",)
+    strategies: tuple[str, ...] = ()
+    device = torch.device("cpu")
+
+    def __init__(self, actions: tuple[str, ...]) -> None:
+        self.actions = actions
+
+    def initial_state(self, lanes: int) -> State:
+        """Nothing."""
+        return {}
+
+    def act(self, inputs: Mapping[str, Tensor], state: State, uniforms: Tensor | None = None) -> tuple[Act, State]:
+        """See :class:`Player`."""
+        lanes = len(inputs["first"])
+        drawn = torch.rand(lanes) if uniforms is None else uniforms[:, 1]
+        action = (drawn * len(self.actions)).long()
+        output = PolicyOutput(torch.zeros(len(action), len(self.actions)), torch.zeros(len(action)))
+        return Act(action, None, output.action_logits.log_softmax(-1)[:, 0], None, output), {}
+
+
+def uniforms(seeds: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """What decides a game's draws: a function of its seed and step, whatever is played beside it.
+
+    By the finaliser of SplitMix64 (Steele et al., "Fast Splittable Pseudorandom Number Generators", 2014).
+
+    Args:
+        seeds: i64 [B].
+        steps: i64 [B].
+
+    Returns:
+        Two numbers a game from [0, 1), multiples of 2⁻²³, f32 [B, 2].
+    """
+    with np.errstate(over="ignore"):
+        streams = _mixed(seeds.astype(np.uint64))[:, None]
+        counts = 2 * steps.astype(np.uint64)[:, None] + np.array([1, 2], np.uint64)
+        bits = _mixed(streams + counts * np.uint64(0x9E3779B97F4A7C15))
+    return (bits >> np.uint64(41)).astype(np.float32) * np.float32(2.0**-23)
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+class _HandedOut:
+    """A lane's seeds, as they are handed out: it ends where none is, and goes on once one is again."""
+
+    def __init__(self, place: np.ndarray) -> None:
+        self._place = place
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        seed = int(self._place[0])
+        if seed == NO_SEED:
+            raise StopIteration
+        self._place[0] = NO_SEED
+        return seed
+
+
+@dataclass(frozen=True)
+class EvaluationSpec(WorkerSpec):
+    """What a worker does in an evaluation: its lanes play what they are handed out."""
+
+    @property
+    def layout(self) -> Layout:
+        """The arrays of an env group: one slot of two rows, written in turn, and the seeds to play next."""
+        return {**super().layout, NEXT_SEED: ((self.envs,), np.dtype("<i8"))}
+
+    def new_group(self, place: tuple[int, ...], arrays: Mapping[str, np.ndarray]) -> EnvGroup:
+        """See :class:`strathack.rl.acting.serving.WorkerSpec`."""
+        arrays = dict(arrays)
+        places = arrays.pop(NEXT_SEED)
+        seeds = [_HandedOut(places[lane : lane + 1]) for lane in range(self.envs)]
+        return make_group(self.lane, seeds, arrays, self.new_record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedGame(GameShard):
+    """A game that was played to its end.
+
+    Attributes:
+        info: Its row of ``/games`` as plain values.
+    """
+
+    info: Mapping[str, Any]
+
+    @classmethod
+    def of_seed(cls, seed: int, shard: bytes) -> EvaluatedGame:
+        """The game of a seed, which its shard tells about."""
+        with h5py.File(io.BytesIO(shard), "r") as file:
+            info = row_values(file["games"][0])
+        return cls(name=game_name(seed), steps=int(info["steps"]), shard=shard, info=info)
+
+
+class _Group(GroupState):
+    """What is known of an env group.
+
+    Args:
+        arrays: Its arrays.
+        state: The state before a game.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], state: State) -> None:
+        super().__init__(arrays, state)
+        self.seeds = np.full(self.lanes, NO_SEED, np.int64)
+        self.played = np.zeros(self.lanes, np.int64)
+        self.parked: int | None = None
+
+
+class EvaluationPool:
+    """Plays seeds with workers; a :class:`strathack.collect.running.pools.Pool`, whose jobs are seeds.
+
+    Draws depend on a game's seed and step alone, so that a game is the same whatever is played beside it, but for the
+    rounding of sums whose order depends on the batch.
+
+    Args:
+        workers: They step the games.
+        player: Who plays.
+    """
+
+    def __init__(self, workers: RolloutWorkers, player: Evaluable) -> None:
+        self._workers, self._player = workers, player
+        self._lanes = len(workers.arrays) * workers.spec.envs
+        self._groups: dict[int, _Group] = {}
+        self._waiting: deque[int] = deque()
+        self._playing: set[int] = set()
+        self._steps = 0
+
+    @property
+    def running(self) -> int:
+        """Games under way, and those about to be."""
+        return len(self._playing) + len(self._waiting)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another seed can be taken; a lane whose game has ended is not to wait for one."""
+        return len(self._waiting) < self._lanes
+
+    def submit(self, job: Any, payload: Any) -> None:
+        """Takes a seed."""
+        self._waiting.append(job)
+
+    def poll(self) -> Sequence[Outcome]:
+        """Goes on for a moment; returns games that ended.
+
+        Raises:
+            RunError: If the workers cannot go on.
+        """
+        outcomes: list[Outcome] = []
+        ready = []
+        wanted = max(1, len(self._groups) // 2)
+        for event in self._workers.gathered(POLL_SECONDS, wanted):
+            if isinstance(event, Ready):
+                ready.append((event.index, event.row))
+            elif isinstance(event, Shard):
+                self._playing.discard(event.seed)
+                outcomes.append(Finished(event.seed, EvaluatedGame.of_seed(event.seed, event.content)))
+            elif isinstance(event, Began):
+                outcomes += self._begin(event)
+        if self._waiting:
+            ready += [(index, one.parked) for index, one in self._groups.items() if one.parked is not None]
+        places = [Place(index, self._groups[index], 0, row) for index, row in ready]
+        going = [place for place in places if self._goes_on(self._groups[place.index], place.row)]
+        if going:
+            self._act(going)
+        return outcomes
+
+    def _begin(self, began: Began) -> list[Outcome]:
+        """Has groups begin; what a worker that is no more was playing has failed."""
+        failed: list[Outcome] = []
+        for index in began.groups:
+            if index in self._groups:
+                lost = [int(seed) for seed in self._groups[index].seeds if int(seed) in self._playing]
+                self._playing -= set(lost)
+                failed += [Failed(seed, f"what played it {began.lost}") for seed in lost]
+            one = _Group(self._workers.arrays[index], self._player.initial_state(self._workers.spec.envs))
+            one.arrays[NEXT_SEED][:] = NO_SEED
+            self._groups[index] = one
+            self._hand_out(one, np.arange(one.lanes))
+            self._workers.begin(index, 0)
+        return failed
+
+    def _hand_out(self, one: _Group, lanes: np.ndarray) -> None:
+        for lane in lanes:
+            seed = self._waiting.popleft() if self._waiting else NO_SEED
+            one.seeds[lane] = one.arrays[NEXT_SEED][lane] = seed
+            if seed != NO_SEED:
+                self._playing.add(seed)
+
+    def _goes_on(self, one: _Group, row: int) -> bool:
+        """Gives lanes without a game the next; whether there is anything to be done."""
+        acted = one.arrays["acted"][0, row]
+        one.played = np.where(one.arrays["first"][0, row], 0, one.played + acted)
+        self._hand_out(one, np.flatnonzero(~acted))
+        goes_on = bool((one.seeds != NO_SEED).any())
+        one.parked = None if goes_on else row
+        return goes_on
+
+    def _act(self, places: Sequence[Place]) -> None:
+        groups = [self._groups[place.index] for place in places]
+        seeds = np.concatenate([one.seeds for one in groups])
+        played = np.concatenate([one.played for one in groups])
+        draws = torch.from_numpy(uniforms(seeds, played)).to(self._player.device)
+        for place, _ in hand_out(places, choose(places, self._player, draws)):
+            self._steps += int(place.group.arrays["acted"][0, place.row].sum())
+            self._workers.step(place.index, place.slot, place.row)
+
+    def steps(self) -> int:
+        """Steps so far."""
+        return self._steps
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._workers.close()

@@ -1,0 +1,1 @@
+"""Learning from what was played: APPO, imitation, and the loop around them."""

@@ -1,0 +1,105 @@
+"""What fine-tuning is made of, and its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from pytorch_lightning.loggers import Logger
+
+from strathack.dataset.errors import InputError
+from strathack.models.cleaved import AnyPolicy
+from strathack.models.running import Run
+from strathack.models.saving import LAST, POLICY, save_values
+from strathack.rl.acting.rollouts import Rollouts
+from strathack.rl.learning.imitation import Demos
+from strathack.rl.learning.learner import Learner
+from strathack.rl.learning.progress import Counters
+from strathack.rl.learning.rewards import Rewards
+from strathack.rl.options import FinetuneConfig
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """What the loop of fine-tuning takes.
+
+    Attributes:
+        run: The options and the run's folder.
+        fabric: Devices and processes.
+        learner: Trains the policy.
+        rollouts: Plays with it.
+        rewards: Scales rewards.
+        counters: What was done so far.
+        held_out: Tells what is kept of the cloned skill; None for nothing.
+        loggers: Take rows.
+        about: Plain values to keep in checkpoints.
+        groups: Env groups of a batch.
+        threads: Threads of the learner's arithmetic.
+    """
+
+    run: Run[FinetuneConfig]
+    fabric: Fabric
+    learner: Learner
+    rollouts: Rollouts
+    rewards: Rewards
+    counters: Counters
+    held_out: Demos | None
+    loggers: list[Logger]
+    about: Mapping[str, Any]
+    groups: int
+    threads: int
+
+    @property
+    def policy(self) -> AnyPolicy:
+        """What is trained."""
+        return self.learner.policy
+
+
+def save_checkpoint(parts: Finetuning) -> None:
+    """Writes the last checkpoint; every process hands over what is its own."""
+    fabric, learner = parts.fabric, parts.learner
+    mine = {
+        "demos": None if learner.demonstrations is None else learner.demonstrations.state_dict(),
+        "rewards": parts.rewards.state_dict(),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state(fabric.device) if fabric.device.type == "cuda" else None,
+        "counters": parts.counters.to_values(),
+    }
+    everyone: list[Any] = [mine]
+    if fabric.world_size > 1:
+        everyone = [None] * fabric.world_size
+        torch.distributed.all_gather_object(everyone, mine)
+    if not fabric.is_global_zero:
+        return
+    values = {
+        "state_dict": {f"{POLICY}{name}": value for name, value in parts.policy.state_dict().items()},
+        "policy": parts.policy.config.to_values(),
+        "about": dict(parts.about),
+        "optimizer": learner.optimizer.state_dict(),
+        "counters": parts.counters.to_values(),
+        "processes": everyone,
+    }
+    save_values(parts.run.folder / LAST, values)
+
+
+def load_checkpoint(parts: Finetuning, saved: Mapping[str, Any]) -> None:
+    """Goes to where a run was.
+
+    Raises:
+        InputError: If it had another number of processes.
+    """
+    fabric, learner, processes = parts.fabric, parts.learner, saved["processes"]
+    if len(processes) != fabric.world_size:
+        raise InputError(f"devices: the run had {len(processes)} processes, here are {fabric.world_size}")
+    mine = processes[fabric.global_rank]
+    learner.optimizer.load_state_dict(saved["optimizer"])
+    learner.updates = parts.counters.updates
+    parts.rewards.load_state_dict(mine["rewards"])
+    if learner.demonstrations is not None:
+        learner.demonstrations.load_state_dict(mine["demos"], fabric.device)
+    torch.set_rng_state(mine["rng"].cpu())
+    if mine["cuda_rng"] is not None and fabric.device.type == "cuda":
+        torch.cuda.set_rng_state(mine["cuda_rng"].cpu(), fabric.device)

@@ -1,0 +1,229 @@
+"""What keeps a policy from forgetting: batches of demonstrations, and a frozen teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strathack.dataset import Dataset
+from strathack.dataset.datamodule import DemonstrationBatches, Position, StreamSpec, TensorBatch
+from strathack.dataset.errors import InputError
+from strathack.dataset.schedule import Share
+from strathack.models.acting import combine_of
+from strathack.models.cleaved import AnyConfig, AnyPolicy
+from strathack.models.cores import State
+from strathack.models.heads import PolicyOutput, marginal_log_probs
+from strathack.models.label_tables import LabelTables, check_observations, label_tables
+from strathack.models.losses import CloningLoss, cloning_loss, inputs_of, targets_of
+from strathack.models.metrics import Result, Tally, result_of, tally
+from strathack.rl.acting.inference import joined
+from strathack.rl.config import ImitationConfig
+from strathack.rl.learning.batches import Batch
+
+Averaged = Callable[[Tensor], Tensor]
+"""From a tensor of this learner to its mean over all that learn together."""
+
+
+@dataclass(frozen=True)
+class Demos:
+    """Demonstrations to clone, or to tell what is kept of a skill.
+
+    Attributes:
+        dataset: The games.
+        tables: From their codes to the policy's indices.
+    """
+
+    dataset: Dataset
+    tables: LabelTables
+
+    @classmethod
+    def at(cls, path: Path, policy: AnyConfig) -> Demos:
+        """Those of a dataset.
+
+        Raises:
+            InputError: If they do not fit the policy.
+        """
+        dataset = Dataset([path])
+        check_observations(policy, dataset, path)
+        return cls(dataset, label_tables(policy, dataset, path))
+
+    def games(self, split: str) -> int:
+        """How many games of a split have steps."""
+        return int((self.dataset.select(split=split).rows["steps"] > 0).sum())
+
+
+class Demonstrations:
+    """Streams the train split of a dataset without end; memory is carried from batch to batch.
+
+    Args:
+        dataset: The games.
+        policy: What it is streamed for.
+        tables: From the dataset's codes to the policy's indices.
+        config: The loss.
+        steps: Steps of a batch.
+        seed: Decides the order of games.
+        share: This rank's part of the games.
+
+    Attributes:
+        position: How much was streamed.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        policy: AnyConfig,
+        tables: LabelTables,
+        config: ImitationConfig,
+        steps: int,
+        seed: int,
+        share: Share,
+    ) -> None:
+        self.config, self.tables = config, tables
+        self.position = Position([0])
+        self._spec = stream_of(dataset.select(split="train"), policy, tables, config.demos_lanes, steps)
+        self._spec = replace(self._spec, options={**self._spec.options, "seed": seed, "epochs": None}, share=share)
+        self._state: State | None = None
+        self._batches: Iterator[TensorBatch] | None = None
+
+    def loss(self, policy: AnyPolicy, device: torch.device, averaged: Averaged | None = None) -> CloningLoss:
+        """The cloning loss of the next batch.
+
+        Args:
+            policy: The policy, to be trained.
+            device: Where it is.
+            averaged: See :func:`strathack.models.losses.cloning_loss`.
+        """
+        if self._batches is None:
+            self._batches = iter(DemonstrationBatches(self._spec, self.position))
+        batch = next(self._batches)
+        self.position.take(batch)
+        batch = _on(batch, device)
+        state = self._state if self._state is not None else policy.initial_state(batch["first"].shape[1], device)
+        output, after, targets = _targets_and_output(policy, batch, state, self.tables, device)
+        self._state = {name: value.detach() for name, value in after.items()}
+        config = self.config
+        return cloning_loss(output, targets, config.strategy_weight, None, config.head_weight, averaged)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is, and what is remembered of its games."""
+        memory = None if self._state is None else {name: value.cpu() for name, value in self._state.items()}
+        return {"position": self.position.state_dict(), "memory": memory}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Goes on from there."""
+        self.position.load_state_dict(state["position"])
+        memory = state["memory"]
+        self._state = None if memory is None else {name: value.to(device) for name, value in memory.items()}
+
+    def close(self) -> None:
+        """Ends the stream."""
+        if self._batches is not None:
+            self._batches.close()  # type: ignore[attr-defined]
+
+
+def stream_of(dataset: Dataset, policy: AnyConfig, tables: LabelTables, lanes: int, steps: int) -> StreamSpec:
+    """A stream of what a policy needs, once through the games."""
+    columns = ("actions", *([tables.label] if tables.label else []))
+    options = {"lanes": lanes, "steps": steps, "observations": policy.observations, "columns": columns}
+    return StreamSpec(dataset, options=options)
+
+
+@torch.no_grad()
+def validation_nll(
+    policy: AnyPolicy,
+    demos: Demos,
+    lanes: int,
+    steps: int,
+    device: torch.device,
+    share: Share = Share(),
+    summed: Callable[[Tensor], Tensor] | None = None,
+) -> Result:
+    """How well a policy still predicts the demonstrations of a dataset's validation split.
+
+    Args:
+        policy: The policy, in evaluation mode.
+        demos: The games.
+        lanes: Games side by side.
+        steps: Steps of a batch.
+        device: Where the policy is.
+        share: This learner's part of the games.
+        summed: From a tensor to its sum over all learners; None for one alone.
+    """
+    tables = demos.tables
+    games = demos.dataset.select(split="validation")
+    games = games.take(np.flatnonzero(games.rows["steps"])[share.index :: share.of])
+    strategies = policy.config.strategies
+    sums = Tally.empty(len(strategies)).to(device)
+    if len(games):
+        lanes = min(lanes, len(games))
+        state = policy.initial_state(lanes, device)
+        for batch in DemonstrationBatches(stream_of(games, policy.config, tables, lanes, steps), Position([0])):
+            output, state, targets = _targets_and_output(policy, _on(batch, device), state, tables, device)
+            sums = sums + tally(output, targets)
+    return result_of(sums if summed is None else Tally(*map(summed, sums.sums())), strategies)
+
+
+def _targets_and_output(
+    policy: AnyPolicy, batch: TensorBatch, state: State, tables: LabelTables, device: torch.device
+) -> tuple[PolicyOutput, State, Any]:
+    actions = torch.from_numpy(tables.actions).to(device)
+    strategies = None if tables.strategies is None else torch.from_numpy(tables.strategies).to(device)
+    targets = targets_of(batch, actions, strategies, tables.label)
+    output, after = policy.unroll(inputs_of(batch, actions), state, targets.strategies)
+    return output, after, targets
+
+
+def _on(batch: TensorBatch, device: torch.device) -> TensorBatch:
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+
+class Teacher:
+    """A frozen policy that goes along with the games that are played, with a memory of its own for each env group.
+
+    Args:
+        policy: The policy.
+    """
+
+    def __init__(self, policy: AnyPolicy) -> None:
+        self.policy = policy.eval().requires_grad_(False)
+        self._states: dict[int, State] = {}
+
+    @torch.no_grad()
+    def outputs(self, batch: Batch) -> PolicyOutput:
+        """What it would do on the steps of a batch, [T, B, …]. Batches come in the order in which they were played."""
+        lanes = batch.actions.shape[1] // len(batch.groups)
+        device = batch.actions.device
+        states = [
+            self.policy.initial_state(lanes, device) if begins or index not in self._states else self._states[index]
+            for index, begins in batch.groups
+        ]
+        inputs = {name: value[:-1] for name, value in batch.inputs.items()}
+        output, after = self.policy.unroll(inputs, joined(states))
+        if combine_of(self.policy.config) == "sampled":  # what it would do, not what it would have drawn
+            output = replace(output, action_logits=marginal_log_probs(output))
+        for number, (index, _) in enumerate(batch.groups):
+            own = slice(number * lanes, (number + 1) * lanes)
+            self._states[index] = {name: value[own] for name, value in after.items()}
+        return output
+
+
+def check_teacher(teacher: AnyConfig, student: AnyConfig, path: Path) -> None:
+    """Checks that a teacher can be compared with its student.
+
+    Raises:
+        InputError: If its actions or strategies are others.
+    """
+    if teacher.actions != student.actions:
+        raise InputError(f"teacher: {path} has {len(teacher.actions)} actions, others than the policy's")
+    if teacher.strategies and student.strategies and teacher.strategies != student.strategies:
+        others = [name for name in (*teacher.strategies, *student.strategies)
+                  if (name in teacher.strategies) != (name in student.strategies)]  # fmt: skip
+        said = f"they differ in {', '.join(others)}" if others else "they are in another order"
+        raise InputError(f"teacher: {path} has {len(teacher.strategies)} strategies, the policy has "
+                         f"{len(student.strategies)}; {said}")  # fmt: skip

@@ -1,0 +1,301 @@
+"""One update of a policy: V-trace, PPO, entropy, and the losses that keep it from forgetting."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from strathack.dataset.errors import RunError
+from strathack.models.acting import ActingConfig, entropy_of, log_prob_of, steps_held
+from strathack.models.cleaved import AnyPolicy, CleavedPolicy
+from strathack.models.heads import FlatHeads, HierarchicalHeads, PolicyOutput
+from strathack.models.policy import Policy
+from strathack.rl.config import APPOConfig, ImitationConfig
+from strathack.rl.learning.batches import Batch
+from strathack.rl.learning.imitation import Demonstrations, Teacher
+from strathack.rl.learning.losses import (
+    Parts,
+    Weights,
+    masked_mean,
+    normalised,
+    ppo_loss,
+    teacher_divergence,
+    value_loss,
+)
+from strathack.rl.learning.vtrace import vtrace
+from strathack.rl.schedules import Schedule
+
+LEARNING_NICENESS = 10
+"""How much nicer the learner is than those who act (see nice(2))."""
+
+Metrics = dict[str, Tensor]
+"""Name → scalar."""
+
+
+class BadNumbersError(RunError):
+    """A loss or a gradient is no number.
+
+    Args:
+        message: One line.
+        batch: What it came of.
+    """
+
+    def __init__(self, message: str, batch: Batch) -> None:
+        super().__init__(message)
+        self.batch = batch
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What several learners share: how their gradients become one.
+
+    Attributes:
+        averaged: From a tensor of this one to the mean over all; None where this one is alone.
+    """
+
+    averaged: Callable[[Tensor], Tensor] | None = None
+
+    def share_of(self, steps: Tensor) -> Tensor | float:
+        """What a mean over this one's steps counts beside those of others, 1 where all have as many.
+
+        Args:
+            steps: How many steps this one learns from, a scalar.
+        """
+        if self.averaged is None:
+            return 1.0
+        return steps / self.averaged(steps.float()).clamp(min=1e-6)
+
+    def share(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Has every learner step with the mean of their gradients."""
+        if self.averaged is None:
+            return
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
+        flat = self.averaged(flat)
+        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = gradient.view_as(parameter).clone()
+
+
+def freeze(policy: AnyPolicy, parts: Sequence[str]) -> None:
+    """Has parts of a policy (of both, where it is cleaved) not be trained; see ``FROZEN_PARTS``."""
+    for module in policy.modules():
+        if not isinstance(module, Policy):
+            continue
+        frozen: list[nn.Module | nn.Parameter] = []
+        heads = module.heads
+        if "encoder" in parts:
+            frozen.append(module.encoders)
+        if "core" in parts:
+            frozen.append(module.core)
+        if "strategy" in parts and isinstance(heads, HierarchicalHeads):
+            frozen.append(heads.strategy)
+        if "actions" in parts:
+            frozen += [heads.actions] if isinstance(heads, FlatHeads) else [heads.hidden, heads.weight, heads.bias]
+        for part in frozen:
+            part.requires_grad_(False)
+
+
+def critic_parameters(policy: AnyPolicy) -> list[nn.Parameter]:
+    """Those of the value head whose values are the policy's."""
+    valued = policy.low if isinstance(policy, CleavedPolicy) else policy
+    return list(valued.heads.value.parameters())
+
+
+def without_dropout(policy: AnyPolicy) -> None:
+    """Takes dropout out for good: with it, the policy that learns is another than the one that acted."""
+    for module in policy.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
+class Learner:
+    """Makes a policy better.
+
+    Args:
+        policy: The policy; it is put into training mode, without dropout.
+        config: How.
+        imitation: What keeps it from forgetting.
+        demonstrations: Streams demonstrations; None without.
+        teacher: What it is to stay near; None without.
+        gradients: How those of several learners become one.
+        changing: Entered while the weights change.
+        autocast: Entered for the forward passes.
+
+    Attributes:
+        updates: How many there were.
+        optimizer: Adam's state.
+    """
+
+    def __init__(
+        self,
+        policy: AnyPolicy,
+        config: APPOConfig,
+        imitation: ImitationConfig,
+        *,
+        demonstrations: Demonstrations | None = None,
+        teacher: Teacher | None = None,
+        gradients: Gradients | None = None,
+        changing: Callable[[int], AbstractContextManager[None]] = lambda version: nullcontext(),
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self.policy, self.config, self.imitation = policy, config, imitation
+        self.demonstrations, self.teacher = demonstrations, teacher
+        self._gradients, self._changing, self._autocast = gradients or Gradients(), changing, autocast
+        without_dropout(policy)
+        policy.train()
+        freeze(policy, config.freeze or ())
+        self._critic = critic_parameters(policy)
+        for parameter in self._critic:  # whatever else is frozen, a part of a cleaved policy say
+            parameter.requires_grad_(True)
+        self._trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        self._holds = steps_held(policy.config, ActingConfig(min_strategy_steps=config.min_strategy_steps)) > 0
+        # As in the published code of HiHack: betas are Adam's own, epsilon 1e-7.
+        self.optimizer = torch.optim.Adam(self._trained, config.learning_rate, eps=1e-7, fused=True)
+        self.updates = 0
+
+    def update(self, batch: Batch) -> Metrics:
+        """Learns from a batch.
+
+        Returns:
+            What it was like, on the device.
+
+        Raises:
+            BadNumbersError: If a loss or gradient is no number; the weights are as they were before that pass.
+        """
+        with torch.no_grad(), self._autocast():
+            teacher = None if self.teacher is None else self.teacher.outputs(batch)
+        metrics: Metrics = {}
+        weights = self.weights()
+        for _ in range(self.config.passes):
+            with self._autocast():
+                parts, metrics = self._parts(batch, teacher, weights)
+            total = parts.total(weights)
+            metrics |= {f"loss/{name}": part.detach() for name, part in vars(parts).items()}
+            metrics |= {"loss/total": total.detach(), "gradient_norm": self._step(total, batch)}
+        self.updates += 1
+        return metrics
+
+    def weights(self) -> Weights:
+        """What the parts of the next update's loss are multiplied by."""
+        config = self.config
+        warming_up = self.updates < (config.critic_warmup or 0)
+        if warming_up:
+            return Weights(policy=0.0, value=config.value_weight)
+        update = self.updates - (config.critic_warmup or 0)
+        return Weights(
+            policy=1.0,
+            value=config.value_weight,
+            entropy=config.entropy or 0.0,
+            demos=0.0 if self.demonstrations is None else _weight(self.imitation.demos_weight, update),
+            kickstart=0.0 if self.teacher is None else _weight(self.imitation.kickstart_weight, update),
+        )
+
+    def _parts(self, batch: Batch, teacher: PolicyOutput | None, weights: Weights) -> tuple[Parts, Metrics]:
+        config, imitation = self.config, self.imitation
+        outputs, _ = self.policy.unroll(batch.inputs, batch.state)
+        output, values = outputs.at(slice(0, len(batch.actions))), outputs.value.float()
+        held = (batch.strategy, batch.chose) if self._holds else ()
+        log_ratios = log_prob_of(output, batch.actions, *held) - batch.log_prob
+        targets = vtrace(
+            log_ratios.detach(),
+            batch.rewards,
+            torch.where(batch.ended, 0.0, config.discount),
+            values.detach(),
+            batch.acted,
+            clip_rho=config.clip_rho,
+            clip_c=config.clip_c,
+            decay=config.trace_decay,
+        )
+        lag = self.updates - batch.version
+        fresh = batch.acted if config.max_lag is None else batch.acted & (lag <= config.max_lag)
+        advantages = normalised(targets.advantages, fresh) if config.normalise_advantages else targets.advantages
+        cloning = divergence = values.new_zeros(())
+        if self.demonstrations is not None and weights.demos:
+            cloning = self.demonstrations.loss(self.policy, values.device, self._gradients.averaged).total
+        if teacher is not None:
+            divergence = masked_mean(teacher_divergence(output, teacher, imitation.direction, *held[:1]), fresh)
+        share = self._gradients.share_of(fresh.sum())
+        parts = Parts(
+            policy=share * ppo_loss(log_ratios, advantages, config.clip_policy, fresh),
+            value=share * value_loss(values[:-1], batch.value, targets.values, config.clip_value or None, fresh),
+            entropy=share * masked_mean(entropy_of(output, *held), fresh),
+            demos=cloning,
+            kickstart=share * divergence,
+        )
+        clipped = log_ratios.detach().abs() > math.log1p(config.clip_policy)
+        metrics = {
+            "lag/mean": masked_mean(lag.float(), batch.acted),
+            "lag/max": torch.where(batch.acted, lag, 0).max().float(),
+            "lag/stale": 1 - fresh.sum() / batch.acted.sum().clamp(min=1),
+            "ratio/clipped": masked_mean(clipped.float(), fresh),
+            "value/mean": masked_mean(values.detach()[:-1], fresh),
+            "value/explained": explained(values.detach()[:-1], targets.values, fresh),
+            "reward": masked_mean(batch.rewards, batch.acted),
+        }
+        return parts, metrics
+
+    def _step(self, total: Tensor, batch: Batch) -> Tensor:
+        """One step of the optimiser: the gradient's norm."""
+        critic_alone = self.updates < (self.config.critic_warmup or 0)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        if critic_alone:
+            critic = set(map(id, self._critic))
+            for parameter in self._trained:
+                if id(parameter) not in critic:
+                    parameter.grad = None
+        stepped = self._critic if critic_alone else self._trained
+        self._gradients.share(stepped)
+        norm = torch.nn.utils.clip_grad_norm_(stepped, self.config.clip)
+        # Learners share their gradients before this, so all of them stop, and none waits for another.
+        if not torch.isfinite(norm):
+            raise BadNumbersError(f"loss: {total.item()}, gradient: {norm.item()} at update {self.updates}", batch)
+        with self._changing(self.updates + 1):
+            self.optimizer.step()
+        return norm.detach()
+
+
+def _weight(schedule: Schedule | None, update: int) -> float:
+    return 0.0 if schedule is None else schedule.at(update)
+
+
+def learning_thread(device: torch.device, threads: int) -> Executor:
+    """A thread to learn in that gives way to those who act.
+
+    What is played ahead is bounded, so a learner that waits for a core loses nothing; a policy that waits for one
+    keeps all its environments waiting. To be made before acting begins: MKL has one number of threads for all, the one
+    that was set last, and the small products of acting go best by one.
+
+    Args:
+        device: Where it learns.
+        threads: Threads of its arithmetic.
+    """
+
+    def begin() -> None:
+        if sys.platform == "linux":  # elsewhere all of a process is as nice as its threads
+            thread = threading.get_native_id()
+            own = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(own + LEARNING_NICENESS, 19))
+        torch.set_num_threads(threads)  # a thread's own, but for MKL's
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # a thread's own
+
+    executor = ThreadPoolExecutor(1, "learning", begin)
+    executor.submit(lambda: None).result()
+    return executor
+
+
+def explained(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Share of the targets' variance that values explain."""
+    errors = masked_mean((targets - values) ** 2, mask)
+    variance = masked_mean((targets - masked_mean(targets, mask)) ** 2, mask)
+    return 1 - errors / variance.clamp(min=1e-8)

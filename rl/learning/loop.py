@@ -1,0 +1,183 @@
+"""The loop of fine-tuning: take unrolls, learn from them, tell of it, save."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import time
+from collections.abc import Mapping
+from concurrent.futures import Executor
+
+import torch
+
+from strathack.dataset.errors import RunError
+from strathack.dataset.schedule import Share
+from strathack.dataset.signals import StopOnSignal
+from strathack.models.saving import LAST, save_values
+from strathack.rl.acting.rollouts import Stopwatch, Unroll, shares
+from strathack.rl.learning.batches import Batch, assembled
+from strathack.rl.learning.checkpoints import Finetuning, save_checkpoint
+from strathack.rl.learning.display import Display
+from strathack.rl.learning.imitation import validation_nll
+from strathack.rl.learning.learner import BadNumbersError, learning_thread
+from strathack.rl.options import DEFAULT_FRAMES
+
+
+def bad_batch(rank: int, ranks: int) -> str:
+    """The name of the batch that made a loss no number, for whoever wants to look into it; each learner has its own."""
+    return f"bad-batch-{rank}.safetensors" if ranks > 1 else "bad-batch.safetensors"
+
+
+class FinetuningLoop:
+    """The loop: take unrolls, learn from them, tell of it, save.
+
+    Args:
+        parts: What it is made of.
+    """
+
+    def __init__(self, parts: Finetuning) -> None:
+        self.parts = parts
+        self._config, self._counters = parts.run.options, parts.counters
+        quiet = self._config.quiet or not parts.fabric.is_global_zero
+        self._display = Display(parts.counters, self.share_done, quiet)
+        self._held_over: list[Unroll] = []
+        self._stopwatch, self._lap = Stopwatch(), time.monotonic()
+        self._frames_at_lap = parts.counters.frames
+
+    def share_done(self) -> float:
+        """Of the budget, 0 to 1."""
+        config = self._config
+        frames = config.frames or (DEFAULT_FRAMES if config.minutes is None else None)
+        by_frames = self._counters.frames / frames if frames else 0.0
+        by_minutes = self._counters.seconds / 60 / config.minutes if config.minutes else 0.0
+        return min(max(by_frames, by_minutes), 1.0)
+
+    def run(self, stop: StopOnSignal) -> int | None:
+        """Learns until the budget is spent or a signal asks for the end.
+
+        Args:
+            stop: Tells of signals.
+
+        Returns:
+            The signal that was obeyed; None for none.
+
+        Raises:
+            RunError: If the loss is no number, or rollout workers cannot go on.
+        """
+        config, counters, parts = self._config, self._counters, self.parts
+        interrupted = None
+        with self._display, learning_thread(parts.fabric.device, parts.threads) as learning:
+            parts.rollouts.start()
+            if config.validate_every and not counters.updates:
+                self._validate()
+            while self.share_done() < 1 and interrupted is None:
+                began = time.monotonic()
+                with self._stopwatch.measure("waiting"):
+                    unrolls = self._unrolls(stop)
+                if unrolls is None:
+                    interrupted = stop.number
+                    break
+                with self._stopwatch.measure("learning"):
+                    batch = assembled(unrolls, parts.rewards, parts.fabric.device)
+                    metrics = self._learn(batch, learning)
+                self._count(batch, time.monotonic() - began)
+                if counters.updates % config.log_every == 0:
+                    self._log({name: float(value) for name, value in metrics.items()})
+                if config.validate_every and counters.updates % config.validate_every == 0:
+                    self._validate()
+                if counters.updates % config.checkpoint_every == 0:
+                    save_checkpoint(parts)
+                if self._any(bool(stop)):
+                    interrupted = stop.number or signal.SIGTERM  # another process was asked
+            if config.validate_every and counters.updates % config.validate_every and interrupted is None:
+                self._validate()
+            save_checkpoint(parts)
+        return interrupted
+
+    def _unrolls(self, stop: StopOnSignal) -> list[Unroll] | None:
+        """As many as make a batch, of different groups; None if the end is asked for in the meantime."""
+        wanted = self.parts.groups
+        # Of two unrolls of one env group the second has to wait: memories go from batch to batch.
+        taken: dict[int, Unroll] = {}
+        held_over, self._held_over = self._held_over, []
+        while len(taken) < wanted:
+            try:
+                unroll = held_over.pop(0) if held_over else self.parts.rollouts.get(timeout=0.2)
+            except queue.Empty:
+                if stop and self.parts.fabric.world_size == 1:
+                    return None
+                self._display.update()
+                continue
+            if unroll.index in taken:
+                self._held_over.append(unroll)
+            else:
+                taken[unroll.index] = unroll
+        self._held_over += held_over
+        return list(taken.values())
+
+    def _learn(self, batch: Batch, learning: Executor) -> dict[str, torch.Tensor]:
+        try:
+            return learning.submit(self.parts.learner.update, batch).result()
+        except BadNumbersError as error:
+            fabric = self.parts.fabric
+            path = self.parts.run.folder / bad_batch(fabric.global_rank, fabric.world_size)
+            save_values(path, {name: value for name, value in vars(error.batch).items() if name != "groups"})
+            raise RunError(f"{error}; stopped. The batch is in {path}, {LAST} is as it was last saved") from None
+
+    def _count(self, batch: Batch, seconds: float) -> None:
+        counters = self._counters
+        counters.updates = self.parts.learner.updates
+        counters.frames += int(self._summed(batch.frames))
+        # Rates and ends are to be the same everywhere, so one clock counts.
+        counters.seconds += seconds if self.parts.fabric.world_size == 1 else self.parts.fabric.broadcast(seconds)
+        self._display.update()
+
+    def _summed(self, value: float) -> float:
+        """Over all processes."""
+        if self.parts.fabric.world_size == 1:
+            return value
+        return float(
+            self.parts.fabric.all_reduce(torch.tensor(float(value), device=self.parts.fabric.device), reduce_op="sum")
+        )
+
+    def _any(self, value: bool) -> bool:
+        return self._summed(float(value)) > 0
+
+    def _log(self, metrics: Mapping[str, float]) -> None:
+        now, counters = time.monotonic(), self._counters
+        speed = (counters.frames - self._frames_at_lap) / max(now - self._lap, 1e-9)
+        self._lap, self._frames_at_lap = now, counters.frames
+        row = {
+            "frames": counters.frames,
+            "frames_per_second": speed,
+            "seconds": counters.seconds,
+            "games": counters.games,
+            "workers_lost": counters.lost,
+            **counters.recent(),
+            **metrics,
+            **{f"learner/{name}": share for name, share in shares(self._stopwatch.seconds).items()},
+            **{f"acting/{name}": share for name, share in shares(self.parts.rollouts.stopwatch.seconds).items()},
+            "reward_scale": self.parts.rewards.scale.value,
+        }
+        self._display.show(row)
+        for logger in self.parts.loggers:
+            logger.log_metrics(row, counters.updates)
+
+    def _validate(self) -> None:
+        """Measures what is kept of the cloned skill. Every process goes through its part of the games."""
+        config, parts = self._config, self.parts
+        if parts.held_out is None:
+            return
+        fabric, policy = parts.fabric, parts.policy
+        policy.eval()
+        summed = None if fabric.world_size == 1 else lambda value: fabric.all_reduce(value, reduce_op="sum")
+        share = Share(fabric.global_rank, fabric.world_size)
+        result = validation_nll(
+            policy, parts.held_out, config.imitation.demos_lanes, config.appo.unroll, fabric.device, share, summed
+        )
+        policy.train()
+        row = {f"validation/{name}": value for name, value in result.scalars().items()}
+        self._counters.validation_nll = result.action_nll
+        for logger in parts.loggers:
+            logger.log_metrics(row | {"frames": self._counters.frames}, self._counters.updates)
+        self._lap, self._frames_at_lap = time.monotonic(), self._counters.frames

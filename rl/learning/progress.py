@@ -1,0 +1,88 @@
+"""What was done in a run so far."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import Any
+
+from strathack.rl.environments.stepping import PlayedGame
+
+RECENT = 100
+"""How many games the means and medians are of."""
+
+
+@dataclass
+class Counters:
+    """What is counted; it goes on where a run goes on.
+
+    Attributes:
+        updates: Updates of the weights.
+        frames: Steps that were learned from.
+        seconds: Time spent.
+        games: Games that ended.
+        lost: RolloutWorkers that died or hung, and were replaced.
+        why_lost: Why the last of them was.
+        returns: Of the last games, sums of their rewards.
+        lengths: Likewise, steps.
+        scores: Likewise, NetHack's scores, where they are shown.
+        validation_nll: What was last kept of the cloned skill, nats; None where that is not measured.
+    """
+
+    updates: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    games: int = 0
+    lost: int = 0
+    why_lost: str = ""
+    returns: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    lengths: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
+    scores: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
+    validation_nll: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add_game(self, game: PlayedGame) -> None:
+        """Takes in a game that ended; from any thread."""
+        with self._lock:
+            self.games += 1
+            self.returns.append(game.reward)
+            self.lengths.append(game.steps)
+            if game.score is not None:
+                self.scores.append(game.score)
+
+    def add_loss(self, why: str) -> None:
+        """Takes in that a worker was replaced; from any thread."""
+        with self._lock:
+            self.lost += 1
+            self.why_lost = why
+
+    def recent(self) -> dict[str, float]:
+        """Means and medians of the last games; nothing before the first has ended."""
+        with self._lock:
+            if not self.returns:
+                return {}
+            values = {
+                "return/mean": fmean(self.returns),
+                "return/median": float(median(self.returns)),
+                "length/mean": fmean(self.lengths),
+            }
+            if self.scores:
+                values |= {"score/mean": fmean(self.scores), "score/median": float(median(self.scores))}
+            return values
+
+    def to_values(self) -> dict[str, Any]:
+        """As plain values."""
+        with self._lock:
+            values = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+            return {name: list(value) if isinstance(value, deque) else value for name, value in values.items()}
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Counters:
+        """The inverse of :meth:`to_values`."""
+        arguments: dict[str, Any] = {
+            name: deque(value, maxlen=RECENT) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**arguments)

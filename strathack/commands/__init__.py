@@ -1,0 +1,1 @@
+"""The commands that need several folders: what is played is summed up, what is not stored is replayed."""

@@ -1,0 +1,65 @@
+"""``strathack evaluate``: games are played by ``rl``, summed up by ``analysis``."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from rich.console import Console
+
+from strathack.analysis.scores import EVALUATION, SCORES, Summary, scores_of, summaries_by, summary_of
+from strathack.analysis.tables import summary_table
+from strathack.collect.running.jobs import make_dataset
+from strathack.collect.running.provenance import made_now
+from strathack.dataset import Dataset
+from strathack.dataset.codec import to_plain
+from strathack.dataset.errors import InputError, RunError
+from strathack.rl.evaluating.evaluation import evaluating
+from strathack.rl.options import EvaluateConfig
+
+
+def evaluate(config: EvaluateConfig) -> int:
+    """``strathack evaluate``: 0, 1 if a game could not be played, over 128 after an interruption.
+
+    Raises:
+        InputError: If the request is bad; nothing on disk has changed then.
+        RunError: If it had to stop; the games that are on disk are valid.
+    """
+    settings, work = evaluating(config)
+    made = make_dataset(config.games_folder, settings, work, quiet=config.quiet)
+    if made.signal:
+        return made.exit_status()
+    seeds = set(config.all_seeds)
+    dataset = Dataset(config.games_folder) if made.folder.shards() else None
+    games = (
+        None if dataset is None else dataset.take(n for n, row in enumerate(dataset.rows) if int(row["core"]) in seeds)
+    )
+    if not games:
+        raise InputError(f"{config.games_folder}: no games; of {len(seeds)} seeds none was played")
+    scores = scores_of(games)
+    summary, by_role = summary_of(scores), summaries_by(scores, "role")
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        scores.to_parquet(config.out / SCORES, index=False)
+        (config.out / EVALUATION).write_text(json.dumps(_told(config, made.folder.read_settings(), summary, by_role)))
+    except OSError as error:
+        raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
+    console = Console()
+    console.print(summary_table(summary, by_role))
+    console.print(f"{summary.games} games; {SCORES}, {EVALUATION} in {config.out}", highlight=False)
+    for name, reason in made.failures.items():
+        console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
+    return made.exit_status()
+
+
+def _told(config: EvaluateConfig, settings: Any, summary: Summary, by_role: dict[str, Summary]) -> dict[str, Any]:
+    """Everything that repeating it takes, and what came of it."""
+    return {
+        "options": to_plain(config),
+        "games": os.path.relpath(config.games_folder, config.out),
+        "settings": settings,
+        **made_now(),
+        "summary": summary.to_values(),
+        "by_role": {role: part.to_values() for role, part in by_role.items()},
+    }
