@@ -18,7 +18,7 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.frames import FrameSource
 from strathack.dataset.reading import Dataset, Paths
 from strathack.dataset.schedule import Share
-from strathack.dataset.streams import UnrollStream, WindowStream, unrolls, windows
+from strathack.dataset.streams import Stream, unrolls, windows
 
 TensorBatch = dict[str, Any]
 """Array name → tensor [T, B, …]; and ``stream`` and ``number``, integers that tell which batch it is."""
@@ -105,7 +105,7 @@ class StreamSpec:
         if self.kind == "windows" and self.frames is not None:
             raise InputError("frames: random windows need stored frames; expand the dataset first")
 
-    def open(self, stream: int, streams: int, frames: FrameSource | None) -> UnrollStream | WindowStream:
+    def open(self, stream: int, streams: int, frames: FrameSource | None) -> Stream:
         """Opens one of several streams."""
         share = Share(self.share.index * streams + stream, self.share.of * streams)
         if self.kind == "windows":

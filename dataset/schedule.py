@@ -1,4 +1,4 @@
-"""Which lane shows which steps of which game when: the plan of a stream, made from lengths alone.
+"""Which lane shows which steps of which game when: the plans of streams, made from lengths alone.
 
 Nothing here reads a file. A plan is a function of the games' lengths and the seed, so a stream can be put back to
 any batch from a few numbers.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -102,8 +103,24 @@ class GameQueue:
         self._order = self._new_order()
 
 
-class LaneSchedule:
-    """Lanes that each walk a game to its end and then take the next one.
+class Plan(Protocol):
+    """What a stream shows when."""
+
+    def advance(self, rows: int) -> list[Segment]:
+        """Plans the next so many rows of every lane and moves on; rows without a segment are padding."""
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands, as plain values."""
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes to where it stood."""
+
+    def advanced(self, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
+        """Where it would stand so many rows after a state; it stays where it is."""
+
+
+class LanePlan:
+    """Lanes that each walk a game to its end and then take the next one; a :class:`Plan`.
 
     When several lanes are free at the same time, the lowest takes first; so the plan does not depend on how many
     steps are asked for at once.
@@ -119,15 +136,15 @@ class LaneSchedule:
         self._lengths: list[int] = lengths.tolist()
         self._at: list[tuple[int, int] | None] = [None] * lanes
 
-    def advance(self, steps: int) -> list[Segment]:
-        """Plans the next ``steps`` rows of every lane and moves on; rows without a segment are padding."""
+    def advance(self, rows: int) -> list[Segment]:
+        """See :class:`Plan`."""
         segments: list[Segment] = []
         later: list[tuple[int, int]] = []
         for lane in range(len(self._at)):
-            self._walk(lane, 0, steps, segments, later)
+            self._walk(lane, 0, rows, segments, later)
         while later:
             row, lane = heapq.heappop(later)
-            self._walk(lane, row, steps, segments, later)
+            self._walk(lane, row, rows, segments, later)
         return segments
 
     def _walk(self, lane: int, row: int, steps: int, segments: list[Segment], later: list[tuple[int, int]]) -> None:
@@ -147,13 +164,26 @@ class LaneSchedule:
             heapq.heappush(later, (row + count, lane))
 
     def state(self) -> dict[str, Any]:
-        """Where it stands, as plain values."""
+        """See :class:`Plan`."""
         return {"queue": self._queue.state(), "lanes": [None if at is None else list(at) for at in self._at]}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Goes back to where it stood."""
+        """See :class:`Plan`."""
         self._queue.load(state["queue"])
         self._at = [None if at is None else (int(at[0]), int(at[1])) for at in state["lanes"]]
+
+    def advanced(self, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
+        """See :class:`Plan`."""
+        return _advanced(self, state, rows)
+
+
+def _advanced(plan: Plan, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    now = plan.state()
+    plan.load(state)
+    plan.advance(rows)
+    after = plan.state()
+    plan.load(now)
+    return after
 
 
 class WindowIndex:
@@ -192,6 +222,101 @@ class WindowIndex:
         start = 0 if inside == 0 else first + (inside - 1) * self._steps
         stop = min(first + inside * self._steps, int(self._lengths[game]))
         return (game, start, stop - start) if stop > start else None
+
+
+class WindowPlan:
+    """Random windows, each within one game; a :class:`Plan`.
+
+    Args:
+        lanes: Windows in a batch.
+        steps: Steps of a window.
+        lengths: Steps of each game of the dataset, i64 [games].
+        seed: Decides which windows come when.
+        share: Which part of the windows.
+        epochs: How often each step is shown; None for without end.
+        usable: Whether a game is to be shown at all.
+        replacement: Whether a window may come twice in an epoch.
+    """
+
+    def __init__(
+        self,
+        lanes: int,
+        steps: int,
+        lengths: np.ndarray,
+        seed: int,
+        share: Share,
+        epochs: int | None,
+        usable: Callable[[int], bool],
+        *,
+        replacement: bool,
+    ) -> None:
+        self._lanes, self._steps, self._lengths = lanes, steps, lengths
+        self._seed, self._share, self._epochs, self._usable = seed, share, epochs, usable
+        self._index = WindowIndex(lengths, steps)
+        self._starts = np.cumsum(np.where(lengths > 0, np.maximum(lengths - steps + 1, 1), 0))
+        self._replacement = replacement
+        windows = -(-int(lengths.sum()) // steps)
+        self._size = windows if replacement else len(self._index)
+        self._keys = lru_cache(maxsize=2)(partial(_shuffling_keys, seed))
+        self._epoch, self._number = 0, share.index
+
+    def advance(self, rows: int) -> list[Segment]:
+        """See :class:`Plan`; the rows are whole batches."""
+        segments = []
+        for place in range(rows // self._steps * self._lanes):
+            window = self._next()
+            if window is None:
+                break
+            batch, lane = divmod(place, self._lanes)
+            segments.append(Segment(lane, batch * self._steps, *window))
+        return segments
+
+    def state(self) -> dict[str, Any]:
+        """See :class:`Plan`."""
+        return {"epoch": self._epoch, "number": self._number}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """See :class:`Plan`."""
+        self._epoch, self._number = state["epoch"], state["number"]
+
+    def advanced(self, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
+        """See :class:`Plan`."""
+        return _advanced(self, state, rows)
+
+    def _next(self) -> tuple[int, int, int] | None:
+        """Game, first step and count of steps of the next window; None at the end."""
+        fruitless = 0
+        while self._epochs is None or self._epoch < self._epochs:
+            while self._number < self._size:
+                number, self._number = self._number, self._number + self._share.of
+                window = self._drawn(number) if self._replacement else self._dealt(number)
+                if window is not None and self._usable(window[0]):
+                    return window
+            fruitless += 1
+            self._epoch, self._number = self._epoch + 1, self._share.index
+            if fruitless > 1:
+                return None
+        return None
+
+    def _drawn(self, number: int) -> tuple[int, int, int]:
+        rng = np.random.default_rng([self._seed, self._epoch, number])
+        drawn = int(rng.integers(self._starts[-1]))
+        game = int(np.searchsorted(self._starts, drawn, side="right"))
+        start = drawn - (int(self._starts[game - 1]) if game else 0)
+        return game, start, min(self._steps, int(self._lengths[game]))
+
+    def _dealt(self, number: int) -> tuple[int, int, int] | None:
+        keys = self._keys(self._epoch)
+
+        def cut(game: int) -> int:
+            return 1 + shuffled(game, len(self._lengths), keys) % self._steps
+
+        return self._index.window(shuffled(number, self._size, keys), cut)
+
+
+def _shuffling_keys(seed: int, epoch: int) -> list[int]:
+    """The keys of an epoch's permutation."""
+    return np.random.SeedSequence([seed, epoch]).generate_state(4, np.uint64).tolist()
 
 
 def shuffled(number: int, size: int, keys: Sequence[int]) -> int:

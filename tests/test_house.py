@@ -27,7 +27,7 @@ PLAYS = {"collect", "rl"}
 MODULES = [path for name in (*KNOWS, "strathack") for path in (ROOT / name).rglob("*.py")]
 CALLERS = [path for name in ("benchmarks", "notebooks") for path in (ROOT / name).glob("*.py")]
 
-LONGEST = 700
+LONGEST = 500
 """Lines of a module."""
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strathack.dataset.schedule import GameQueue, LaneSchedule, Share, WindowIndex, shuffled
+from strathack.dataset.schedule import GameQueue, LanePlan, Share, WindowIndex, shuffled
 
 
 def queue(games, seed=0, share=None, epochs=1, usable=lambda game: True):
@@ -12,7 +12,7 @@ def queue(games, seed=0, share=None, epochs=1, usable=lambda game: True):
 
 def walk(lengths, lanes, at_once, **options):
     """The plan as a table: for every lane its (game, step) row by row, padding as None."""
-    schedule = LaneSchedule(lanes, queue(len(lengths), **options), np.array(lengths))
+    schedule = LanePlan(lanes, queue(len(lengths), **options), np.array(lengths))
     table = [[] for _ in range(lanes)]
     while segments := schedule.advance(at_once):
         block = [[None] * at_once for _ in range(lanes)]
@@ -75,7 +75,7 @@ def test_games_that_are_not_usable_are_passed_over():
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=9), lanes=st.integers(1, 4), before=st.integers(0, 20))
 def test_a_schedule_goes_on_from_its_state(lengths, lanes, before):
     def new():
-        return LaneSchedule(lanes, queue(len(lengths), epochs=2), np.array(lengths))
+        return LanePlan(lanes, queue(len(lengths), epochs=2), np.array(lengths))
 
     one, other = new(), new()
     one.advance(before)

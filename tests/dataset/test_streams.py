@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_games import KEYS, write_games
 
-from strathack.dataset import streams
+from strathack.dataset import prefetching, streams
 from strathack.dataset.errors import CorruptionError, InputError
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schedule import Share
@@ -61,7 +61,7 @@ def test_unrolls_show_every_step_once_with_its_own_labels(games, lanes, steps, s
     folder, arrays = games
     dataset = Dataset(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "SLAB_BYTES", slab)
+        patch.setattr(prefetching, "SLAB_BYTES", slab)
         stream = streams.unrolls(
             dataset, lanes=lanes, steps=steps, columns=COLUMNS, previous_strategy="strategy", places=True, seed=seed,
             reuse=reuse, threads=threads,
@@ -165,7 +165,7 @@ def test_arrays_are_reused_only_when_asked(games):
     assert same(batches, kept(streams.unrolls(dataset, lanes=2, steps=T)))
     reused = streams.unrolls(dataset, lanes=2, steps=T, reuse=True, epochs=None)
     addresses = {next(reused)["strategy"].__array_interface__["data"][0] for _ in range(2000)}
-    assert len(addresses) <= (streams.SLABS_AHEAD + 1) * streams.MAX_SLAB_BATCHES
+    assert len(addresses) <= (prefetching.SLABS_AHEAD + 1) * prefetching.MAX_SLAB_BATCHES
 
 
 def test_labels_get_the_dataset_s_codes(tmp_path):
