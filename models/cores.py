@@ -287,7 +287,7 @@ class TransformerLayer(nn.Module):
         q, k, v = (part.unflatten(-1, (self.config.heads, -1)).transpose(1, 2) for part in (queries, keys, values))
         if self.config.positions == "rotary":
             q, k = rotated(q, memory), rotated(k, 0)
-        share = self.config.dropout if self.training else 0.0
+        share = self.dropout.p if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=share)
         return self.dropout(self.attention_out(attended.transpose(1, 2).flatten(2))), keys, values
 

@@ -502,7 +502,6 @@ def test_a_batch_of_bad_numbers_is_handed_back_and_leaves_the_learner_as_it_was(
     assert all(parameter.isfinite().all() for parameter in policy.parameters())
 
 
-@pytest.mark.xfail(strict=True, reason="the share of attention that is dropped is no nn.Dropout's, so it stays")
 def test_a_policy_that_learns_drops_nothing_out_for_it_is_to_be_the_one_that_acted():
     torch.manual_seed(0)
     policy = Policy(SHRUNK["symbols-base"].changed(["core.transformer.dropout=0.5"]))
