@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from strathack.analysis.scores import Estimate, Figure, Summary
+from strathack.dataset.printing import table_by_role
 
 DIGITS = {"progression": 3, "max_depth": 2, "experience_level": 2}
 """Figures that want digits after the point."""
 
 
-def summary_table(summary: Summary, by_role: Mapping[str, Summary] | None = None) -> Table:
-    """Figures of all games, then the scores of each role's.
-
-    Args:
-        summary: Of all games.
-        by_role: Of each role's.
-    """
+def summary_table(summary: Summary) -> Table:
+    """Figures of some games."""
     right = [Column(name, justify="right") for name in ("mean ± s.e.", "median (95 %)", "IQM (95 %)")]
     table = Table(Column(f"{summary.games:,} games", no_wrap=True), *right, box=SIMPLE_HEAD)
     for name, figure in summary.figures.items():
         table.add_row(name.replace("_", " "), *cells(figure, DIGITS.get(name, 0)))
     table.add_row("cut by a limit", f"{summary.limited:.1%}", "", "")
-    for number, (role, part) in enumerate((by_role or {}).items()):
-        if not number:
-            table.add_section()
-        table.add_row(f"score, {role} ({part.games:,})", *cells(part.figures["score"], 0))
     return table
+
+
+def scores_table(by_role: Mapping[str, Summary]) -> Table:
+    """Scores of each role's games, with their intervals."""
+
+    def cell(place: int) -> Callable[[Summary], str]:
+        return lambda summary: cells(summary.figures["score"], 0)[place]
+
+    return table_by_role(
+        by_role,
+        {
+            "games": lambda summary: f"{summary.games:,}",
+            "mean score ± s.e.": cell(0),
+            "median (95 %)": cell(1),
+            "IQM (95 %)": cell(2),
+        },
+    )
 
 
 def cells(figure: Figure, digits: int) -> tuple[str, str, str]:

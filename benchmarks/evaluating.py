@@ -71,7 +71,7 @@ def ours(player: PolicyPlayer, arguments: argparse.Namespace) -> float:
     """Steps a second of the pool."""
     recorder = Recorder(provenance_of("benchmark", {}, ()), player.strategies, Clock("seed"))
     spec = EvaluationSpec(
-        lane_spec(player, arguments), arguments.groups, arguments.envs, steps=1, slots=1, new_record=recorder
+        lane_spec(player, arguments), arguments.groups, arguments.envs, steps=1, slots=1, make_record=recorder
     )
     pool = EvaluationPool(RolloutWorkers(spec, arguments.workers, RayLauncher(arguments.workers, None), 60), player)
     seeds = count(FIRST_SEED)

@@ -38,15 +38,15 @@ def collect(config: CollectConfig) -> int:
 def import_(config: ImportConfig) -> int:
     """``strathack dataset import``: 1 if a file could not be imported or, with ``--strict``, not whole."""
     found = find(config.data, config.seeds)
-    keys = config.observations if config.replay else None
+    observations = config.observations if config.replay else None
     settings: dict[str, Any] = {
         "imported_from": path_text(absolute(config.data)),
         "seeds_from": config.seeds,
         "replayed": config.replay,
-        "observations": list(keys or SCREEN_KEYS),
+        "observations": list(observations or SCREEN_KEYS),
     }
     agreed_settings(config.out, settings)
-    work = importing(found, keys, config)
+    work = importing(found, observations, config)
     made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
     games = made.folder.games()
     steps = sum(int(game.row["steps"]) for game in games)

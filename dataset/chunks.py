@@ -147,7 +147,7 @@ def _fold(total: int) -> int:
     return (total % 65535 or 65535) if total else 0
 
 
-def create_array(group: h5py.Group, name: str, shape: Sequence[int], dtype: Any, chunk_steps: int) -> h5py.Dataset:
+def make_array(group: h5py.Group, name: str, shape: Sequence[int], dtype: Any, chunk_steps: int) -> h5py.Dataset:
     """Creates a dataset chunked along its first axis, with both filters, ready for encoded chunks."""
     length = shape[0]
     steps = min(chunk_steps, length)
@@ -172,7 +172,7 @@ def write_column(group: h5py.Group, name: str, values: np.ndarray, encoder: Chun
         encoder: Compresses the chunks.
         dtype: The type as stored, an enumeration perhaps.
     """
-    dataset = create_array(group, name, values.shape, dtype, COLUMN_CHUNK_STEPS)
+    dataset = make_array(group, name, values.shape, dtype, COLUMN_CHUNK_STEPS)
     for start in range(0, len(values), COLUMN_CHUNK_STEPS):
         part = values[start : start + COLUMN_CHUNK_STEPS]
         dataset.id.write_direct_chunk((start,), encoder.encode(pad_chunk(part, dataset.chunks[0])))

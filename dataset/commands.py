@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
-from rich.table import Column, Table
 
 from strathack.dataset.copying import collisions, one_game_shard, sound_games
 from strathack.dataset.errors import InputError, RunError
@@ -29,6 +29,7 @@ from strathack.dataset.options import (
     SplitConfig,
     WriterOptions,
 )
+from strathack.dataset.printing import scores_by_role, strategy_shares
 from strathack.dataset.progress import progress
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.writer import DatasetWriter
@@ -41,7 +42,7 @@ def info(config: InfoConfig) -> int:
     if config.json:
         print(json.dumps(facts, indent=1))
     else:
-        _print_facts(facts, Console())
+        _print_facts(facts, dataset.rows, Console())
     return 0
 
 
@@ -87,7 +88,7 @@ def _counts(column: Any) -> dict[str, int]:
     return {str(name): int(count) for name, count in column.value_counts().items() if count}
 
 
-def _print_facts(facts: dict[str, Any], console: Console) -> None:
+def _print_facts(facts: dict[str, Any], rows: np.ndarray, console: Console) -> None:
     per_step = f", {facts['bytes'] / facts['steps']:.2f} bytes a step" if facts["steps"] else ""
     line = f"{facts['games']:,} games, {facts['steps']:,} steps, {facts['bytes']:,} bytes{per_step}"
     console.print(f"{line} in {facts['shards']} shards", highlight=False)
@@ -96,20 +97,13 @@ def _print_facts(facts: dict[str, Any], console: Console) -> None:
     for name in ("end", "completeness", "origin", "split"):
         counts = ", ".join(f"{what} {count:,}" for what, count in facts[name].items())
         console.print(f"{name}: {counts}", highlight=False)
-    table = Table("role", *(Column(name, justify="right") for name in ("games", "steps", "mean score", "median")))
-    for role, of_role in facts["by_role"].items():
-        scores = f"{of_role['mean_score']:,.0f}", f"{of_role['median_score']:,.0f}"
-        table.add_row(role, f"{of_role['games']:,}", f"{of_role['steps']:,}", *scores)
-    console.print(table)
-    shares = Table("strategy", Column("steps", justify="right"), Column("share", justify="right"))
-    for name, count in facts["strategy_steps"].items():
-        shares.add_row(name, f"{count:,}", f"{count / facts['steps']:.1%}")
-    console.print(shares)
+    console.print(scores_by_role(rows))
+    console.print(strategy_shares(facts["strategy_steps"]))
 
 
 def repair(config: RepairConfig) -> int:
     """``strathack dataset repair``: 0 if nothing was wrong, 1 if something had to be left out."""
-    out = _new_dataset(config.out, {"repaired_from": path_text(absolute(config.data))})
+    out = _make_dataset(config.out, {"repaired_from": path_text(absolute(config.data))})
     shards = DatasetFolder(config.data).shards() if config.data.is_dir() else [config.data]
     if not shards:
         raise InputError(f"{config.data}: holds no shards (*.h5); expected a dataset")
@@ -142,7 +136,7 @@ def merge(config: MergeConfig) -> int:
             f"merge: {different[0]}{more} stands in several of the datasets and differs; --keep-first takes the "
             "first of them"
         )
-    out = _new_dataset(config.out, {"merged_from": [path_text(absolute(source)) for source in config.sources]})
+    out = _make_dataset(config.out, {"merged_from": [path_text(absolute(source)) for source in config.sources]})
     games: dict[str, Game] = {}
     for dataset in datasets:
         for game in dataset:
@@ -196,7 +190,7 @@ def compact(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
     dataset = Dataset(config.data).select(config.select)
     check_replayable(dataset)
-    out = _new_dataset(config.out, {"compacted_from": path_text(absolute(config.data)), "observations": []})
+    out = _make_dataset(config.out, {"compacted_from": path_text(absolute(config.data)), "observations": []})
     _copy(dataset, out, keys_only_shard, config, "compacting")
     size = sum(path.stat().st_size for path in out.folder.shards())
     steps = max(Dataset(config.out).steps, 1)
@@ -208,7 +202,7 @@ def _counting(advance: Callable[[int], None]) -> Callable[[Game], None]:
     return lambda game: advance(len(game))
 
 
-def _new_dataset(path: Path, settings: dict[str, Any]) -> DatasetWriter:
+def _make_dataset(path: Path, settings: dict[str, Any]) -> DatasetWriter:
     """Writes a dataset that is new or was begun with the same settings.
 
     Raises:

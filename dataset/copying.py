@@ -9,14 +9,14 @@ from pathlib import Path
 from strathack.dataset.errors import FormatError
 from strathack.dataset.labels import label_names
 from strathack.dataset.reading import Dataset, Game
-from strathack.dataset.shard import new_shard, open_shard, write_tables
+from strathack.dataset.shard import make_shard, open_shard, write_tables
 from strathack.dataset.verify import Problem, verify_shard
 
 
 def one_game_shard(game: Game) -> bytes:
     """A shard with one stored game; its compressed chunks are copied as they are."""
     buffer = io.BytesIO()
-    with new_shard(buffer, game.provenance) as target, open_shard(game.path) as source:
+    with make_shard(buffer, game.provenance) as target, open_shard(game.path) as source:
         source.copy(f"data/{game.name}", target["data"])
         codes = {label: game.arrays[label].codes for label in ("strategy", "substrategy")}
         write_tables(target, game.row.reshape(1), {label: label_names(of) for label, of in codes.items()})

@@ -19,7 +19,7 @@ from strathack.dataset.labels import unite_vocabularies
 from strathack.dataset.schema import FORMAT_NAME, FORMAT_VERSION
 from strathack.dataset.shard import (
     Provenance,
-    new_shard,
+    make_shard,
     open_shard,
     read_games,
     read_tables,
@@ -217,7 +217,7 @@ class DatasetFolder:
         tables = [read_tables(source) for source in sources]
         provenance = reduce(Provenance.merged_with, (table.provenance for table in tables))
         buffer = io.BytesIO()
-        with new_shard(buffer, provenance) as merged:
+        with make_shard(buffer, provenance) as merged:
             for source in sources:
                 with open_shard(source) as file:
                     for name in file["data"]:

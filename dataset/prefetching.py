@@ -102,7 +102,7 @@ class Prefetcher:
         segments = self._plan.advance(self._batches * self._config.steps)
         if not segments:
             return False
-        arrays = self._spare.pop() if self._spare else self._new_arrays()
+        arrays = self._spare.pop() if self._spare else self._make_arrays()
         clear_padding(arrays, segments, self._config.lanes)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._config.threads, thread_name_prefix="strathack-stream")
@@ -125,7 +125,7 @@ class Prefetcher:
         for segment in segments:
             self._filler.fill(segment, arrays)
 
-    def _new_arrays(self) -> Batch:
+    def _make_arrays(self) -> Batch:
         rows, lanes = self._batches * self._config.steps, self._config.lanes
         frames = self._config.frames()
         arrays = {key: np.empty((rows, lanes, prod(shape)), dtype) for key, (shape, dtype) in frames.items()}

@@ -68,9 +68,9 @@ class GameQueue:
         self._games, self._seed, self._share, self._epochs, self._usable = games, seed, share, epochs, usable
         self._epoch = 0
         self._taken = 0
-        self._order = self._new_order()
+        self._order = self._make_order()
 
-    def _new_order(self) -> np.ndarray:
+    def _make_order(self) -> np.ndarray:
         if self._seed is None:
             order = np.arange(self._games)
         else:
@@ -88,7 +88,7 @@ class GameQueue:
                     return game
             fruitless += 1
             self._epoch, self._taken = self._epoch + 1, 0
-            self._order = self._new_order()
+            self._order = self._make_order()
             if fruitless > 1:
                 return None
         return None
@@ -100,7 +100,7 @@ class GameQueue:
     def load(self, state: Mapping[str, int]) -> None:
         """Goes back to where it stood."""
         self._epoch, self._taken = state["epoch"], state["taken"]
-        self._order = self._new_order()
+        self._order = self._make_order()
 
 
 class Plan(Protocol):

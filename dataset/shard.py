@@ -14,7 +14,7 @@ import h5py
 import hdf5plugin  # noqa: F401  (registers the Zstandard filter)
 import numpy as np
 
-from strathack.dataset.chunks import ChunkEncoder, create_array, write_column
+from strathack.dataset.chunks import ChunkEncoder, make_array, write_column
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import Vocabularies, label_names
 from strathack.dataset.schema import (
@@ -169,14 +169,14 @@ def encode_shard(game: GameData, provenance: Provenance, encoder: ChunkEncoder |
         encoder: Compresses the columns; frames come compressed.
     """
     buffer = io.BytesIO()
-    with new_shard(buffer, provenance) as file:
+    with make_shard(buffer, provenance) as file:
         _write_game(file, game, encoder or ChunkEncoder())
         write_tables(file, game.row.reshape(1), game.vocabularies)
     return buffer.getvalue()
 
 
 @contextmanager
-def new_shard(target: io.BytesIO, provenance: Provenance) -> Iterator[h5py.File]:
+def make_shard(target: io.BytesIO, provenance: Provenance) -> Iterator[h5py.File]:
     """Opens an empty shard in memory; its bytes are in ``target`` afterwards.
 
     A shard is made in memory and written in one go: HDF5 handles a full disk badly, a plain write well.
@@ -191,7 +191,7 @@ def write_tables(
     file: h5py.File, rows: np.ndarray, vocabularies: Vocabularies, fractions: Fractions | None = None
 ) -> None:
     """Writes what a shard says of all its games: ``/games``, the names its labels hold, and ``/mask``."""
-    table = create_array(file, "games", rows.shape, GAME_DTYPE, len(rows))
+    table = make_array(file, "games", rows.shape, GAME_DTYPE, len(rows))
     table[...] = rows
     file.attrs.update(_fixed_length({"vocabularies": json.dumps(vocabularies)}))
     write_masks(file, rows, fractions or Fractions())
@@ -204,7 +204,7 @@ def write_masks(file: h5py.File, rows: np.ndarray, fractions: Fractions) -> None
     group = file.create_group("mask")
     group.attrs.update(_fixed_length({"fractions": fractions.to_json()}))
     for split, names in fractions.masks(rows).items():
-        create_array(group, split, names.shape, names.dtype, len(names))[...] = names
+        make_array(group, split, names.shape, names.dtype, len(names))[...] = names
 
 
 def with_fractions(shard: bytes, fractions: Fractions) -> bytes:
@@ -222,7 +222,7 @@ def _write_game(file: h5py.File, game: GameData, encoder: ChunkEncoder) -> None:
     steps = int(game.row["steps"])
     for key, chunks in game.frames.items():
         spec = OBSERVATIONS[key]
-        dataset = create_array(group, f"obs/{key}", (steps, *spec.shape), spec.dtype, spec.chunk_steps)
+        dataset = make_array(group, f"obs/{key}", (steps, *spec.shape), spec.dtype, spec.chunk_steps)
         for index, chunk in enumerate(chunks):
             dataset.id.write_direct_chunk((index * spec.chunk_steps, *(0 for _ in spec.shape)), chunk)
     for name, values, dtype in game.columns():

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from strathack.dataset.codec import from_plain, to_plain
 from strathack.dataset.errors import InputError, near_match
 from strathack.models.config import HierarchicalConfig, PolicyConfig
 from strathack.models.cores import State
@@ -73,7 +74,8 @@ class CleavedConfig:
 
     def to_values(self) -> dict[str, Any]:
         """As plain values."""
-        return {part: getattr(self, part).to_values() for part in PARTS} | {"frozen": list(self.frozen)}
+        values: dict[str, Any] = to_plain(self)
+        return values
 
 
 class CleavedPolicy(nn.Module):
@@ -151,7 +153,7 @@ def in_training_mode(policy: AnyPolicy) -> bool:
     return all(module.training != (module in still) for module in policy.modules())
 
 
-def build_policy(config: AnyConfig) -> AnyPolicy:
+def make_policy(config: AnyConfig) -> AnyPolicy:
     """The policy of a configuration, with fresh weights."""
     return CleavedPolicy(config) if isinstance(config, CleavedConfig) else Policy(config)
 
@@ -162,7 +164,4 @@ def config_from_values(values: Mapping[str, Any]) -> AnyConfig:
     Raises:
         InputError: If the values describe none.
     """
-    if "high" in values:
-        high, low = (PolicyConfig.from_values(values[part]) for part in PARTS)
-        return CleavedConfig(high, low, tuple(values.get("frozen", ())))
-    return PolicyConfig.from_values(values)
+    return from_plain(CleavedConfig, values) if "high" in values else PolicyConfig.from_values(values)

@@ -80,7 +80,7 @@ class CloningModule(pl.LightningModule):
         self._rng: list[Tensor] | None = None
         self._tally = self._empty()
         self._validation_tally = self._empty()
-        self._clock = _Clock()
+        self._stopwatch = _Stopwatch()
         self._gradient_norm = torch.zeros(())
         self._batch: TensorBatch = {}
         self._not_finite = ""
@@ -99,11 +99,11 @@ class CloningModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Notes the time."""
-        self._clock.start()
+        self._stopwatch.start()
 
     def on_train_batch_start(self, batch: TensorBatch, batch_idx: int) -> None:
         """Notes how long the batch was waited for, and takes up the random numbers of a run that goes on."""
-        self._clock.batch_came()
+        self._stopwatch.batch_came()
         if self._rng is not None:
             _set_rng_states(self._rng)
             self._rng = None
@@ -122,13 +122,13 @@ class CloningModule(pl.LightningModule):
 
     def end_batch(self, batch: TensorBatch, batch_idx: int) -> None:
         """Logs a row from time to time."""
-        self._clock.batch_done(batch["mask"].numel() * self.trainer.world_size)
+        self._stopwatch.batch_done(batch["mask"].numel() * self.trainer.world_size)
         step = self.trainer.global_step
         if step % self.log_every or not self.stepped(batch_idx):
             return
         result = result_of(self._summed(self._tally), self.policy.config.strategies)
         self._tally, self.trained = self._empty(), result
-        speed, waiting = self._clock.lap()
+        speed, waiting = self._stopwatch.lap()
         self.shown = {
             **{f"train/{name}": value for name, value in result.scalars().items()},
             "frames": self.frames,
@@ -176,7 +176,7 @@ class CloningModule(pl.LightningModule):
         values = {f"validation/{name}": value for name, value in result.scalars().items()}
         self.log("validation/action_nll", result.action_nll, logger=False, rank_zero_only=False)
         self._log(values | {"frames": self.frames}, self.trainer.global_step)
-        self._clock.start()
+        self._stopwatch.start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what the policy is, what it remembers, the random numbers and the counts; of every process."""
@@ -265,7 +265,7 @@ class CloningModule(pl.LightningModule):
 _SAFE = "; stopped, and the checkpoints written before are as they were"
 
 
-class _Clock:
+class _Stopwatch:
     """How fast training is, and what share of its time it waits for batches."""
 
     def __init__(self) -> None:

@@ -49,7 +49,7 @@ class Core(nn.Module):
         raise NotImplementedError
 
 
-def build_core(config: CoreConfig, inputs: int) -> Core:
+def make_core(config: CoreConfig, inputs: int) -> Core:
     """The core of a configuration.
 
     Args:

@@ -32,7 +32,7 @@ BOTTOM_LINES = 2
 SQUARE = 3
 
 
-def build_encoder(config: EncoderConfig, actions: int) -> nn.Module:
+def make_encoder(config: EncoderConfig, actions: int) -> nn.Module:
     """The encoder of a configuration.
 
     Args:

@@ -36,7 +36,7 @@ class PolicyOutput:
         return replace(self, **parts)
 
 
-def build_heads(config: HeadsConfig, inputs: int, actions: int) -> nn.Module:
+def make_heads(config: HeadsConfig, inputs: int, actions: int) -> nn.Module:
     """The heads of a configuration: a module from [..., inputs] (and labels) to a :class:`PolicyOutput`.
 
     Args:

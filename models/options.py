@@ -14,6 +14,8 @@ from strathack.models.presets import preset
 
 AnyRunOptions = TypeVar("AnyRunOptions", bound="RunOptions")
 
+_NO_FOLDER = "out: no folder is given for the run"
+
 LARGEST_SEED = 2**32 - 1
 """That NumPy takes."""
 
@@ -77,9 +79,21 @@ class RunOptions(Options):
         if self.resume is not None:
             check_nothing_else_is_given(self, ("resume", "quiet"), self.budget, self.moved)
         elif self.out is None:
-            raise InputError("out: no folder is given for the run")
+            raise InputError(_NO_FOLDER)
         else:
             preset(self.policy)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is.
+
+        Raises:
+            InputError: If no folder is given.
+        """
+        folder = self.resume or self.out
+        if folder is None:
+            raise InputError(_NO_FOLDER)
+        return folder
 
     @property
     def changes(self) -> list[str]:

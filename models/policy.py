@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from strathack.models.config import PolicyConfig
-from strathack.models.cores import State, build_core
-from strathack.models.encoders import build_encoder
-from strathack.models.heads import PolicyOutput, build_heads
+from strathack.models.cores import State, make_core
+from strathack.models.encoders import make_encoder
+from strathack.models.heads import PolicyOutput, make_heads
 
 
 class Policy(nn.Module):
@@ -24,9 +24,9 @@ class Policy(nn.Module):
         super().__init__()
         self.config = config
         actions = len(config.actions)
-        self.core = build_core(config.core, config.encoder.size)
-        self.encoders = nn.ModuleList(build_encoder(config.encoder, actions) for _ in range(self.core.views))
-        self.heads = build_heads(config.heads, self.core.size, actions)
+        self.core = make_core(config.core, config.encoder.size)
+        self.encoders = nn.ModuleList(make_encoder(config.encoder, actions) for _ in range(self.core.views))
+        self.heads = make_heads(config.heads, self.core.size, actions)
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
         """The state before a game: name → [B, …].

@@ -58,19 +58,19 @@ class Run(Generic[AnyRunOptions]):
             InputError: If there is none to go on with, or a new one would be in the place of another.
             FormatError: If what is there is none of this release.
         """
+        folder = given.folder
+        path = folder / OPTIONS
         if given.resume is None:
-            assert given.out is not None, "checked when the options were made"
-            if is_first_process() and (given.out / OPTIONS).exists():
-                raise InputError(f"{given.out}: there is a run in it; resume it, or take another folder")
-            return cls(given, given.out)
-        path = given.resume / OPTIONS
+            if is_first_process() and path.exists():
+                raise InputError(f"{folder}: there is a run in it; resume it, or take another folder")
+            return cls(given, folder)
         if not path.exists():
-            raise InputError(f"{given.resume}: no run in it; expected {OPTIONS}")
+            raise InputError(f"{folder}: no run in it; expected {OPTIONS}")
         try:
             own = from_plain(type(given), json.loads(path.read_text()))
         except (json.JSONDecodeError, InputError) as error:
             raise FormatError(f"{path}: not the options of a run of this release: {error}") from None
-        return cls(own.continued(given), given.resume, load_values(given.resume / LAST))
+        return cls(own.continued(given), folder, load_values(folder / LAST))
 
     def begin(self, step: int) -> list[Logger]:
         """Writes the options of a new run, and opens what is logged to.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.files import atomic_write
-from strathack.models.cleaved import AnyPolicy, build_policy, config_from_values
+from strathack.models.cleaved import AnyPolicy, config_from_values, make_policy
 
 FORMAT = "strathack-checkpoint"
 VERSION = 1
@@ -143,7 +143,7 @@ def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
     path = checkpoint_at(path)
     values = load_values(path)
     try:
-        policy = build_policy(config_from_values(values["policy"]))
+        policy = make_policy(config_from_values(values["policy"]))
         weights = {name: value for name, value in values["state_dict"].items() if name.startswith(POLICY)}
         policy.load_state_dict({name.removeprefix(POLICY): value for name, value in weights.items()})
     except (KeyError, TypeError, RuntimeError, InputError) as error:

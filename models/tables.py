@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from rich.table import Table
 
-from strathack.models.cleaved import AnyConfig, build_policy
+from strathack.models.cleaved import AnyConfig, make_policy
 from strathack.models.config import HierarchicalConfig, LSTMConfig, LSTMTransformerConfig, PolicyConfig
 from strathack.models.metrics import Result
 from strathack.models.presets import PRESETS
@@ -14,7 +14,7 @@ from strathack.models.presets import PRESETS
 def parameter_count(config: AnyConfig) -> int:
     """How many parameters the policy of a configuration has."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build_policy(config).parameters())
+        return sum(parameter.numel() for parameter in make_policy(config).parameters())
 
 
 def parts_of(config: PolicyConfig) -> tuple[str, str, str]:

@@ -22,8 +22,8 @@ from strathack.models.cleaved import (
     AnyPolicy,
     CleavedConfig,
     CleavedPolicy,
-    build_policy,
     config_from_values,
+    make_policy,
 )
 from strathack.models.cloning import CloningModule
 from strathack.models.config import HierarchicalConfig, LSTMTransformerConfig, PolicyConfig, TransformerConfig
@@ -104,7 +104,7 @@ def cloning_of(run: Run[TrainConfig]) -> Cloning:
     pl.seed_everything(options.seed, verbose=False)
     dataset = Dataset(options.data).select(options.select)
     lanes = checked_lanes(options, dataset)
-    policy = new_policy(options, dataset) if saved is None else build_policy(config_from_values(saved["policy"]))
+    policy = policy_of(options, dataset) if saved is None else make_policy(config_from_values(saved["policy"]))
     quiet = options.quiet or not is_first_process()
     tables = label_tables(
         policy.config, dataset, options.data[0], label=options.label, balance=options.balance, quiet=quiet
@@ -206,7 +206,7 @@ def checked_lanes(config: TrainConfig, dataset: Dataset) -> int:
     return min(config.lanes, most)
 
 
-def new_policy(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
+def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
     """The policy that the options ask for.
 
     Raises:

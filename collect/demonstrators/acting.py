@@ -40,7 +40,7 @@ class CallableDemonstrator:
         self.version = version
         self._policy = policy
 
-    def new_labels(self) -> LabelTracker:
+    def make_labels(self) -> LabelTracker:
         """A tracker in which nothing is labelled until something is reported."""
         return LabelTracker()
 
@@ -73,7 +73,7 @@ class BotDemonstrator:
         self.version = ""
         self._folder = folder.resolve()
 
-    def new_labels(self) -> LabelTracker:
+    def make_labels(self) -> LabelTracker:
         """A tracker in which nothing is labelled until something is reported."""
         return LabelTracker()
 

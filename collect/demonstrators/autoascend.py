@@ -111,7 +111,7 @@ class AutoAscend:
         _find_package()
         self.version = f"nethackers {metadata.version('nethackers')}"
 
-    def new_labels(self) -> LabelTracker:
+    def make_labels(self) -> LabelTracker:
         """A tracker that starts with ``init`` and falls back to ``recover``."""
         labels = LabelTracker(STRATEGIES, ROUTINES, before="init", outside="recover")
         labels.published = STRATEGIES.index("init")
@@ -128,7 +128,7 @@ class AutoAscend:
         """Plays a few hundred steps, so that numba's kernels are compiled and in its cache."""
         with challenge(Setup.of_seed(0, "@", fix_moon_phase=True)) as (env, observation):
             recorder = GameRecorder(observation, ())
-            self.play(Session(env, observation, 0, recorder, self.new_labels(), max_steps=300))
+            self.play(Session(env, observation, 0, recorder, self.make_labels(), max_steps=300))
 
 
 def _find_package() -> str:

@@ -19,7 +19,7 @@ class Demonstrator(Protocol):
     name: str
     version: str
 
-    def new_labels(self) -> LabelTracker:
+    def make_labels(self) -> LabelTracker:
         """A tracker for one game, with the labels that this demonstrator gives."""
 
     def play(self, session: Session) -> None:

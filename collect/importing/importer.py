@@ -66,12 +66,12 @@ class Importer:
     """Imports ttyrec after ttyrec; a :class:`strathack.collect.running.pools.Worker`.
 
     Args:
-        keys: With a replay the observation keys to keep, else None.
-        run: The part of the provenance that every run has anew.
+        observations: With a replay the observation keys to keep, else None.
+        made: The part of the provenance that every run has anew.
     """
 
-    def __init__(self, keys: tuple[str, ...] | None, run: Mapping[str, str]) -> None:
-        self._keys, self._run = keys, run
+    def __init__(self, observations: tuple[str, ...] | None, made: Mapping[str, str]) -> None:
+        self._observations, self._made = observations, made
         self._workplace = Workplace()
 
     def work(self, payload: RawGame, on_step: OnStep) -> GameShard | Refused:
@@ -82,12 +82,12 @@ class Importer:
             ttyrec = read_ttyrec(payload.file.path.name, payload.data)
             line = payload.lines.about(ttyrec)
             game = read_game(payload.file, ttyrec, line)
-            if self._keys is None:
+            if self._observations is None:
                 observations: tuple[str, ...] = SCREEN_KEYS
                 game = replace(game, frames=_encode_screens(ttyrec, _agents(ttyrec), on_step))
             else:
-                observations = self._keys
-                game = _replayed(game, ttyrec, self._keys, on_step)
+                observations = self._observations
+                game = _replayed(game, ttyrec, self._observations, on_step)
         except (TtyrecError, DepartedError, InputError) as error:
             return Refused(f"{payload.file.shown}: {error}")
         except LogError as error:
@@ -96,9 +96,11 @@ class Importer:
             observations=observations,
             demonstrator="autoascend" if ttyrec.version == 4 else "unknown",
             demonstrator_version="as published with HiHack" if ttyrec.version == 4 else "",
-            nle_version=nle_version() if self._keys is not None else "",
-            options=json.dumps({"imported_from": f"ttyrec{ttyrec.version}", "replayed": self._keys is not None}),
-            **self._run,
+            nle_version=nle_version() if self._observations is not None else "",
+            options=json.dumps(
+                {"imported_from": f"ttyrec{ttyrec.version}", "replayed": self._observations is not None}
+            ),
+            **self._made,
         )
         unnamed = "no xlogfile line agrees with it" if payload.lines.nameless else "no xlogfile line"
         notes = [ttyrec.truncated and f"truncated, {ttyrec.truncated}", ttyrec.rest, "" if line else unnamed]
@@ -254,7 +256,7 @@ def _encode_screens(ttyrec: Ttyrec, agents: np.ndarray, on_step: OnStep) -> dict
     return dict(chunks)
 
 
-def _replayed(game: GameData, ttyrec: Ttyrec, keys: tuple[str, ...], on_step: OnStep) -> GameData:
+def _replayed(game: GameData, ttyrec: Ttyrec, observations: tuple[str, ...], on_step: OnStep) -> GameData:
     """The game with what its replay brings back, held against the recording's screens at every step.
 
     Raises:
@@ -269,27 +271,27 @@ def _replayed(game: GameData, ttyrec: Ttyrec, keys: tuple[str, ...], on_step: On
             if not np.array_equal(observation[key], recorded):
                 raise DepartedError(step, f"the replay shows another screen at step {step} ({key})")
 
-    replayed = replay(Recording.of_game(game), keys, on_step, check)
+    replayed = replay(Recording.of_game(game), observations, on_step, check)
     check_replayed(game, replayed)
     return expanded(game, replayed)
 
 
-def importing(found: Found, keys: tuple[str, ...] | None, options: MakingOptions) -> Work:
+def importing(found: Found, observations: tuple[str, ...] | None, options: MakingOptions) -> Work:
     """The jobs that import the ttyrecs which were found, by their games' names.
 
     With no workers, a replay has the process started again under the default clock.
 
     Args:
         found: The files.
-        keys: With a replay the observation keys to keep, else None.
+        observations: With a replay the observation keys to keep, else None.
         options: Who imports them, and how.
     """
-    replays = keys is not None
+    replays = observations is not None
     clock = default_clock(here=replays and options.workers == 0)
     environment = clock.environment() if replays else {}
     return Work(
         jobs={file.name: file for file in found.files},
-        by=Workers(partial(Importer, keys, made_now()), options, environment),
+        by=Workers(partial(Importer, observations, made_now()), options, environment),
         describe=partial(_described, options.quiet),
         called=lambda file: file.shown,
         load=partial(load, found.logs),

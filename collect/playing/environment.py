@@ -59,13 +59,13 @@ class Setup:
 
 @contextmanager
 def challenge(
-    setup: Setup, keys: Sequence[str] = tuple(OBSERVATIONS), *, ttyrecs: Path | None = None
+    setup: Setup, observations: Sequence[str] = tuple(OBSERVATIONS), *, ttyrecs: Path | None = None
 ) -> Iterator[tuple[Any, Mapping[str, np.ndarray]]]:
     """Opens NetHackChallenge at the first step of a seeded game, and closes it whatever happens.
 
     Args:
         setup: What decides the game.
-        keys: Observation keys.
+        observations: Observation keys.
         ttyrecs: Folder in which NLE is to save a ttyrec of the game, None for not.
 
     Yields:
@@ -76,7 +76,7 @@ def challenge(
         character=setup.character,
         no_progress_timeout=NO_PROGRESS_TIMEOUT,
         max_episode_steps=NO_STEP_LIMIT,
-        observation_keys=tuple(keys),
+        observation_keys=tuple(observations),
         fix_moon_phase=setup.fix_moon_phase,
         save_ttyrec_every=0 if ttyrecs is None else 1,
         savedir=None if ttyrecs is None else str(ttyrecs),

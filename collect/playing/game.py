@@ -107,7 +107,7 @@ def play_game(
     started, start_time = time.monotonic(), int(time.time())
     with challenge(setup) as (env, observation):
         recorder = GameRecorder(observation, options.observations)
-        labels = demonstrator.new_labels()
+        labels = demonstrator.make_labels()
         session = Session(
             env,
             observation,

@@ -84,7 +84,7 @@ class FrameRecorder:
 
     Args:
         observation: The environment's own arrays by key; they are read when a frame is taken.
-        keys: The observation keys to keep.
+        observations: The observation keys to keep.
         effort: How hard to compress them.
 
     Attributes:
@@ -93,15 +93,17 @@ class FrameRecorder:
     """
 
     def __init__(
-        self, observation: Mapping[str, np.ndarray], keys: Sequence[str], *, effort: Effort = "normal"
+        self, observation: Mapping[str, np.ndarray], observations: Sequence[str], *, effort: Effort = "normal"
     ) -> None:
         encoder = ChunkEncoder(effort)
-        wanted = dict.fromkeys([*keys, *DIGESTED_OBSERVATIONS])
+        wanted = dict.fromkeys([*observations, *DIGESTED_OBSERVATIONS])
         self._arrays = {
-            key: _FrameArray(key, observation[key], encoder if key in keys else None, key in DIGESTED_OBSERVATIONS)
+            key: _FrameArray(
+                key, observation[key], encoder if key in observations else None, key in DIGESTED_OBSERVATIONS
+            )
             for key in wanted
         }
-        self._keys = tuple(keys)
+        self._observations = tuple(observations)
         # What a frame copies: (frames, length of their chunk, the environment's array).
         self._copies = [(a, len(a.frames), a.frames, a.source) for a in self._arrays.values()]
         self._last_digested = [a for key, a in self._arrays.items() if key in DIGESTED_OBSERVATIONS][-1]
@@ -144,7 +146,7 @@ class FrameRecorder:
     @property
     def chunks(self) -> dict[str, Sequence[bytes]]:
         """Encoded chunks by observation key, for the keys to keep."""
-        return {key: self._arrays[key].chunks for key in self._keys}
+        return {key: self._arrays[key].chunks for key in self._observations}
 
     @property
     def frames_sha256(self) -> str:
@@ -162,11 +164,11 @@ class GameRecorder(FrameRecorder):
 
     Args:
         observation: The environment's own arrays by key; they are read when a step is recorded.
-        keys: The observation keys to keep.
+        observations: The observation keys to keep.
     """
 
-    def __init__(self, observation: Mapping[str, np.ndarray], keys: Sequence[str]) -> None:
-        super().__init__(observation, keys)
+    def __init__(self, observation: Mapping[str, np.ndarray], observations: Sequence[str]) -> None:
+        super().__init__(observation, observations)
         self._actions = bytearray()
         self._rewards = array("f")
         self._strategy = bytearray()

@@ -39,12 +39,12 @@ class Expander:
     """Replays game after game; a :class:`strathack.collect.running.pools.Worker`.
 
     Args:
-        keys: Observation keys to keep, or None to check the digest alone.
-        run: The part of the provenance that every run has anew.
+        observations: Observation keys to keep, or None to check the digest alone.
+        made: The part of the provenance that every run has anew.
     """
 
-    def __init__(self, keys: tuple[str, ...] | None, run: Mapping[str, str]) -> None:
-        self._keys, self._run = keys, run
+    def __init__(self, observations: tuple[str, ...] | None, made: Mapping[str, str]) -> None:
+        self._observations, self._made = observations, made
         self._workplace = Workplace()
 
     def work(self, payload: StoredKeys, on_step: OnStep) -> GameShard | Verified | Refused:
@@ -52,13 +52,15 @@ class Expander:
         game = payload.game
         name = game.row["game"].item().decode()
         try:
-            replayed = replay(Recording.of_game(game), self._keys or (), on_step)
+            replayed = replay(Recording.of_game(game), self._observations or (), on_step)
             check_replayed(game, replayed)
         except (DepartedError, InputError) as error:
             return Refused(str(error))
-        if self._keys is None:
+        if self._observations is None:
             return Verified(len(game.actions))
-        provenance = replace(payload.provenance, observations=self._keys, nle_version=nle_version(), **self._run)
+        provenance = replace(
+            payload.provenance, observations=self._observations, nle_version=nle_version(), **self._made
+        )
         shard = encode_shard(expanded(game, replayed), provenance)
         return GameShard(name=name, steps=len(game.actions), shard=shard)
 
@@ -116,7 +118,12 @@ def _fill_in(row: np.ndarray, reached: Reached) -> None:
 
 
 def replaying(
-    dataset: Dataset, keys: tuple[str, ...] | None, where: WorkerOptions, *, retries: int = 2, quiet: bool = False
+    dataset: Dataset,
+    observations: tuple[str, ...] | None,
+    where: WorkerOptions,
+    *,
+    retries: int = 2,
+    quiet: bool = False,
 ) -> Work:
     """The jobs that replay every game of a dataset, by name.
 
@@ -124,7 +131,7 @@ def replaying(
 
     Args:
         dataset: The games.
-        keys: Observation keys to keep, or None to check the digest alone.
+        observations: Observation keys to keep, or None to check the digest alone.
         where: Who replays them.
         retries: How often a game is tried again whose worker died.
         quiet: Whether to say a line of each game.
@@ -137,7 +144,7 @@ def replaying(
 
     return Work(
         jobs={name: name for name in dataset.names},
-        by=Workers(partial(Expander, keys, made_now()), where, clock.environment()),
+        by=Workers(partial(Expander, observations, made_now()), where, clock.environment()),
         describe=partial(_described, quiet),
         load=load,
         retries=retries,

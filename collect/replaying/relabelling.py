@@ -68,7 +68,7 @@ class FollowedSession(Session):
 class RelabelJob:
     """A recorded game: what it takes to play it again, and its shard as it is."""
 
-    keys: StoredKeys
+    stored: StoredKeys
     shard: bytes
 
 
@@ -76,30 +76,30 @@ class Relabeller:
     """Plays recorded games; a :class:`strathack.collect.running.pools.Worker`.
 
     Args:
-        keys: Observation keys to keep.
-        run: The part of the provenance that every run has anew.
+        observations: Observation keys to keep.
+        made: The part of the provenance that every run has anew.
     """
 
-    def __init__(self, keys: tuple[str, ...], run: Mapping[str, str]) -> None:
-        self._keys, self._run = keys, run
+    def __init__(self, observations: tuple[str, ...], made: Mapping[str, str]) -> None:
+        self._observations, self._made = observations, made
         self._demonstrator = make_demonstrator("autoascend")
         self._workplace = Workplace()
 
     def work(self, payload: RelabelJob, on_step: OnStep) -> GameShard:
         """Plays one game again."""
-        game = payload.keys.game
+        game = payload.stored.game
         name, steps = game.row["game"].item().decode(), len(game.actions)
         try:
-            labelled = relabelled(game, self._demonstrator, self._keys, on_step)
+            labelled = relabelled(game, self._demonstrator, self._observations, on_step)
         except (DepartedError, InputError) as error:
             return GameShard(name=name, steps=steps, shard=payload.shard, note=str(error))
         provenance = Provenance(
-            observations=self._keys,
+            observations=self._observations,
             demonstrator=self._demonstrator.name,
             demonstrator_version=self._demonstrator.version,
             nle_version=nle_version(),
-            options=payload.keys.provenance.options,
-            **self._run,
+            options=payload.stored.provenance.options,
+            **self._made,
         )
         return GameShard(name=name, steps=steps, shard=encode_shard(labelled, provenance))
 
@@ -112,7 +112,7 @@ class Relabeller:
         self._workplace.close()
 
 
-def relabelled(game: GameData, demonstrator: Demonstrator, keys: tuple[str, ...], on_step: OnStep) -> GameData:
+def relabelled(game: GameData, demonstrator: Demonstrator, observations: tuple[str, ...], on_step: OnStep) -> GameData:
     """Plays a recorded game again and returns it with the demonstrator's labels.
 
     ``hihack_strategy`` stays that of the recording, where it has one.
@@ -120,7 +120,7 @@ def relabelled(game: GameData, demonstrator: Demonstrator, keys: tuple[str, ...]
     Args:
         game: The recorded game.
         demonstrator: Who played it.
-        keys: Observation keys to keep.
+        observations: Observation keys to keep.
         on_step: Called with the number of steps after each.
 
     Raises:
@@ -130,7 +130,7 @@ def relabelled(game: GameData, demonstrator: Demonstrator, keys: tuple[str, ...]
     recording = Recording.of_game(game)
     recording.clock.hold()
     with challenge(recording.setup) as (env, observation):
-        recorder, labels = GameRecorder(observation, keys), demonstrator.new_labels()
+        recorder, labels = GameRecorder(observation, observations), demonstrator.make_labels()
         seed = recording.setup.core
         session = FollowedSession(env, observation, seed, recorder, labels, actions=recording.actions, on_step=on_step)
         let_play(demonstrator, session)
@@ -169,7 +169,7 @@ def _with_labels(game: GameData, recorder: GameRecorder, labels: LabelTracker) -
 
 
 def relabelling(
-    dataset: Dataset, keys: tuple[str, ...], where: WorkerOptions, *, retries: int = 2, quiet: bool = False
+    dataset: Dataset, observations: tuple[str, ...], where: WorkerOptions, *, retries: int = 2, quiet: bool = False
 ) -> Work:
     """The jobs that play every game of a dataset again, by name.
 
@@ -177,7 +177,7 @@ def relabelling(
 
     Args:
         dataset: The games.
-        keys: Observation keys to keep.
+        observations: Observation keys to keep.
         where: Who plays them.
         retries: How often a game is tried again whose worker died.
         quiet: Whether to say a line of each game.
@@ -194,7 +194,7 @@ def relabelling(
 
     return Work(
         jobs={name: name for name in dataset.names},
-        by=Workers(partial(Relabeller, keys, made_now()), where, clock.environment()),
+        by=Workers(partial(Relabeller, observations, made_now()), where, clock.environment()),
         describe=partial(_described, quiet),
         load=load,
         retries=retries,

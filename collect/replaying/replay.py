@@ -124,16 +124,16 @@ class Replay:
 
 
 @contextmanager
-def replaying(recording: Recording, keys: Sequence[str], *, ttyrecs: Path | None = None) -> Iterator[Replay]:
+def replaying(recording: Recording, observations: Sequence[str], *, ttyrecs: Path | None = None) -> Iterator[Replay]:
     """Opens a recorded game at its first step.
 
     Args:
         recording: The game.
-        keys: Observation keys to show, besides those that digests cover.
+        observations: Observation keys to show, besides those that digests cover.
         ttyrecs: Folder in which NLE is to save a ttyrec of the game, None for not.
     """
     recording.clock.hold()
-    shown = tuple(dict.fromkeys([*keys, *DIGESTED_OBSERVATIONS]))
+    shown = tuple(dict.fromkeys([*observations, *DIGESTED_OBSERVATIONS]))
     with challenge(recording.setup, shown, ttyrecs=ttyrecs) as (env, observation):
         yield Replay(env, observation, recording.actions)
 
@@ -157,20 +157,20 @@ Check = Callable[[int, Mapping[str, np.ndarray]], None]
 """Called with each step and its observation; may raise :class:`DepartedError`."""
 
 
-def replay(recording: Recording, keys: Sequence[str], on_step: OnStep, check: Check | None = None) -> Replayed:
+def replay(recording: Recording, observations: Sequence[str], on_step: OnStep, check: Check | None = None) -> Replayed:
     """Plays a recorded game again and records its frames.
 
     Args:
         recording: The game.
-        keys: Observation keys to keep.
+        observations: Observation keys to keep.
         on_step: Called now and then with the number of steps.
         check: Called at every step.
 
     Raises:
         DepartedError: If the game was over before its last key.
     """
-    with replaying(recording, keys) as game:
-        frames = FrameRecorder(game.observation, keys, effort="quick")
+    with replaying(recording, observations) as game:
+        frames = FrameRecorder(game.observation, observations, effort="quick")
         rewards = np.zeros(len(game), dtype="<f4")
         for step in range(len(game)):
             if check is not None:

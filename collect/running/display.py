@@ -15,10 +15,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.status import Status
-from rich.table import Column, Table
 
 from strathack.dataset.folder import DatasetFolder, StoredGame
 from strathack.dataset.labels import count_by_name
+from strathack.dataset.printing import scores_by_role, strategy_shares
 from strathack.dataset.schema import ENDS
 from strathack.dataset.shard import open_shard
 
@@ -145,8 +145,8 @@ def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: C
         ends = Counter(end_names[int(game.row["end"])] for game in games)
         counts = ", ".join(f"{name} {count}" for name, count in ends.most_common())
         console.print(f"ends: {counts}", highlight=False)
-        console.print(_scores_by_role((game.row["role"].decode(), int(game.row["score"])) for game in games))
-        console.print(_strategy_shares(_count_strategies(games)))
+        console.print(scores_by_role(np.array([game.row for game in games])))
+        console.print(strategy_shares(_count_strategies(games)))
     for game in games:
         if game.row["end"] == ENDS["demonstrator_error"]:
             line = f"demonstrator failed: {game.name} after {game.row['steps']} steps: {game.row['cause'].decode()}"
@@ -167,27 +167,3 @@ def _count_strategies(games: Iterable[StoredGame]) -> Counter[str]:
                 labels = file[f"data/{name}/strategy"]
                 total.update(count_by_name(labels[...], h5py.check_enum_dtype(labels.dtype)))
     return total
-
-
-def _scores_by_role(scores: Iterable[tuple[str, int]]) -> Table:
-    by_role: dict[str, list[int]] = defaultdict(list)
-    for role, score in scores:
-        by_role[role].append(score)
-    rows = {role: by_role[role] for role in sorted(by_role)}
-    rows["all"] = [score for of_role in by_role.values() for score in of_role]
-    table = Table("role", *(_right(name) for name in ("games", "mean score", "median")))
-    for role, of_role in rows.items():
-        table.add_row(role, f"{len(of_role):,}", f"{np.mean(of_role):,.0f}", f"{np.median(of_role):,.0f}")
-    return table
-
-
-def _strategy_shares(steps: Mapping[str, int]) -> Table:
-    total = sum(steps.values()) or 1
-    table = Table("strategy", _right("steps"), _right("share"))
-    for name, count in sorted(steps.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{count:,}", f"{count / total:.1%}")
-    return table
-
-
-def _right(name: str) -> Column:
-    return Column(name, justify="right")

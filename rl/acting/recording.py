@@ -46,7 +46,7 @@ class Recorder:
     clock: Clock = LEARNING_CLOCK
 
     def __call__(self, seed: int, simulator: Simulator, observation: Observation) -> GameRecord:
-        """Begins with the game of a seed; see :data:`strathack.rl.environments.stepping.NewRecord`."""
+        """Begins with the game of a seed; see :data:`strathack.rl.environments.stepping.MakeRecord`."""
         assert isinstance(simulator, NLESimulator), "checked when the recorder is made"
         return GameRecord(self, seed, simulator, observation)
 

@@ -60,9 +60,9 @@ class _Group(GroupState):
         self.steps = rows - 1
         self.slot, self.free = 0, list(range(1, slots))
         self.begins, self.waits = True, False
-        self.acts = self._new_acts()
+        self.acts = self._make_acts()
 
-    def _new_acts(self) -> dict[str, np.ndarray]:
+    def _make_acts(self) -> dict[str, np.ndarray]:
         kinds = {"log_prob": np.float32, "value": np.float32, "chose": bool, "version": np.int64}
         return {name: np.zeros((self.steps, self.lanes), kind) for name, kind in kinds.items()}
 
@@ -71,7 +71,7 @@ class _Group(GroupState):
         last, self.slot = self.slot, self.free.pop()
         for array in self.arrays.values():
             array[self.slot, 0] = array[last, -1]
-        self.acts, self.before = self._new_acts(), _policy_state(self.state)
+        self.acts, self.before = self._make_acts(), _policy_state(self.state)
         self.begins = self.waits = False
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from strathack.dataset.errors import InputError, RunError
 from strathack.rl.acting.memory import Layout, SharedArrays, group_layout
-from strathack.rl.environments.stepping import EnvGroup, LaneSpec, NewRecord, make_group
+from strathack.rl.environments.stepping import EnvGroup, LaneSpec, MakeRecord, make_group
 
 COMMAND = struct.Struct("<BHHH")
 """Learner to worker: what to do, env group, slot, row."""
@@ -65,7 +65,7 @@ class WorkerSpec:
         envs: Environments of an env group.
         steps: Steps of an unroll.
         slots: Unrolls that an env group has room for.
-        new_record: Takes games down; None keeps none.
+        make_record: Takes games down; None keeps none.
         awake_seconds: How long it waits for a command without sleeping. Environments step a third slower on a core
             that has slept; where there are fewer cores than threads, though, others have use for it.
     """
@@ -75,7 +75,7 @@ class WorkerSpec:
     envs: int
     steps: int
     slots: int = 3
-    new_record: NewRecord | None = None
+    make_record: MakeRecord | None = None
     awake_seconds: float = 0.0
 
     @property
@@ -83,7 +83,7 @@ class WorkerSpec:
         """The arrays of an env group."""
         return group_layout(self.slots, self.steps, self.envs, self.lane.observations)
 
-    def new_group(self, place: tuple[int, ...], arrays: Mapping[str, np.ndarray]) -> EnvGroup:
+    def make_group(self, place: tuple[int, ...], arrays: Mapping[str, np.ndarray]) -> EnvGroup:
         """An env group in a worker's process.
 
         Args:
@@ -91,7 +91,7 @@ class WorkerSpec:
             arrays: Its arrays.
         """
         return make_group(
-            self.lane, [self.lane.seeds(*place, lane) for lane in range(self.envs)], arrays, self.new_record
+            self.lane, [self.lane.seeds(*place, lane) for lane in range(self.envs)], arrays, self.make_record
         )
 
 
@@ -112,7 +112,7 @@ def act(path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
         groups: list[EnvGroup] = []
         try:
             for index, arrays in enumerate(shared):
-                groups.append(spec.new_group((number, generation, index), arrays.arrays))
+                groups.append(spec.make_group((number, generation, index), arrays.arrays))
             _converse(connection, groups, spec.awake_seconds)
         except (InputError, RunError) as error:
             _say(connection, Reply.REFUSED, str(error).encode())

@@ -128,6 +128,7 @@ class RayLauncher:
     """
 
     def __init__(self, workers: int, address: str | None, environment: Mapping[str, str] | None = None) -> None:
+        self._handles: dict[int, tuple[Any, Any]] = {}
         # All that is learned waits for them, so they are as urgent as the rest.
         self._cluster = Cluster(workers, address, niceness=0)
         self._ray = ray = self._cluster.ray
@@ -142,7 +143,6 @@ class RayLauncher:
         except BaseException:
             self.close()
             raise
-        self._handles: dict[int, tuple[Any, Any]] = {}
 
     def start(self, path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
         """Starts one; one of the same number is killed."""
@@ -167,7 +167,7 @@ class RayLauncher:
     def close(self) -> None:
         """Ends them, and the cluster if it is ours."""
         try:
-            for handle, _ in getattr(self, "_handles", {}).values():
+            for handle, _ in self._handles.values():
                 self._ray.kill(handle)
         finally:
             self._cluster.close()

@@ -91,18 +91,18 @@ class NLESimulator:
 
     Args:
         env: The environment.
-        keys: The actions that may be taken, by name; it has them.
+        actions: Those that may be taken, by name; it has them.
         observation_keys: What it shows.
 
     Attributes:
         env: As given.
     """
 
-    def __init__(self, env: Any, keys: tuple[str, ...], observation_keys: tuple[str, ...]) -> None:
-        self.actions, self.observation_keys = keys, observation_keys
+    def __init__(self, env: Any, actions: tuple[str, ...], observation_keys: tuple[str, ...]) -> None:
+        self.actions, self.observation_keys = actions, observation_keys
         self.env = env
         there = {int(action): index for index, action in reversed(list(enumerate(env.actions)))}
-        self._indices = [there[_byte_of(name)] for name in keys]
+        self._indices = [there[_byte_of(name)] for name in actions]
 
     def reset(self, seed: int) -> Observation:
         """See :class:`Simulator`."""

@@ -52,7 +52,7 @@ class Record(Protocol):
         """The game's shard, given how it ended (as in ``/games``, or ``over``) and what it came to."""
 
 
-NewRecord = Callable[[int, Simulator, Observation], Record]
+MakeRecord = Callable[[int, Simulator, Observation], Record]
 """Begins to take down the game of a seed, given the simulator and what it shows."""
 
 
@@ -90,7 +90,7 @@ class Lane:
     Args:
         spec: What is played.
         seeds: The games' seeds.
-        new_record: Begins to take a game down; None keeps no games.
+        make_record: Begins to take a game down; None keeps no games.
 
     Attributes:
         observation: What is seen now.
@@ -98,10 +98,10 @@ class Lane:
         finished: Seeds and shards of games that were taken down; whoever takes them away clears it.
     """
 
-    def __init__(self, spec: LaneSpec, seeds: Iterator[int], new_record: NewRecord | None = None) -> None:
+    def __init__(self, spec: LaneSpec, seeds: Iterator[int], make_record: MakeRecord | None = None) -> None:
         shown = tuple(dict.fromkeys((*spec.observations, *spec.recorded)))
         self._simulator = make_simulator(spec.env, spec.game, shown, fix_moon_phase=spec.fix_moon_phase)
-        self._spec, self._seeds, self._new_record = spec, seeds, new_record
+        self._spec, self._seeds, self._new_record = spec, seeds, make_record
         self._record: Record | None = None
         self._seed, self._steps, self._sum, self._idle, self._time = 0, 0, 0.0, 0, -1
         self._score: int | None = None
@@ -265,7 +265,7 @@ class _Seen:
 
 
 def make_group(
-    spec: LaneSpec, seeds: Sequence[Iterator[int]], arrays: Mapping[str, np.ndarray], new_record: NewRecord | None
+    spec: LaneSpec, seeds: Sequence[Iterator[int]], arrays: Mapping[str, np.ndarray], make_record: MakeRecord | None
 ) -> EnvGroup:
     """An env group of lanes.
 
@@ -273,6 +273,6 @@ def make_group(
         spec: What they play.
         seeds: Each lane's.
         arrays: Where its frames go.
-        new_record: Begins to take a game down; None keeps no games.
+        make_record: Begins to take a game down; None keeps no games.
     """
-    return EnvGroup([Lane(spec, own, new_record) for own in seeds], arrays)
+    return EnvGroup([Lane(spec, own, make_record) for own in seeds], arrays)

@@ -159,7 +159,7 @@ def _playing(config: EvaluateConfig, player: Evaluable, how: Mapping[str, Any]) 
     recorder = Recorder(provenance, player.strategies, config.clock)
     work = Work(
         jobs={game_name(seed): seed for seed in seeds},
-        by=OwnPool(partial(opened_pool, config, player, lane, recorder, environment, len(seeds))),
+        by=OwnPool(partial(make_pool, config, player, lane, recorder, environment, len(seeds))),
         describe=partial(described, config.quiet),
         called=lambda seed: f"seed {seed}",
         retries=config.retries,
@@ -185,7 +185,7 @@ def _seeds_of_roles(config: EvaluateConfig) -> Seeds:
     return chosen
 
 
-def opened_pool(
+def make_pool(
     config: EvaluateConfig,
     player: Evaluable,
     lane: LaneSpec,
@@ -210,7 +210,7 @@ def opened_pool(
     number = (os.cpu_count() or 1) if config.workers is None else config.workers
     groups = max(number, 1) * config.env_groups
     envs = max(1, min(config.envs, -(-games // groups)))
-    spec = EvaluationSpec(lane, config.env_groups, envs, steps=1, slots=1, new_record=recorder)
+    spec = EvaluationSpec(lane, config.env_groups, envs, steps=1, slots=1, make_record=recorder)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - number))
     launcher: Launcher = RayLauncher(number, config.address, environment) if number else ThreadLauncher()
     try:

@@ -151,12 +151,12 @@ class EvaluationSpec(WorkerSpec):
         """The arrays of an env group: one slot of two rows, written in turn, and the seeds to play next."""
         return {**super().layout, NEXT_SEED: ((self.envs,), np.dtype("<i8"))}
 
-    def new_group(self, place: tuple[int, ...], arrays: Mapping[str, np.ndarray]) -> EnvGroup:
+    def make_group(self, place: tuple[int, ...], arrays: Mapping[str, np.ndarray]) -> EnvGroup:
         """See :class:`strathack.rl.acting.serving.WorkerSpec`."""
         arrays = dict(arrays)
         places = arrays.pop(NEXT_SEED)
         seeds = [_HandedOut(places[lane : lane + 1]) for lane in range(self.envs)]
-        return make_group(self.lane, seeds, arrays, self.new_record)
+        return make_group(self.lane, seeds, arrays, self.make_record)
 
 
 @dataclass(frozen=True, kw_only=True)

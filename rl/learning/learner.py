@@ -205,7 +205,7 @@ class Learner:
         output, values = outputs.at(slice(0, len(batch.actions))), outputs.value.float()
         held = (batch.strategy, batch.chose) if self._holds else ()
         log_ratios = log_prob_of(output, batch.actions, *held) - batch.log_prob
-        targets = vtrace(
+        traced = vtrace(
             log_ratios.detach(),
             batch.rewards,
             torch.where(batch.ended, 0.0, config.discount),
@@ -217,7 +217,7 @@ class Learner:
         )
         lag = self.updates - batch.version
         fresh = batch.acted if config.max_lag is None else batch.acted & (lag <= config.max_lag)
-        advantages = normalised(targets.advantages, fresh) if config.normalise_advantages else targets.advantages
+        advantages = normalised(traced.advantages, fresh) if config.normalise_advantages else traced.advantages
         cloning = divergence = values.new_zeros(())
         if self.demonstrations is not None and weights.demos:
             cloning = self.demonstrations.loss(self.policy, values.device, self._gradients.averaged).total
@@ -226,7 +226,7 @@ class Learner:
         share = self._gradients.share_of(fresh.sum())
         parts = Parts(
             policy=share * ppo_loss(log_ratios, advantages, config.clip_policy, fresh),
-            value=share * value_loss(values[:-1], batch.value, targets.values, config.clip_value or None, fresh),
+            value=share * value_loss(values[:-1], batch.value, traced.values, config.clip_value or None, fresh),
             entropy=share * masked_mean(entropy_of(output, *held), fresh),
             demos=cloning,
             kickstart=share * divergence,
@@ -238,7 +238,7 @@ class Learner:
             "lag/stale": 1 - fresh.sum() / batch.acted.sum().clamp(min=1),
             "ratio/clipped": masked_mean(clipped.float(), fresh),
             "value/mean": masked_mean(values.detach()[:-1], fresh),
-            "value/explained": explained(values.detach()[:-1], targets.values, fresh),
+            "value/explained": explained(values.detach()[:-1], traced.values, fresh),
             "reward": masked_mean(batch.rewards, batch.acted),
         }
         return parts, metrics

@@ -17,7 +17,7 @@ from strathack.collect.running.cluster import first_line
 from strathack.dataset.errors import InputError
 from strathack.dataset.schedule import Share
 from strathack.models.acting import ActingConfig, ActingPolicy
-from strathack.models.cleaved import AnyConfig, AnyPolicy, build_policy, config_from_values
+from strathack.models.cleaved import AnyConfig, AnyPolicy, config_from_values, make_policy
 from strathack.models.policy import Policy
 from strathack.models.presets import preset
 from strathack.models.running import Run, checked_device
@@ -163,7 +163,7 @@ def policy_of(config: FinetuneConfig, saved: Mapping[str, Any] | None) -> AnyPol
         InputError: If it is none, or one that cannot do what is asked.
     """
     if saved is not None:
-        policy = build_policy(config_from_values(saved["policy"]))
+        policy = make_policy(config_from_values(saved["policy"]))
         weights = {name.removeprefix(POLICY): value for name, value in saved["state_dict"].items()}
         policy.load_state_dict(weights)
     elif config.run:
@@ -279,7 +279,7 @@ def playing(
     recorded = () if recorder is None else recorder.provenance.observations
     lane = LaneSpec(config.env, config.game, policy.observations, entropy, recorded)
     spec = WorkerSpec(
-        lane, config.env_groups, config.envs, config.appo.unroll, slots=2, new_record=recorder,
+        lane, config.env_groups, config.envs, config.appo.unroll, slots=2, make_record=recorder,
         awake_seconds=AWAKE_SECONDS if cores_to_spare(config) else 0.0,
     )  # fmt: skip
     launcher: Launcher = RayLauncher(number, config.address) if number else ThreadLauncher()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Targets:
+class VTrace:
     """What values are to be, and how much better than they an action was.
 
     Attributes:
@@ -32,7 +32,7 @@ def vtrace(
     clip_rho: float = 1.0,
     clip_c: float = 1.0,
     decay: float = 1.0,
-) -> Targets:
+) -> VTrace:
     """V-trace targets of unrolls.
 
     A game that ended has a discount of 0 at its last step. One that was cut has one more frame, which shows what it
@@ -59,4 +59,4 @@ def vtrace(
     for step in reversed(range(len(rewards))):
         corrections[step] = deltas[step] + discounts[step] * c[step] * corrections[step + 1]
     targets = values + corrections
-    return Targets(targets[:-1], rewards + discounts * targets[1:] - values[:-1])
+    return VTrace(targets[:-1], rewards + discounts * targets[1:] - values[:-1])

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from strathack.analysis.scores import EVALUATION, SCORES, Summary, scores_of, summaries_by, summary_of
-from strathack.analysis.tables import summary_table
+from strathack.analysis.tables import scores_table, summary_table
 from strathack.collect.running.jobs import make_dataset
 from strathack.collect.running.provenance import made_now
 from strathack.dataset import Dataset
@@ -46,7 +46,8 @@ def evaluate(config: EvaluateConfig) -> int:
     except OSError as error:
         raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
     console = Console()
-    console.print(summary_table(summary, by_role))
+    console.print(summary_table(summary))
+    console.print(scores_table(by_role))
     console.print(f"{summary.games} games; {SCORES}, {EVALUATION} in {config.out}", highlight=False)
     for name, reason in made.failures.items():
         console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from strathack.analysis.casting import stretch_end
 from strathack.analysis.options import ExportVideoConfig
 from strathack.analysis.video import write_video
-from strathack.commands.watch import opened_film, tell_of
+from strathack.commands.watch import open_film, tell_of
 from strathack.dataset.progress import progress
 
 
@@ -16,7 +16,7 @@ def export_video(config: ExportVideoConfig) -> int:
         InputError: If there is no such game, or the file cannot be written.
         RunError: If it cannot be replayed.
     """
-    with opened_film(config.data, config.game) as film:
+    with open_film(config.data, config.game) as film:
         stop = stretch_end(film, config.start, config.stop)
         with progress("drawing", stop - config.start, quiet=config.quiet) as advance:
             write_video(

@@ -16,7 +16,7 @@ from strathack.collect.replaying.streaming import AnyFrames
 
 
 @contextmanager
-def opened_film(data: Path, game: str) -> Iterator[Film]:
+def open_film(data: Path, game: str) -> Iterator[Film]:
     """A game to be looked at."""
     with AnyFrames(processes=1) as frames, closing(Film(game_named(games_at(data), game), frames)) as film:
         yield film
@@ -31,7 +31,7 @@ def watch(config: WatchConfig) -> int:
     """
     from strathack.analysis.watching import check_terminal, is_interactive, show
 
-    with opened_film(config.data, config.game) as film:
+    with open_film(config.data, config.game) as film:
         check_terminal(shutil.get_terminal_size(), interactive=is_interactive())
         show(film, config)
     return 0
@@ -44,7 +44,7 @@ def export_cast(config: ExportCastConfig) -> int:
         InputError: If there is no such game, or the file cannot be written.
         RunError: If it cannot be replayed.
     """
-    with opened_film(config.data, config.game) as film:
+    with open_film(config.data, config.game) as film:
         steps = write_cast(
             film, config.out, start=config.start, stop=config.stop, speed=config.speed, caption=config.caption
         )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strathack.dataset.chunks import ChunkEncoder, create_array, fletcher32, pad_chunk, write_column
+from strathack.dataset.chunks import ChunkEncoder, fletcher32, make_array, pad_chunk, write_column
 from strathack.dataset.schema import COLUMN_CHUNK_STEPS
 
 
@@ -51,7 +51,7 @@ def test_hdf5_makes_the_same_sum():
 def test_hdf5_reads_what_we_encode(steps, chunk, width, dtype, seed):
     values = np.random.default_rng(seed).integers(0, 100, (steps, width)).astype(dtype)
     with h5py.File(io.BytesIO(), "w") as file:
-        dataset = create_array(file, "x", values.shape, dtype, chunk)
+        dataset = make_array(file, "x", values.shape, dtype, chunk)
         length = dataset.chunks[0]
         for start in range(0, steps, length):
             dataset.id.write_direct_chunk(
@@ -75,7 +75,7 @@ def test_every_flipped_bit_of_a_chunk_is_an_error():
         damaged = bytearray(encoded)
         damaged[bit // 8] ^= 1 << bit % 8
         with h5py.File(io.BytesIO(), "w") as file:
-            dataset = create_array(file, "x", values.shape, "u1", len(values))
+            dataset = make_array(file, "x", values.shape, "u1", len(values))
             dataset.id.write_direct_chunk((0,), bytes(damaged))
             with pytest.raises(OSError, match="[Ff]iltered|checksum|filter"):
                 dataset[...]

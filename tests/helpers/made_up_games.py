@@ -15,7 +15,7 @@ from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import STRATEGIES, UNLABELLED, Vocabulary
 from strathack.dataset.schema import OBSERVATIONS, game_name, make_row
-from strathack.dataset.shard import GameData, Provenance, encode_shard, new_shard, write_tables
+from strathack.dataset.shard import GameData, Provenance, encode_shard, make_shard, write_tables
 
 KEYS = ("tty_cursor", "blstats")
 
@@ -59,7 +59,7 @@ def write_tables_alone(folder: Path, shards: int, games: int) -> None:
         rows["game"] = [f"game_{core}".encode() for core in rows["core"]]
         rows["keys_sha256"] = [f"{core:064x}".encode() for core in rows["core"]]
         buffer = io.BytesIO()
-        with new_shard(buffer, provenance()) as file:
+        with make_shard(buffer, provenance()) as file:
             write_tables(file, rows, {"strategy": STRATEGIES, "substrategy": ()})
         (folder / f"shard-{shard:05d}.h5").write_bytes(buffer.getvalue())
 

@@ -29,7 +29,7 @@ class Stage:
     """Notes the labels at every step of a scripted play."""
 
     def __init__(self):
-        self.labels = autoascend.AutoAscend().new_labels()
+        self.labels = autoascend.AutoAscend().make_labels()
         self.env = autoascend._Environment(SimpleNamespace(labels=self.labels))
         self.agent = self  # AutoAscend's announcing decorator looks for agent.env
         self.steps = []

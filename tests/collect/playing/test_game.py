@@ -38,7 +38,7 @@ class Scripted:
     def __init__(self, play):
         self.play = play
 
-    def new_labels(self):
+    def make_labels(self):
         return LabelTracker(before="init", outside="recover")
 
     def warm_up(self):

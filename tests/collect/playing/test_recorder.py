@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from strathack.collect.playing.recorder import GameRecorder, Reached
 from strathack.dataset.actions import KEY_CODES
-from strathack.dataset.chunks import create_array
+from strathack.dataset.chunks import make_array
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, OBSERVATIONS
 
 DTYPES = {"blstats": np.int64, "tty_colors": np.int8}  # NLE's, where they are not ours
@@ -24,7 +24,7 @@ def new_observation(keys):
 def decoded(recorder, key):
     spec = OBSERVATIONS[key]
     with h5py.File(io.BytesIO(), "w") as file:
-        dataset = create_array(file, "x", (recorder.steps, *spec.shape), spec.dtype, spec.chunk_steps)
+        dataset = make_array(file, "x", (recorder.steps, *spec.shape), spec.dtype, spec.chunk_steps)
         for index, chunk in enumerate(recorder.chunks[key]):
             dataset.id.write_direct_chunk((index * spec.chunk_steps, *(0 for _ in spec.shape)), chunk)
         return dataset[...]

@@ -59,7 +59,7 @@ def evaluate(folder: Path, seeds: str, player: Any, *, groups: int, envs: int, k
     game = GameConfig(actions=ActionNames(KEYS), max_steps=60)
     lane = LaneSpec("NetHackChallenge-v0", game, player.observations, (), recorded=DEFAULT_OBSERVATIONS)
     recorder = Recorder(provenance_of("quitter", {"fix_moon_phase": True}, keep), player.strategies, Clock("seed"))
-    spec = EvaluationSpec(lane, groups, envs, steps=1, slots=1, new_record=recorder)
+    spec = EvaluationSpec(lane, groups, envs, steps=1, slots=1, make_record=recorder)
     work = Work(
         jobs={game_name(seed): seed for seed in Seeds.parse(seeds)},
         by=OwnPool(lambda: EvaluationPool(RolloutWorkers(spec, 1, ThreadLauncher(), 60), player)),
@@ -100,8 +100,8 @@ def test_an_evaluation_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_games_of_an_actor_that_is_lost_are_played_again(tmp_path: Path) -> None:
     class Falters(EvaluationSpec):
-        def new_group(self, place: tuple[int, ...], arrays: Any) -> Any:
-            one = super().new_group(place, arrays)
+        def make_group(self, place: tuple[int, ...], arrays: Any) -> Any:
+            one = super().make_group(place, arrays)
             if place[1] == 0:  # the first generation
                 step, count = one.step, iter(range(100))
 
@@ -117,7 +117,7 @@ def test_games_of_an_actor_that_is_lost_are_played_again(tmp_path: Path) -> None
         "NetHackChallenge-v0", GameConfig(actions=ActionNames(KEYS)), ("blstats",), (), DEFAULT_OBSERVATIONS
     )
     recorder = Recorder(provenance_of("quitter", {}, ()), Quitter.strategies, Clock("seed"))
-    spec = Falters(lane, 1, 4, steps=1, slots=1, new_record=recorder)
+    spec = Falters(lane, 1, 4, steps=1, slots=1, make_record=recorder)
     failed, finished = [], []
     with closing(EvaluationPool(RolloutWorkers(spec, 1, ThreadLauncher(), 60), Quitter())) as pool:
         jobs = list(range(8))
