@@ -20,15 +20,15 @@ _CLEAR = "\x1b[0m\x1b[2J"
 
 
 def write_cast(film: Film, out: Path, *, start: int, stop: int | None, speed: float, caption: bool) -> int:
-    """Writes a stretch of a game, of which at each step only what has changed is drawn.
+    """Writes a stretch of a game; each step draws only what has changed on the screen.
 
     Args:
         film: The game.
         out: The recording.
         start: First step.
         stop: Step after the last; the game's end by default.
-        speed: Steps a second.
-        caption: Whether to say below the screen what is pursued.
+        speed: Steps per second.
+        caption: Whether to show the strategy below the screen.
 
     Returns:
         Steps written.
@@ -56,10 +56,10 @@ def write_cast(film: Film, out: Path, *, start: int, stop: int | None, speed: fl
 
 
 def stretch_end(film: Film, start: int, stop: int | None) -> int:
-    """The step after the last of a stretch.
+    """Returns the step after the last of a stretch.
 
     Raises:
-        InputError: If it begins after the game's end.
+        InputError: If the stretch begins after the game's end.
     """
     if start >= len(film):
         raise InputError(f"start: {start} is beyond the end of {film.game.name}, which has {len(film):,} steps")
@@ -67,7 +67,7 @@ def stretch_end(film: Film, start: int, stop: int | None) -> int:
 
 
 def _drawn(film: Film, start: int, stop: int, caption: bool) -> Iterator[str]:
-    """What a terminal has to be sent for each step."""
+    """Yields what has to be sent to a terminal for each step."""
     shown: Screen | None = None
     said = ""
     for step, screen in film.screens(start, stop):
@@ -82,7 +82,7 @@ def _drawn(film: Film, start: int, stop: int, caption: bool) -> Iterator[str]:
 
 
 def _changes(shown: Screen | None, screen: Screen) -> str:
-    """Moves, colours and characters that turn one screen into another."""
+    """Returns the cursor moves, colours and characters that turn one screen into another."""
     chars = printable(screen.chars)
     if shown is None:
         changed = chars != 32

@@ -1,4 +1,4 @@
-"""The commands that look at datasets alone; each returns its exit status."""
+"""The analysis commands that need only datasets; each returns its exit status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def compare(config: CompareConfig) -> int:
     """``strathack compare``.
 
     Raises:
-        InputError: If there is nothing to compare, or it lacks what is compared.
+        InputError: If there is nothing to compare, or games lack the figure that is compared.
     """
     tables = {name: scores_at(path) for name, path in named(config.data).items()}
     values = {name: column_of(table, config.figure, name) for name, table in tables.items()}
@@ -37,7 +37,7 @@ def strategies(config: StrategiesConfig) -> int:
     """``strathack analysis strategies``.
 
     Raises:
-        InputError: If there is no game, or no label in any.
+        InputError: If there is no game, or no game has a label.
         FormatError: If a game is not as it was written.
     """
     dataset = games_at(config.data)

@@ -1,4 +1,4 @@
-"""Whether one player is better than another, by the games they played."""
+"""Tests whether one player is better than another, by the games they played."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PUBLISHED: Mapping[str, tuple[str, str]] = {
     "HiHack flat LSTM, APPO + BC (Piterbarg et al., 2023)": ("1,204 ± 138", "779"),
     "best cloned policy (Tuyls et al., 2023)": ("2,740", ""),
 }
-"""Mean and median scores from papers, of all roles: of other games, seeds and clocks than ours."""
+"""Mean and median scores of all roles from papers, whose games, seeds and clocks differ from those compared here."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Comparison:
     """One player's games against another's.
 
     Attributes:
-        games: How many pairs, or how many of each.
-        paired: Whether both played the same seeds, which are compared one by one.
-        difference: Mean of the first less mean of the second, with its bootstrap interval at 95 %.
-        p: How probable a difference as large is if the players are alike, by permutation (two-sided).
-        needed: How many games each would have to play for such a difference to be seen in four of five evaluations
-            (normal approximation; 5 % two-sided); infinite where there is none.
+        games: How many games of the first player and of the second; the same number twice if paired.
+        paired: Whether both played the same seeds, so that games are compared seed by seed.
+        difference: Mean of the first minus mean of the second, with its bootstrap interval at 95 %.
+        p: Probability of a difference this large if the players are equally good, by permutation (two-sided).
+        needed: How many games each would have to play for such a difference to be detected in four of five evaluations
+            (normal approximation; 5 % two-sided); infinite if there is no difference.
     """
 
     games: tuple[int, int]
@@ -53,7 +53,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What can be said, plainly."""
+        """The conclusion, in plain words."""
         if self.p < SIGNIFICANT:
             return "better" if self.difference.value > 0 else "worse"
         if math.isinf(self.needed):
@@ -62,7 +62,7 @@ class Comparison:
 
 
 def named(paths: Sequence[Path]) -> dict[str, Path]:
-    """A name for each folder: the shortest end of its path that no other has."""
+    """Returns name → folder; the name is the shortest end of its path that no other folder shares."""
     for length in range(1, max(len(path.resolve().parts) for path in paths) + 1):
         names = ["/".join(path.resolve().parts[-length:]) for path in paths]
         if len(set(names)) == len(names):
@@ -71,11 +71,11 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def scores_at(path: Path) -> pd.DataFrame:
-    """The games of an evaluation's folder, or of a dataset.
+    """Returns the table of games of an evaluation's folder, or of a dataset.
 
     Raises:
-        InputError: If there are none.
-        FormatError: If the table is not one of ours.
+        InputError: If there are no games.
+        FormatError: If the table cannot be read or is not that of an evaluation.
     """
     if not (path / SCORES).is_file():
         return scores_of(games_at(path))
@@ -90,10 +90,10 @@ def scores_at(path: Path) -> pd.DataFrame:
 
 
 def column_of(table: pd.DataFrame, figure: str, name: str) -> pd.Series:
-    """A figure by seed; games of which it is not known are left out.
+    """Returns a figure by seed; games whose figure is not known are left out.
 
     Raises:
-        InputError: If it is known of none, or a seed occurs twice.
+        InputError: If the figure is not known for any game, or a seed occurs twice.
     """
     series = table.set_index("core")[figure].astype(np.float64).dropna()
     if series.empty:
@@ -108,8 +108,8 @@ def compared(first: pd.Series, second: pd.Series, *, seed: int = 0) -> Compariso
 
     Args:
         first: Seed → figure.
-        second: Likewise; games of the same seeds are paired, where these are all seeds of either.
-        seed: Decides what is drawn.
+        second: Seed → figure. Games are paired by seed if both players played exactly the same seeds.
+        seed: Seed of the resampling.
     """
     rng = np.random.default_rng(seed)
     paired = len(first) == len(second) and bool((first.index == second.index).all())
@@ -147,11 +147,11 @@ def _difference(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> Estim
 
 
 def games_needed(difference: float, spread: float) -> float:
-    """Games after which a difference is seen four times of five, by a two-sided test at 5 %.
+    """Returns how many games are needed to detect a difference four times out of five, by a two-sided test at 5 %.
 
     Args:
-        difference: Between the means.
-        spread: Standard deviation of the difference of two games.
+        difference: Difference between the means.
+        spread: Standard deviation of the difference between two games.
     """
     if difference == 0 or math.isnan(spread):
         return math.inf
@@ -160,7 +160,7 @@ def games_needed(difference: float, spread: float) -> float:
 
 
 def players_table(values: Mapping[str, pd.Series], config: CompareConfig) -> Table:
-    """Each player's figure."""
+    """Makes a table of each player's figure."""
     right = [Column(name, justify="right") for name in ("games", "mean ± s.e.", "median (95 %)", "IQM (95 %)")]
     table = Table(config.figure.replace("_", " "), *right, box=SIMPLE_HEAD)
     for name, series in values.items():
@@ -173,7 +173,7 @@ def players_table(values: Mapping[str, pd.Series], config: CompareConfig) -> Tab
 
 
 def pairs_table(pairs: Mapping[tuple[str, str], Comparison], figure: str) -> Table:
-    """What each comparison says."""
+    """Makes a table of the results of each comparison."""
     table = Table(
         "", "", "by", Column("difference (95 %)", justify="right"), Column("p", justify="right"), "", box=SIMPLE_HEAD
     )

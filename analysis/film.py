@@ -1,4 +1,4 @@
-"""A game to be looked at: its screen at any step, what was pursued there, and where that changes."""
+"""A game to be watched: its screen and its strategy at any step, and the steps at which the strategy changes."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Screen:
 
     @property
     def lines(self) -> list[str]:
-        """Its 24 rows as text; what cannot be printed is a space."""
+        """The 24 rows as text; characters that cannot be printed are spaces."""
         return [line.decode("latin-1") for line in np.ascontiguousarray(printable(self.chars)).view("S80")[:, 0]]
 
 
 def printable(chars: np.ndarray) -> np.ndarray:
-    """Characters, u8 of any shape, with a space for those that Latin-1 does not print."""
+    """Returns characters, u8 of any shape, with a space for each character that Latin-1 does not print."""
     soft_hyphen = 173  # no terminal gives it a column
     return np.where((chars < 32) | ((chars > 126) & (chars < 161)) | (chars == soft_hyphen), np.uint8(32), chars)
 
@@ -56,16 +56,16 @@ def printable(chars: np.ndarray) -> np.ndarray:
 class Film:
     """A game's screens and labels by step.
 
-    Screens are read forward, since a replay knows no other way; those that were passed are kept, compressed, so that
-    going back costs nothing. May be used from threads.
+    Screens are read forward, since a replay can only run forward. Screens that were read are kept, compressed, so that
+    going back costs little. A film may be used from several threads.
 
     Args:
         game: The game.
-        source: Where its screens come from.
+        source: Source of the screens; by default the stored screens.
 
     Raises:
-        InputError: If it has no steps.
-        FormatError: If it is not as the format has it.
+        InputError: If the game has no steps.
+        FormatError: If the game does not conform to the format.
     """
 
     def __init__(self, game: Game, source: FrameSource | None = None) -> None:
@@ -86,7 +86,7 @@ class Film:
 
     @cached_property
     def title(self) -> str:
-        """Whose game it is, and what came of it."""
+        """The game's name, its character, its score and how it ended."""
         info = self.game.info
         who = "-".join(info[key].lower() for key in ("role", "race", "gender", "alignment") if info[key])
         cause = f": {info['cause']}" if info["cause"] else ""
@@ -94,7 +94,7 @@ class Film:
 
     @cached_property
     def strategy_names(self) -> Mapping[int, str]:
-        """Strategies by their codes."""
+        """Code → name of the strategy."""
         return names_by_code(self.game.strategy.codes)
 
     @cached_property
@@ -107,57 +107,57 @@ class Film:
         return starts_of(self.strategy)
 
     def strategy_at(self, step: int) -> str:
-        """The strategy's name."""
+        """Returns the name of the strategy at a step."""
         return self.strategy_names[int(self.strategy[step])]
 
     def substrategy_at(self, step: int) -> str:
-        """The substrategy's name; empty where none was announced."""
+        """Returns the name of the substrategy at a step; empty if none was announced."""
         code = int(self.substrategy[step])
         return "" if code == UNLABELLED else self._substrategy_names[code]
 
     def action_at(self, step: int) -> str:
-        """The action's name; empty where no key is known."""
+        """Returns the name of the action at a step; empty if the key is not known."""
         return str(self._actions[step])
 
     def caption_at(self, step: int) -> str:
-        """The step, the substrategy and the action, as far as they are known."""
+        """Returns a text with the step, the substrategy and the action, as far as these are known."""
         return " · ".join(part for part in (f"step {step:,}", self.substrategy_at(step), self.action_at(step)) if part)
 
     def change_after(self, step: int) -> int | None:
-        """The next step at which another strategy begins."""
+        """Returns the next step at which another strategy begins; None if there is none."""
         place = int(np.searchsorted(self.changes, step, side="right"))
         return int(self.changes[place]) if place < len(self.changes) else None
 
     def change_before(self, step: int) -> int | None:
-        """The last step before at which another strategy began."""
+        """Returns the last step before ``step`` at which a strategy began; None if there is none."""
         place = int(np.searchsorted(self.changes, step, side="left")) - 1
         return int(self.changes[place]) if place >= 0 else None
 
     def has_read(self, step: int) -> bool:
-        """Whether a step's screen is there at once."""
+        """Returns whether a step's screen was read already, so that it can be shown at once."""
         return step < len(self._read) * _BLOCK_STEPS
 
     def screen(self, step: int) -> Screen:
-        """The screen at a step.
+        """Returns the screen at a step.
 
         Raises:
-            FormatError: If it is not as it was written, or its replay is another game.
-            RunError: If it cannot be replayed.
+            FormatError: If the game is not as it was written, or its replay differs from it.
+            RunError: If the game cannot be replayed.
         """
         row = self._block(step // _BLOCK_STEPS)[step % _BLOCK_STEPS]
         return _screen(row)
 
     def screens(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Screen]]:
-        """Steps and their screens in order; see :meth:`screen`."""
+        """Yields steps and their screens in order; see :meth:`screen`."""
         for step in range(start, len(self) if stop is None else min(stop, len(self))):
             yield step, self.screen(step)
 
     def find(self, text: str, after: int) -> int | None:
-        """The next step whose message line says something that the step before it did not say.
+        """Returns the next step whose message line has a text that the step before it did not have, or None.
 
         Args:
-            text: What to look for, in either case.
-            after: The step to look from; it is not looked at itself.
+            text: The text to search for; case does not matter.
+            after: The step after which to search; this step itself is no result.
         """
         wanted = text.lower()
         said = wanted in self.screen(after).lines[0].lower()
@@ -169,7 +169,7 @@ class Film:
         return None
 
     def close(self) -> None:
-        """Lets go of what is being read; a read that goes on in another thread ends with an error."""
+        """Closes the reader; a read that is going on in another thread ends with an error."""
         self._closed = True
         with self._reading:
             if self._reader is not None:
@@ -177,7 +177,7 @@ class Film:
                 self._reader = None
 
     def _block(self, index: int) -> np.ndarray:
-        """The screens of a block, u8 [steps, elements]; one that was read does not wait for others."""
+        """Returns the screens of a block, u8 [steps, elements]; a block read before does not wait for other reads."""
         held, values = self._last
         if held != index:
             if index >= len(self._read):
@@ -223,15 +223,15 @@ def _screen(row: np.ndarray) -> Screen:
 
 
 def games_at(path: Path, *, on_corrupt: OnCorrupt = "raise") -> Dataset:
-    """The games of a dataset's folder, a shard, or an evaluation's folder.
+    """Opens the games of a dataset's folder, a shard, or an evaluation's folder.
 
     Args:
         path: The folder or shard.
         on_corrupt: What to do with shards that cannot be read.
 
     Raises:
-        InputError: If there are none.
-        FormatError: If what is there cannot be read.
+        InputError: If there are no games.
+        FormatError: If a file cannot be read.
     """
     if not (path / SCORES).is_file():
         dataset = Dataset(path, on_corrupt=on_corrupt)
@@ -247,7 +247,7 @@ def games_at(path: Path, *, on_corrupt: OnCorrupt = "raise") -> Dataset:
 
 
 def game_named(dataset: Dataset, name: str) -> Game:
-    """A game by its name, or by its seed; the first of all if nothing is given.
+    """Returns a game by its name or its seed; the first game if ``name`` is empty.
 
     Raises:
         InputError: If there is no such game.

@@ -1,4 +1,4 @@
-"""Options of the analysis commands, apart from the code that draws, which is slow to import."""
+"""Options of the analysis commands, kept apart from the drawing code, which is slow to import."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StrategiesConfig(Options):
     Attributes:
         data: A dataset folder, a shard, or an evaluation's folder.
         out: The picture, PNG or another format that matplotlib writes.
-        max_games: Games shown over time; the shares are those of all.
+        max_games: The most games to draw over time; the shares are of all games.
     """
 
     data: Path
@@ -28,7 +28,7 @@ class StrategiesConfig(Options):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         if self.max_games < 1:
             raise InputError(f"max_games: {self.max_games} is below 1")
@@ -37,13 +37,13 @@ class StrategiesConfig(Options):
 
 @dataclass(frozen=True)
 class CompareConfig(Options):
-    """Compares players by the games they played; the same seeds are compared one by one.
+    """Compares players by the games they played, seed by seed if they played the same seeds.
 
     Attributes:
         data: Folders of evaluations, or datasets; two or more.
         figure: What is compared: score, turns, steps, max_depth, experience_level or progression.
         out: A picture of the distributions, PNG or another format that matplotlib writes; by default none.
-        published: Show published figures beside, marked as such.
+        published: Also show published figures, marked as such.
     """
 
     data: list[Path]
@@ -55,7 +55,7 @@ class CompareConfig(Options):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         if len(self.data) < 2:
             raise InputError("data: one folder is nothing to compare; expected two or more")
@@ -71,10 +71,10 @@ class WatchConfig(Options):
     """Shows a game in the terminal.
 
     Attributes:
-        data: A dataset folder, a shard, or an evaluation's folder. A game without its frames is replayed from its keys.
+        data: A dataset folder, a shard, or an evaluation's folder. Games stored without frames are replayed from keys.
         game: The game's name or seed; by default the first.
-        step: Where to begin.
-        speed: Steps a second.
+        step: The step to begin at.
+        speed: Steps per second.
     """
 
     data: Path
@@ -86,7 +86,7 @@ class WatchConfig(Options):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         if self.step < 0:
             raise InputError(f"step: {self.step} is below 0")
@@ -99,13 +99,13 @@ class ExportCastConfig(Options):
     """Writes a game as a recording that asciinema plays.
 
     Attributes:
-        data: A dataset folder, a shard, or an evaluation's folder. A game without its frames is replayed from its keys.
+        data: A dataset folder, a shard, or an evaluation's folder. Games stored without frames are replayed from keys.
         out: The recording, asciinema version 2.
         game: The game's name or seed; by default the first.
         start: First step.
         stop: Step after the last; by default the game's end.
-        speed: Steps a second.
-        caption: Two lines below the screen: the strategy, the substrategy and the action.
+        speed: Steps per second.
+        caption: Show the strategy, the substrategy and the action in two lines below the screen.
     """
 
     data: Path
@@ -120,7 +120,7 @@ class ExportCastConfig(Options):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         check_stretch(self.start, self.stop)
         if not 0 < self.speed <= 1000:
@@ -129,18 +129,18 @@ class ExportCastConfig(Options):
 
 @dataclass(frozen=True)
 class ReportConfig(Options):
-    """Writes one page about a dataset or an evaluation, which needs no network.
+    """Writes one page about a dataset or an evaluation; the page needs no network.
 
     Attributes:
         data: A dataset folder, a shard, or an evaluation's folder.
-        out: The page, HTML; -o for short.
-        select: A condition on the games: "role == 'Val' and score > 5000".
-        playable: How many games can be watched in the page, from the best score to the worst.
-        watch: Which ones instead, by name or seed: 4,game_7.
-        replay: Replay games without frames for the shares by depth, experience level and hit points as well; those to
-            be watched always are.
+        out: The HTML page; -o for short.
+        select: A condition on the games, such as "role == 'Val' and score > 5000".
+        playable: How many games can be watched in the page, spread evenly from the best score to the worst.
+        watch: Names or seeds of the games that can be watched instead, such as 4,game_7.
+        replay: Replay games without frames also for the shares by depth, experience level and hit points; games to be
+            watched are always replayed.
         title: The page's title; by default the folder's name.
-        quiet: No progress line.
+        quiet: Show no progress line.
     """
 
     data: Path
@@ -156,7 +156,7 @@ class ReportConfig(Options):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         if self.playable < 0:
             raise InputError(f"playable: {self.playable} is below 0")
@@ -175,15 +175,15 @@ class ExportVideoConfig(Options):
     """Writes a game as a video, with the strategy as caption.
 
     Attributes:
-        data: A dataset folder, a shard, or an evaluation's folder. A game without its frames is replayed from its keys.
-        out: The video; its ending, .mp4 or .gif, names its format.
+        data: A dataset folder, a shard, or an evaluation's folder. Games stored without frames are replayed from keys.
+        out: The video; the file's ending, .mp4 or .gif, sets the format.
         game: The game's name or seed; by default the first.
         start: First step.
         stop: Step after the last; by default the game's end.
-        speed: Steps, and pictures, a second.
+        speed: Steps per second, each shown as one picture.
         size: Height of a row of the screen in pixels.
-        caption: Below the screen: the strategy, the substrategy and the action.
-        quiet: No progress line.
+        caption: Show the strategy, the substrategy and the action below the screen.
+        quiet: Show no progress line.
     """
 
     data: Path
@@ -200,7 +200,7 @@ class ExportVideoConfig(Options):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         check_stretch(self.start, self.stop)
         if self.out.suffix not in VIDEOS:
@@ -212,10 +212,10 @@ class ExportVideoConfig(Options):
 
 
 def check_stretch(start: int, stop: int | None) -> None:
-    """Checks the first step of a stretch and the step after its last.
+    """Checks a stretch of a game, given by its first step and the step after its last.
 
     Raises:
-        InputError: If there is no step between.
+        InputError: If the stretch has no step or begins before step 0.
     """
     if start < 0:
         raise InputError(f"start: {start} is below 0")
@@ -224,10 +224,10 @@ def check_stretch(start: int, stop: int | None) -> None:
 
 
 def check_picture(out: Path) -> None:
-    """Checks that a picture's name tells its format.
+    """Checks that a picture's name has an ending, which sets the format.
 
     Raises:
-        InputError: If it does not.
+        InputError: If the name has no ending.
     """
     if not out.suffix:
         raise InputError(f"out: {out} has no ending that names a picture format; expected .png, say")

@@ -1,4 +1,4 @@
-"""Colours: of strategies, the same in every picture, and of the terminal that the game is shown in."""
+"""Colours of strategies, which are the same in every picture, and of the terminal that shows the game."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ COLOURS: Mapping[str, str] = {
     "recover": "#edc948",
     "unlabelled": "#dddddd",
 }
-"""A colour a strategy."""
+"""Strategy → its colour."""
 
 OTHER_COLOUR = "#499894"
-"""Of strategies that have none."""
+"""The colour of all strategies that are not in ``COLOURS``."""
 
 TERMINAL: tuple[str, ...] = (
     "#4d5566", "#d05252", "#4fae57", "#b98a34", "#5a82e0", "#b565c4", "#3fb0ae", "#c3c7cf",
@@ -37,17 +37,17 @@ BACKGROUND = "#10131a"
 
 
 def colour_of(name: str) -> str:
-    """A strategy's colour, ``#rrggbb``."""
+    """Returns a strategy's colour, ``#rrggbb``."""
     return COLOURS.get(name, OTHER_COLOUR)
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """``#rrggbb`` as three numbers from 0 to 255."""
+    """Returns ``#rrggbb`` as three numbers from 0 to 255."""
     red, green, blue = bytes.fromhex(colour[1:])
     return red, green, blue
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Strategies in the order of their ordinals, then others as they come."""
+    """Returns strategies in the order of their ordinals, then other names in the order given."""
     given = list(names)
     return [*(name for name in STRATEGIES if name in given), *(name for name in given if name not in STRATEGIES)]

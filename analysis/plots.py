@@ -18,10 +18,10 @@ from strathack.analysis.steps import GameSteps, shares_of
 from strathack.dataset.errors import InputError
 
 WIDTH = 6.4
-"""Inches of most pictures, so that their text can be read on a telephone as well."""
+"""Width of most pictures in inches, so that their text can be read on a phone as well."""
 
 LARGE = 20.0
-"""A figure whose largest value is above this many times the median of those above zero has a logarithmic axis."""
+"""An axis is logarithmic if its largest value is above this many times the median of the values above zero."""
 
 _COLUMNS = 1200
 """Columns of a game's strip; each shows the strategy most frequent in its steps."""
@@ -43,12 +43,12 @@ def save(figure: Figure, out: Path) -> None:
 
 
 def draw_strategies(games: Sequence[GameSteps], by_role: pd.DataFrame, max_games: int) -> Figure:
-    """Strips of the first games over time, above bars of the shares by role.
+    """Draws strips of the first games over time, above bars of the shares by role.
 
     Args:
         games: At least one.
         by_role: Steps by strategy of each role; see :func:`strathack.analysis.steps.counts_by_game`.
-        max_games: Strips drawn.
+        max_games: The most strips to draw.
     """
     shown = games[:max_games]
     number = pd.Series([game.info["role"] for game in games]).value_counts()
@@ -66,7 +66,7 @@ def draw_strategies(games: Sequence[GameSteps], by_role: pd.DataFrame, max_games
 
 
 def draw_timelines(games: Sequence[GameSteps]) -> Figure:
-    """Games over time, each step in the colour of its strategy.
+    """Draws games over time, each step in the colour of its strategy.
 
     Args:
         games: At least one.
@@ -99,7 +99,7 @@ def _draw_strips(axes: Axes, games: Sequence[GameSteps]) -> None:
 
 
 def draw_shares(counts: pd.DataFrame, label: str) -> Figure:
-    """Bars of the strategies' shares of the steps, one a row.
+    """Draws the strategies' shares of the steps as bars, one bar for each row of ``counts``.
 
     Args:
         counts: Steps by strategy; see :func:`strathack.analysis.steps.counts_by`.
@@ -131,7 +131,7 @@ def _draw_bars(axes: Axes, shares: pd.DataFrame) -> None:
 
 
 def _ink(colour: str) -> str:
-    """Black or white, whichever can be read on a colour."""
+    """Returns black or white, whichever can be read on a colour."""
     red, green, blue = rgb(colour)
     # Luma of ITU-R BT.601.
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
@@ -143,10 +143,10 @@ def _add_legend(figure: Figure, names: Sequence[str] | pd.Index | Mapping[str, N
 
 
 def draw_transitions(counts: pd.DataFrame) -> Figure:
-    """Where each strategy leads, as shares of its ends.
+    """Draws which strategy follows each strategy, as shares of how often it ends.
 
     Args:
-        counts: As of :func:`strathack.analysis.steps.transitions_of`.
+        counts: As :func:`strathack.analysis.steps.transitions_of` returns them.
     """
     return _draw_matrix(counts, "then", "first")
 
@@ -154,7 +154,7 @@ def draw_transitions(counts: pd.DataFrame) -> Figure:
 def draw_confusion(
     counts: pd.DataFrame, columns: str = "published label", rows: str = "strategy that was running"
 ) -> Figure:
-    """Two labels of the same steps, as shares of each row.
+    """Draws two labels of the same steps against each other, as shares of each row.
 
     Args:
         counts: Steps, a row for each value of one label and a column for each of the other.
@@ -170,7 +170,7 @@ def _draw_matrix(counts: pd.DataFrame, columns: str, rows: str) -> Figure:
     shares = counts.div(counts.sum(axis=1).replace(0, 1), axis=0)
     figure = Figure(figsize=(WIDTH, 0.36 * len(shares) + 2.2), layout="constrained")
     axes = figure.subplots()
-    # Drawn as cells, not as a picture in the picture: they stay sharp.
+    # Drawn as cells, not as an image inside the picture, so that they stay sharp.
     seen = np.ma.masked_less(shares.to_numpy(), 0.005)
     axes.pcolormesh(seen, cmap="Blues", vmin=0, vmax=1, edgecolors="none")
     for row, column in np.argwhere(~np.ma.getmaskarray(seen)):
@@ -189,7 +189,7 @@ def _draw_matrix(counts: pd.DataFrame, columns: str, rows: str) -> Figure:
 
 
 def draw_durations(durations: Mapping[str, np.ndarray]) -> Figure:
-    """How long strategies run: boxes from quarter to quarter with the median, whiskers from 5 % to 95 %.
+    """Draws how long strategies run: boxes between the quartiles with the median, whiskers from 5 % to 95 %.
 
     Args:
         durations: Strategy → steps of each run, [runs].
@@ -211,11 +211,11 @@ def draw_durations(durations: Mapping[str, np.ndarray]) -> Figure:
 
 
 def draw_before_death(counts: pd.DataFrame, hit_points: pd.Series) -> Figure:
-    """What was pursued in the last steps before a death, and the median of the hit points.
+    """Draws the strategies in the last steps before a death, and the median of the hit points.
 
     Args:
         counts: Games by strategy and steps before the end; see :func:`strathack.analysis.steps.before_death`.
-        hit_points: As a share of their maximum, by steps before the end.
+        hit_points: Hit points as a share of their maximum, by steps before the end.
     """
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -241,11 +241,11 @@ def draw_before_death(counts: pd.DataFrame, hit_points: pd.Series) -> Figure:
 
 
 def draw_distributions(values: Mapping[str, np.ndarray], label: str) -> Figure:
-    """Each player's games: a point a game, a box from quarter to quarter with the median, a diamond for the mean.
+    """Draws each player's games: a point per game, a box between the quartiles with the median, a diamond for the mean.
 
     Args:
-        values: Player → a figure of each game, [games].
-        label: What the figure is.
+        values: Player → the figure of each game, [games].
+        label: The figure's name.
     """
     figure = Figure(figsize=(WIDTH, 1 + (0.7 if len(values) < 6 else 0.45) * len(values)), layout="constrained")
     axes = figure.subplots()
@@ -279,13 +279,13 @@ def _widen(axes: Axes, values: np.ndarray) -> None:
 
 
 def draw_profiles(values: Mapping[str, np.ndarray], label: str) -> Figure:
-    """The share of each player's games above every value: a curve that lies higher is better all along.
+    """Draws the share of each player's games above every value; a curve that is higher everywhere is better.
 
     Performance profiles, as in Agarwal et al., "Deep RL at the Edge of the Statistical Precipice", 2021.
 
     Args:
-        values: Player → a figure of each game, [games].
-        label: What the figure is.
+        values: Player → the figure of each game, [games].
+        label: The figure's name.
     """
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -304,10 +304,10 @@ def draw_profiles(values: Mapping[str, np.ndarray], label: str) -> Figure:
 
 
 def draw_ends(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """How deep each player's games went before they ended, as shares of its games.
+    """Draws how deep each player's games went before they ended, as shares of the player's games.
 
     Args:
-        tables: Player → its games, with ``max_depth`` and ``end``.
+        tables: Player → table of its games, with ``max_depth`` and ``end``.
     """
     figure = Figure(figsize=(WIDTH, 1.1 + 1.3 * len(tables)), layout="constrained")
     rows = figure.subplots(len(tables), 1, sharex=True, squeeze=False)[:, 0]
@@ -329,13 +329,13 @@ def draw_ends(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def draw_curves(runs: Mapping[str, pd.DataFrame], x: str, y: str, *, smooth: int = 1) -> Figure:
-    """One figure of several runs as they learned.
+    """Draws one figure of several runs in the course of their training.
 
     Args:
         runs: Run → its metrics; rows without the figure are left out.
-        x: The column along which it is drawn: ``frames``, say.
+        x: The column of the horizontal axis, such as ``frames``.
         y: The figure's column.
-        smooth: Rows that a running mean goes over.
+        smooth: Number of rows that the running mean covers.
     """
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -355,11 +355,11 @@ def draw_curves(runs: Mapping[str, pd.DataFrame], x: str, y: str, *, smooth: int
 
 
 def draw_by_strategy(values: pd.DataFrame, label: str) -> Figure:
-    """A figure by strategy, a bar for each run.
+    """Draws a figure by strategy, with a bar for each run.
 
     Args:
-        values: A row a strategy, a column a run; shares.
-        label: What the figure is.
+        values: Shares, with a row for each strategy and a column for each run.
+        label: The figure's name.
     """
     figure = Figure(figsize=(WIDTH, 0.22 * values.size + 1.1), layout="constrained")
     axes = figure.subplots()
@@ -378,10 +378,10 @@ def draw_by_strategy(values: pd.DataFrame, label: str) -> Figure:
 
 
 def draw_beliefs(beliefs: pd.DataFrame, labels: Sequence[str]) -> Figure:
-    """What a strategy head took the strategy for over some steps, above the strategy that it was.
+    """Draws the probabilities that a strategy head gave to strategies, above the strategy that was running.
 
     Args:
-        beliefs: Probabilities, a row a step, a column a strategy.
+        beliefs: Probabilities, with a row for each step and a column for each strategy.
         labels: The strategy that was running at each step, [steps].
     """
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def starts_of(labels: np.ndarray) -> np.ndarray:
-    """Where runs of one label begin.
+    """Returns the steps at which runs of one label begin.
 
     Args:
         labels: Codes, [T].
@@ -19,7 +19,7 @@ def starts_of(labels: np.ndarray) -> np.ndarray:
 
 
 def runs_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Runs of one label in order.
+    """Returns the runs of one label, in order.
 
     Args:
         labels: Codes, [T].
@@ -32,7 +32,7 @@ def runs_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def columns_of(labels: np.ndarray, count: int) -> np.ndarray:
-    """The most frequent label of each of ``count`` equal stretches; of fewer if there are fewer steps.
+    """Returns the most frequent label of each of ``count`` equal stretches, or of fewer if there are fewer steps.
 
     Args:
         labels: Codes, [T].

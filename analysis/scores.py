@@ -1,4 +1,4 @@
-"""What games came to: a table, one row a game, and its summary with standard errors and intervals."""
+"""Results of games: a table with one row per game, and its summary with standard errors and intervals."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from strathack.dataset import Dataset
 from strathack.dataset.labels import count_by_name
 
 SCORES = "scores.parquet"
-"""The table of an evaluation, in its folder."""
+"""File name of the table in an evaluation's folder."""
 
 EVALUATION = "evaluation.json"
-"""What an evaluation was of and what came of it, beside the table."""
+"""File name, beside the table, of what was evaluated and with what results."""
 
 SHARE = "share_"
-"""What the names of the columns begin with that hold a strategy's share of a game's steps."""
+"""Beginning of the names of the columns that hold a strategy's share of a game's steps."""
 
 LIMITS = ("abort", "step_limit", "time_limit")
-"""Ends by which a limit cut a game; see ``/games``."""
+"""Values of ``end`` for games that a limit cut short; see ``/games``."""
 
 FIGURES = ("score", "turns", "steps", "max_depth", "experience_level", "progression")
 """Columns that are summarised."""
@@ -35,18 +35,18 @@ COLUMNS = (
 RESAMPLES = 2000
 
 RESAMPLED_AT_ONCE = 2_000_000
-"""Values that are drawn at a time, some tens of megabytes."""
+"""Values that are drawn at a time; they take some tens of megabytes."""
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic of some games, and where it may lie in all games.
+    """A statistic of some games, and an interval for its value in all games.
 
     Attributes:
-        value: Of these games.
+        value: The statistic of these games.
         low: Lower end of the bootstrap percentile interval (Efron and Tibshirani, 1993, chapter 13) at 95 %.
-        high: Upper end.
+        high: Upper end of the interval.
     """
 
     value: float
@@ -56,11 +56,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of some games, each as :class:`Estimate` but for its standard error.
+    """Statistics of one figure of some games; all but the standard error are an :class:`Estimate`.
 
     Attributes:
         mean: Mean.
-        standard_error: Of the mean; NaN of one game.
+        standard_error: Standard error of the mean; NaN for a single game.
         median: Median.
         interquartile_mean: Mean of the middle half (Agarwal et al., "Deep RL at the Edge of the Statistical
             Precipice", 2021).
@@ -74,14 +74,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Summary:
-    """What some games came to.
+    """A summary of the results of some games.
 
     Attributes:
         games: How many there are.
-        limited: Share of those that a limit cut.
-        figures: By column.
+        limited: Share of games that a limit cut short.
+        figures: Column → its figure.
         strategies: Mean share of a game's steps by strategy, largest first.
-        ends: Games by how they ended, most first.
+        ends: Number of games by how they ended, most frequent first.
     """
 
     games: int
@@ -91,15 +91,15 @@ class Summary:
     ends: Mapping[str, int]
 
     def to_values(self) -> dict[str, Any]:
-        """As plain values."""
+        """Returns the summary as plain values."""
         return asdict(self)
 
 
 def scores_of(dataset: Dataset) -> pd.DataFrame:
-    """One row a game, in order of their seeds: ``COLUMNS``, and each strategy's share of its steps.
+    """Makes a table with one row per game, in order of seeds: ``COLUMNS``, and each strategy's share of the steps.
 
     Args:
-        dataset: The games. Those whose steps have no label have no shares (NaN).
+        dataset: The games. Games whose steps have no label get no shares (NaN).
     """
     table = dataset.games[list(COLUMNS)].astype(dict.fromkeys(("deepest_dungeon", "end"), str))
     shares = pd.DataFrame([_shares(game.strategy[:], game.strategy.codes) for game in dataset], index=table.index)
@@ -117,10 +117,10 @@ def _shares(labels: np.ndarray, codes: Mapping[str, int]) -> dict[str, float]:
 
 
 def summary_of(scores: pd.DataFrame, *, seed: int = 0) -> Summary:
-    """What games came to.
+    """Summarises the results of games.
 
     Args:
-        scores: As of :func:`scores_of`; the order of its rows is of no consequence.
+        scores: Table as :func:`scores_of` returns it; the order of rows does not matter.
         seed: Decides what the bootstrap draws.
 
     Raises:
@@ -141,15 +141,15 @@ def summary_of(scores: pd.DataFrame, *, seed: int = 0) -> Summary:
 
 
 def summaries_by(scores: pd.DataFrame, column: str, *, seed: int = 0) -> dict[str, Summary]:
-    """A summary for each value of a column, say ``role``."""
+    """Returns a summary for each value of a column, such as ``role``."""
     return {str(value): summary_of(part, seed=seed) for value, part in scores.groupby(column, observed=True)}
 
 
 def figure_of(values: np.ndarray, seed: int = 0) -> Figure:
-    """One figure of some games.
+    """Computes the statistics of one figure of some games.
 
     Args:
-        values: f64 [games]; those that are not known are NaN and left out.
+        values: f64 [games]; unknown values are NaN and left out.
         seed: Decides what the bootstrap draws.
     """
     values = np.sort(values[~np.isnan(values)])
@@ -162,22 +162,22 @@ def figure_of(values: np.ndarray, seed: int = 0) -> Figure:
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean of what is left without the lowest and the highest quarter."""
+    """Returns the mean of the values without the lowest and the highest quarter."""
     return np.asarray(stats.trim_mean(values, 0.25, axis=axis))
 
 
 def batch_of(games: int) -> int:
-    """How many resamples of so many games are held at a time."""
+    """Returns how many resamples of ``games`` games are held in memory at a time."""
     return max(RESAMPLED_AT_ONCE // games, 1)
 
 
 def estimated(values: np.ndarray, statistic: Callable[..., Any], seed: int) -> Estimate:
-    """A statistic and its bootstrap interval; NaN of no values, no width of one.
+    """Returns a statistic and its bootstrap interval: NaN for no values, of width zero for one value.
 
     Args:
         values: f64 [games].
-        statistic: From values, and ``axis``, to the statistic.
-        seed: Decides what is drawn.
+        statistic: Function of values and ``axis`` that computes the statistic.
+        seed: Seed of the bootstrap.
     """
     if not len(values):
         return Estimate(*[float("nan")] * 3)

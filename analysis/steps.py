@@ -1,4 +1,4 @@
-"""What the steps of games say of strategies: shares, transitions, durations, what precedes a death."""
+"""Statistics of strategies, from the steps of games: shares, transitions, durations, what precedes a death."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from strathack.dataset.schema import OBSERVATIONS, BLStat
 UNLABELLED_NAME = "unlabelled"
 
 NONE = "none"
-"""What stands for −1, no label, among the published ones."""
+"""The name for −1, no label, among the published labels."""
 
 LAST = 200
-"""Steps before a death that are looked at."""
+"""How many steps before a death are analysed."""
 
 TENTHS = tuple(f"{tenth * 10}–{tenth * 10 + 10} %" for tenth in range(10))
-"""Hit points as a share of their maximum."""
+"""Names of the tenths of hit points, as shares of their maximum."""
 
 _BLOCK_STEPS = 4096
 
 
 @dataclass(frozen=True)
 class GameSteps:
-    """The strategies of one game, as runs, and how they lie against what the bottom line says.
+    """The strategies of one game, as runs of one strategy, and steps by strategy and by what the bottom line shows.
 
     Attributes:
-        info: Its row of ``/games`` as plain values.
-        names: Strategies by their codes here; the last one stands for "unlabelled".
+        info: The game's row of ``/games`` as plain values.
+        names: Names of strategies; a name's place is its code here. The last one is "unlabelled".
         codes: The strategy of each run, u16 [runs].
-        lengths: Its steps, i64 [runs].
-        by: Steps by ``depth``, ``experience_level`` and ``hit_points`` (tenths), i64 [values, names]; empty where the
-            game's bottom lines are not stored.
-        hit_points: As shares of the maximum in the last steps, at most LAST, f32; empty likewise.
-        published: Steps by the published label, i64 [names, 13]; the last column is for steps without.
+        lengths: The number of steps of each run, i64 [runs].
+        by: Number of steps by ``depth``, ``experience_level`` and ``hit_points`` (tenths), each i64 [values, names];
+            empty if the game's bottom lines are not known.
+        hit_points: Hit points as shares of their maximum in the last steps, at most LAST, f32; empty if not known.
+        published: Number of steps by published label, i64 [names, 13]; the last column is for steps without one.
     """
 
     info: Mapping[str, Any]
@@ -58,7 +58,7 @@ class GameSteps:
 
     @property
     def title(self) -> str:
-        """Its role and seed."""
+        """The game's role and seed, or its name if the seed is not known."""
         return f"{self.info['role']} {self.info['core']}" if self.info["core"] >= 0 else str(self.info["game"])
 
     @property
@@ -73,12 +73,12 @@ class GameSteps:
 
 
 def read_steps(dataset: Dataset, frames: FrameSource | None = None) -> Iterator[GameSteps]:
-    """Reads game after game.
+    """Reads games one after another.
 
     Args:
         dataset: The games.
-        frames: Where bottom lines come from that are not stored; by default, and where a game cannot be replayed, it
-            is read without.
+        frames: Source of bottom lines that are not stored. Without a source, or if a game cannot be replayed, the game
+            is read without bottom lines.
 
     Raises:
         FormatError: If a game is not as it was written.
@@ -89,7 +89,7 @@ def read_steps(dataset: Dataset, frames: FrameSource | None = None) -> Iterator[
 
 
 def names_of(dataset: Dataset) -> tuple[str, ...]:
-    """Every strategy that its games may hold, "unlabelled" last."""
+    """Returns the name of every strategy that a game of the dataset may hold, "unlabelled" last."""
     return (*dataset.vocabularies["strategy"], UNLABELLED_NAME)
 
 
@@ -98,7 +98,7 @@ def steps_of(game: Game, names: Sequence[str], frames: FrameSource | None = None
 
     Args:
         game: The game.
-        names: As of :func:`names_of`.
+        names: Names of strategies, as :func:`names_of` returns them.
         frames: See :func:`read_steps`.
     """
     place = {name: code for code, name in enumerate(names)}
@@ -130,14 +130,14 @@ def steps_of(game: Game, names: Sequence[str], frames: FrameSource | None = None
 
 
 def _counts(rows: np.ndarray, columns: np.ndarray, width: int, height: int = 0) -> np.ndarray:
-    """How often each pair of numbers occurs, i64 [height, width]; as high as is needed by default."""
+    """Counts how often each pair of numbers occurs, i64 [height, width]; by default the height is as needed."""
     rows = np.maximum(rows.astype(np.int64), 0)
     height = height or int(rows.max(initial=0)) + 1
     return np.bincount(rows * width + columns, minlength=height * width).reshape(height, width)
 
 
 def _bottom_lines(game: Game, frames: FrameSource | None) -> np.ndarray | None:
-    """i32 [T, 27], or None where they are neither stored nor to be had."""
+    """Returns a game's bottom lines, i32 [T, 27], or None if they are neither stored nor can be replayed."""
     if "blstats" not in game.obs and (frames is None or not is_replayable(game.row)):
         return None
     reader = (frames or StoredFrames()).open(game, ["blstats"], 0)
@@ -152,15 +152,15 @@ def _bottom_lines(game: Game, frames: FrameSource | None) -> np.ndarray | None:
 
 
 def counts_by(games: Iterable[GameSteps], what: str) -> pd.DataFrame:
-    """Steps by strategy, a row for each value that the bottom line showed.
+    """Counts steps by strategy, in a row for each value that the bottom line showed.
 
     Args:
         games: The games.
         what: ``depth``, ``experience_level`` or ``hit_points`` (tenths).
 
     Returns:
-        Steps, i64; strategies in the order of their ordinals, those without steps left out. Empty if it is known of no
-        game.
+        Number of steps, i64; strategies in the order of their ordinals, strategies without steps left out. Empty if no
+        game has known values.
     """
     total = pd.DataFrame(dtype=np.int64)
     for game in games:
@@ -171,7 +171,7 @@ def counts_by(games: Iterable[GameSteps], what: str) -> pd.DataFrame:
 
 
 def counts_by_game(games: Iterable[GameSteps], column: str) -> pd.DataFrame:
-    """Steps by strategy, a row for each value of a column of ``/games``: ``role``, say; see :func:`counts_by`."""
+    """Counts steps by strategy, in a row for each value of a column of ``/games``; see :func:`counts_by`."""
     total = pd.DataFrame(dtype=np.int64)
     for game in games:
         counts = pd.DataFrame(game.counts[None], index=[game.info[column]], columns=list(game.names))
@@ -180,18 +180,18 @@ def counts_by_game(games: Iterable[GameSteps], column: str) -> pd.DataFrame:
 
 
 def _tidied(counts: pd.DataFrame) -> pd.DataFrame:
-    """Whole numbers, without empty rows and columns, strategies in order."""
+    """Returns counts as whole numbers, without empty rows and columns, strategies in order."""
     counts = counts.loc[counts.sum(axis=1) > 0, counts.sum() > 0].sort_index()
     return counts[in_order(counts.columns)].astype(np.int64)
 
 
 def shares_of(counts: pd.DataFrame) -> pd.DataFrame:
-    """Each row as shares of its sum."""
+    """Returns each row as shares of the row's sum."""
     return counts.div(counts.sum(axis=1), axis=0)
 
 
 def transitions_of(games: Iterable[GameSteps]) -> pd.DataFrame:
-    """How often a strategy (row) is followed by another (column)."""
+    """Counts how often a strategy (row) is followed by another (column)."""
     total = pd.DataFrame(dtype=np.int64)
     for game in games:
         counts = _counts(game.codes[:-1], game.codes[1:].astype(np.int64), len(game.names), len(game.names))
@@ -201,7 +201,7 @@ def transitions_of(games: Iterable[GameSteps]) -> pd.DataFrame:
 
 
 def durations_of(games: Iterable[GameSteps]) -> dict[str, np.ndarray]:
-    """Steps of each run by strategy, i64 [runs], in the order of their ordinals."""
+    """Returns strategy → number of steps of each of its runs, i64 [runs], in the order of the strategies' ordinals."""
     found: dict[str, list[np.ndarray]] = {}
     for game in games:
         for code in np.unique(game.codes):
@@ -210,14 +210,14 @@ def durations_of(games: Iterable[GameSteps]) -> dict[str, np.ndarray]:
 
 
 def before_death(games: Iterable[GameSteps]) -> tuple[pd.DataFrame, pd.Series]:
-    """What precedes a death.
+    """Counts the strategies that precede a death.
 
     Args:
         games: The games; those that ended otherwise are left out.
 
     Returns:
-        Games by strategy, a row for each number of steps before the last one, 0 to LAST − 1; and the median of the hit
-        points there, as a share of their maximum (NaN where no game tells).
+        Number of games by strategy, in a row for each number of steps before the last one, 0 to LAST − 1; and the
+        median of the hit points at these steps, as a share of their maximum (NaN where no game's are known).
     """
     rows: list[pd.DataFrame] = []
     points: list[np.ndarray] = []
@@ -242,7 +242,7 @@ def before_death(games: Iterable[GameSteps]) -> tuple[pd.DataFrame, pd.Series]:
 
 
 def published_against_true(games: Iterable[GameSteps]) -> pd.DataFrame:
-    """Steps by the strategy that was running (row) and by the published label (column)."""
+    """Counts steps by the strategy that was running (row) and by the published label (column)."""
     columns = [*PUBLISHED_STRATEGIES, NONE]
     total = pd.DataFrame(dtype=np.int64)
     for game in games:
@@ -252,10 +252,10 @@ def published_against_true(games: Iterable[GameSteps]) -> pd.DataFrame:
 
 
 def check_labelled(games: Sequence[GameSteps], where: object) -> None:
-    """Checks that there is a label.
+    """Checks that at least one game has a strategy label.
 
     Raises:
-        InputError: If there is none in any game.
+        InputError: If no game has one.
     """
     if not any(game.counts[:-1].any() for game in games):
         raise InputError(f"{where}: none of its {len(games):,} games has a strategy label; its player announced none")

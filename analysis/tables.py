@@ -12,11 +12,11 @@ from strathack.analysis.scores import Estimate, Figure, Summary
 from strathack.dataset.printing import table_by_role
 
 DIGITS = {"progression": 3, "max_depth": 2, "experience_level": 2}
-"""Figures that want digits after the point."""
+"""Number of decimal places of figures that are not shown as whole numbers."""
 
 
 def summary_table(summary: Summary) -> Table:
-    """Figures of some games."""
+    """Makes a table of the figures of some games."""
     right = [Column(name, justify="right") for name in ("mean ± s.e.", "median (95 %)", "IQM (95 %)")]
     table = Table(Column(f"{summary.games:,} games", no_wrap=True), *right, box=SIMPLE_HEAD)
     for name, figure in summary.figures.items():
@@ -26,7 +26,7 @@ def summary_table(summary: Summary) -> Table:
 
 
 def scores_table(by_role: Mapping[str, Summary]) -> Table:
-    """Scores of each role's games, with their intervals."""
+    """Makes a table of the scores of each role's games, with intervals."""
 
     def cell(place: int) -> Callable[[Summary], str]:
         return lambda summary: cells(summary.figures["score"], 0)[place]
@@ -43,7 +43,7 @@ def scores_table(by_role: Mapping[str, Summary]) -> Table:
 
 
 def cells(figure: Figure, digits: int) -> tuple[str, str, str]:
-    """Mean, median and interquartile mean of a figure, as text."""
+    """Returns mean, median and interquartile mean of a figure, as text."""
     mean = f"{figure.mean.value:,.{digits}f}"
     if not math.isnan(figure.standard_error):
         mean += f" ± {figure.standard_error:,.{digits}f}"
@@ -51,7 +51,7 @@ def cells(figure: Figure, digits: int) -> tuple[str, str, str]:
 
 
 def told(estimate: Estimate, digits: int) -> str:
-    """An estimate with its interval: ``1,234 (1,100–1,400)``."""
+    """Returns an estimate with its interval as text: ``1,234 (1,100–1,400)``."""
     value, low, high = (f"{number:,.{digits}f}" for number in (estimate.value, estimate.low, estimate.high))
     between = "–" if estimate.low >= 0 else " to "
     return value if low == high else f"{value} ({low}{between}{high})"

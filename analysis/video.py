@@ -1,4 +1,4 @@
-"""A game as a video: its screens drawn in a monospaced font, with what was pursued as caption."""
+"""A game as a video: its screens drawn in a monospaced font, with the strategy as caption."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.schema import SCREEN_COLUMNS, SCREEN_ROWS
 
 _FONT = "DejaVu Sans Mono"
-"""It comes with matplotlib."""
+"""A font that comes with matplotlib."""
 
 _SHADES = 15
-"""Of each of the terminal's colours in a GIF, which has 256 colours in all."""
+"""Shades of each of the terminal's colours in a GIF, which has 256 colours in all."""
 
 
 class Painter:
     """Draws screens.
 
-    Every character is drawn once in each colour; a screen is put together from these.
+    Every character is drawn once in each colour; screens are put together from these drawings.
 
     Args:
         size: Height of a row in pixels.
-        caption: Whether to leave room below for what is pursued.
+        caption: Whether to leave room for a caption below the screen.
     """
 
     def __init__(self, size: int, caption: bool = True) -> None:
@@ -45,7 +45,7 @@ class Painter:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of a picture, both even, as H.264 wants them."""
+        """Height and width of a picture, both even, as H.264 requires."""
         rows = SCREEN_ROWS + (1.5 if self._caption else 0)
         height = int(rows * self._row) + 2 * self._margin
         width = SCREEN_COLUMNS * self._column + 2 * self._margin
@@ -69,8 +69,8 @@ class Painter:
 
         Args:
             screen: The screen.
-            strategy: What is pursued.
-            rest: What else the caption says.
+            strategy: The strategy, which begins the caption.
+            rest: The rest of the caption.
 
         Returns:
             RGB, u8 [height, width, 3].
@@ -114,17 +114,17 @@ def write_video(
     caption: bool = True,
     on_step: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Writes a stretch of a game, a picture a step.
+    """Writes a stretch of a game as a video, one picture per step.
 
     Args:
         film: The game.
         out: The video, .mp4 (H.264) or .gif.
         start: First step.
         stop: Step after the last; the game's end by default.
-        speed: Pictures a second.
+        speed: Pictures per second.
         size: Height of a row in pixels.
-        caption: Whether to say below the screen what is pursued.
-        on_step: Told how many steps more are written.
+        caption: Whether to show the strategy below the screen.
+        on_step: Called with the number of steps just written.
 
     Returns:
         Steps written.
@@ -154,7 +154,7 @@ def write_video(
 
 def _stream(container: av.container.OutputContainer, suffix: str, shape: tuple[int, int], speed: int) -> av.VideoStream:
     gif = suffix == ".gif"
-    # Text is sharp at this quality, and such pictures are small all the same.
+    # At this quality text is sharp and the files are still small.
     stream = container.add_stream("gif" if gif else "libx264", rate=speed, options={} if gif else {"crf": "20"})
     stream.height, stream.width = shape
     stream.pix_fmt = "pal8" if gif else "yuv420p"
@@ -162,7 +162,7 @@ def _stream(container: av.container.OutputContainer, suffix: str, shape: tuple[i
 
 
 def _frame(picture: np.ndarray, suffix: str) -> av.VideoFrame:
-    """A picture, u8 [height, width, 3], as the encoder takes it."""
+    """Converts a picture, u8 [height, width, 3], to a frame for the encoder."""
     if suffix != ".gif":
         return av.VideoFrame.from_ndarray(picture, "rgb24")
     quantised = Image.fromarray(picture).quantize(palette=_palette_image(), dither=Image.Dither.NONE)
@@ -173,7 +173,7 @@ def _frame(picture: np.ndarray, suffix: str) -> av.VideoFrame:
 
 @cache
 def _palette() -> np.ndarray:
-    """At most 256 colours: the terminal's, mixed with its background, and those of the strategies; u8 [n, 3]."""
+    """Returns at most 256 colours, u8 [n, 3]: the terminal's, mixed with its background, and the strategies'."""
     back, front = np.array(rgb(BACKGROUND)), np.array([rgb(colour) for colour in TERMINAL])
     shades = np.linspace(0, 1, _SHADES)[:, None, None]
     mixed = (back + shades * (front - back)).round().astype(np.uint8).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Watching a game in the terminal: its screen, what was pursued beside it, a timeline below."""
+"""Shows a game in the terminal: its screen, the strategy beside the screen, and a timeline below."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ SMALLEST = (SCREEN_COLUMNS, SCREEN_ROWS)
 """Columns and rows of the smallest terminal that a game is shown in: the standard one."""
 
 UNFOLDED_ROWS = SCREEN_ROWS + 5
-"""Rows from which on title, keys and the whole timeline are shown, and all rows of the screen at once."""
+"""The fewest rows of a terminal that shows title, keys, the whole timeline and all rows of the screen at once."""
 
 SIDE = 32
 """Columns of the panel beside the screen, in a terminal that is wide enough."""
 
 SPEEDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Steps a second."""
+"""The speeds to choose from, in steps per second."""
 
 _Result = TypeVar("_Result")
 
@@ -49,14 +49,14 @@ _CURSORS = [Style(color=BACKGROUND, bgcolor=colour) for colour in TERMINAL]
 
 
 def check_terminal(size: tuple[int, int], *, interactive: bool) -> None:
-    """Checks that a game can be watched here.
+    """Checks that a game can be watched in this terminal.
 
     Args:
-        size: Columns and rows.
+        size: Columns and rows of the terminal.
         interactive: Whether there is a terminal.
 
     Raises:
-        InputError: If not.
+        InputError: If it cannot.
     """
     if not interactive:
         raise InputError("watch: needs a terminal; export-cast and export-video write a file instead")
@@ -66,7 +66,7 @@ def check_terminal(size: tuple[int, int], *, interactive: bool) -> None:
 
 
 def is_interactive() -> bool:
-    """Whether this process has a terminal for its input and its output."""
+    """Returns whether this process has a terminal for its input and its output."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
@@ -76,7 +76,7 @@ class ScreenView(Static):
     screen_shown: reactive[Screen | None] = reactive(None)
 
     def render_line(self, y: int) -> Strip:
-        """One row, a segment for each stretch of one colour."""
+        """Renders one row, with a segment for each stretch of one colour."""
         shown = self.screen_shown
         if shown is None or y >= SCREEN_ROWS:
             return Strip.blank(self.size.width, _STYLES[0])
@@ -92,21 +92,21 @@ class ScreenView(Static):
         return Strip(segments, SCREEN_COLUMNS)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
-        """Always 80."""
+        """Returns 80."""
         return SCREEN_COLUMNS
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """Always 24."""
+        """Returns 24."""
         return SCREEN_ROWS
 
 
 class Timeline(Static):
-    """The strategies of the whole game, and where it is."""
+    """The strategies of the whole game, with a mark at the step shown."""
 
     step: reactive[int] = reactive(0)
 
     class Sought(Message):
-        """A place was clicked."""
+        """A step of the timeline was clicked."""
 
         def __init__(self, step: int) -> None:
             self.step = step
@@ -117,7 +117,7 @@ class Timeline(Static):
         self._film = film
 
     def render(self) -> Text:
-        """A row of colours, and below it where the game is."""
+        """Renders a row of colours, and below it a mark at the step shown."""
         width = max(self.size.width, 1)
         text = Text(no_wrap=True, end="")
         columns = columns_of(self._film.strategy, width)
@@ -131,21 +131,21 @@ class Timeline(Static):
         return text
 
     def on_click(self, event: Click) -> None:
-        """Seeks the step that a column begins with."""
+        """Asks the app to go to the first step of the clicked column."""
         columns = min(self.size.width, len(self._film))
         if event.x < columns:
             self.post_message(self.Sought(first_step_of(event.x, len(self._film), columns)))
 
 
 def column_of(step: int, steps: int, columns: int) -> int:
-    """The column of ``columns`` that shows a step; see :func:`strathack.analysis.runs.columns_of`."""
+    """Returns which of ``columns`` columns shows a step; see :func:`strathack.analysis.runs.columns_of`."""
     # numpy's array_split gives the first stretches one step more.
     size, larger = divmod(steps, columns)
     return step // (size + 1) if step < larger * (size + 1) else larger + (step - larger * (size + 1)) // size
 
 
 def first_step_of(column: int, steps: int, columns: int) -> int:
-    """The first step that a column shows; the inverse of :func:`column_of`."""
+    """Returns the first step that a column shows; the inverse of :func:`column_of`."""
     size, larger = divmod(steps, columns)
     return column * size + min(column, larger)
 
@@ -155,11 +155,11 @@ class WatchApp(App[Exception]):
 
     Args:
         film: The game.
-        step: Where to begin.
-        speed: Steps a second.
-        now: The time in seconds, from whenever.
+        step: The step to begin at.
+        speed: Steps per second.
+        now: Returns the time in seconds, counted from any fixed moment.
 
-    It returns what went wrong, if the game could not be read.
+    The app returns the error if the game could not be read.
     """
 
     CSS = f"""
@@ -218,7 +218,7 @@ class WatchApp(App[Exception]):
         self._summary = _shares_of(film)
 
     def compose(self) -> ComposeResult:
-        """A title, the screen with its panel, the timeline, the keys."""
+        """Yields the title, the screen with its panel, the timeline and the keys."""
         yield Static(Text(self.film.title, no_wrap=True, overflow="ellipsis"), id="title")
         with Vertical():
             with Horizontal(id="stage"):
@@ -230,17 +230,17 @@ class WatchApp(App[Exception]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        """Begins."""
+        """Starts the timer and shows the first step asked for."""
         self.set_interval(_TICK, self._tick)
         self.go_to(self._first)
 
     def on_resize(self, event: Resize) -> None:
-        """Puts what is pursued beside the screen where there is room, and else below; folds what has none."""
+        """Shows the strategy beside the screen if there is room, else below; hides parts that do not fit."""
         self.set_class(event.size.width < SCREEN_COLUMNS + SIDE, "narrow")
         self.set_class(event.size.height < UNFOLDED_ROWS, "short")
         self.call_after_refresh(self._scroll_to_cursor)
 
-    # What keys do
+    # Actions of the keys
 
     def action_play(self) -> None:
         """Plays, or pauses; at the end plays from the start."""
@@ -250,23 +250,23 @@ class WatchApp(App[Exception]):
         self._restart_clock()
 
     def action_move(self, steps: int) -> None:
-        """Goes some steps, and pauses."""
+        """Moves by some steps, and pauses."""
         self.playing = False
         self.go_to(self.step + steps)
 
     def action_go(self, step: int) -> None:
-        """Goes to a step; −1 is the last."""
+        """Goes to a step, and pauses; −1 is the last step."""
         self.playing = False
         self.go_to(step if step >= 0 else len(self.film) - 1)
 
     def action_faster(self, change: int) -> None:
-        """Takes the next of SPEEDS, up or down."""
+        """Changes to the next higher or lower speed of SPEEDS."""
         known = sorted({*SPEEDS, self.speed})
         self.speed = known[min(max(known.index(self.speed) + change, 0), len(known) - 1)]
         self._restart_clock()
 
     def action_change(self, direction: int) -> None:
-        """Goes to where a strategy begins."""
+        """Goes to the next or the previous step at which a strategy begins, and pauses."""
         self.playing = False
         step = self.film.change_after(self.step) if direction > 0 else self.film.change_before(self.step)
         if step is None:
@@ -275,7 +275,7 @@ class WatchApp(App[Exception]):
             self.go_to(step)
 
     def action_ask_text(self) -> None:
-        """Asks for a text to search."""
+        """Asks for a text to search for."""
         self._ask("a message to search", self._find, self._text)
 
     def action_ask_step(self) -> None:
@@ -283,18 +283,18 @@ class WatchApp(App[Exception]):
         self._ask(f"a step up to {len(self.film) - 1}, or a share: 50%", self._go_to_told)
 
     def action_find_again(self) -> None:
-        """Searches the same text on."""
+        """Searches for the last text again, from the current step on."""
         if self._text:
             self._find(self._text)
 
     async def action_quit(self) -> None:
-        """Leaves, whatever is being read."""
+        """Quits, even while a game is being read."""
         self._drop_request()
         self.film.close()
         self.exit()
 
     def action_cancel(self) -> None:
-        """Leaves the question, or what is being searched."""
+        """Cancels the question or the search."""
         self._drop_request()
         self._tell("")
         ask = self.query_one("#ask", Input)
@@ -302,11 +302,11 @@ class WatchApp(App[Exception]):
         self.set_focus(None)
 
     def on_timeline_sought(self, message: Timeline.Sought) -> None:
-        """Goes to what was clicked."""
+        """Goes to the step that was clicked."""
         self.go_to(message.step)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Takes an answer."""
+        """Passes on the answer to a question."""
         self.action_cancel()
         if event.value:
             self._answer(event.value)
@@ -328,14 +328,14 @@ class WatchApp(App[Exception]):
         except (ValueError, OverflowError):
             self._tell(f"{told!r} is no step")
 
-    # What takes long is done in a thread, so that keys are answered
+    # Slow work is done in a thread, so that the app still responds to keys
 
     def go_to(self, step: int, *, playing_on: bool = False) -> None:
-        """Shows a step; the nearest one of the game.
+        """Shows a step, or the nearest step that the game has.
 
         Args:
             step: The step.
-            playing_on: Whether it comes by playing, so that the time goes on as it was counted.
+            playing_on: Whether the step is reached by playing, so that the time is counted on without a restart.
         """
         step = min(max(step, 0), len(self.film) - 1)
         self.notice = ""
@@ -360,7 +360,7 @@ class WatchApp(App[Exception]):
         self._in_thread("searching …", partial(self.film.find, text, self.step), found)
 
     def _in_thread(self, notice: str, work: Callable[[], _Result], then: Callable[[_Result], None]) -> None:
-        """Does what takes long; what comes of it counts if nothing else was asked for meanwhile."""
+        """Does slow work in a thread; its result is used only if nothing else was asked for meanwhile."""
         self._drop_request()
         request = self._request
 
@@ -388,7 +388,7 @@ class WatchApp(App[Exception]):
         self._restart_clock()
 
     def _scroll_to_cursor(self) -> None:
-        """Where not all rows fit, shows the half that the cursor is in."""
+        """If not all rows fit, scrolls to the half that the cursor is in."""
         shown = self.query_one(ScreenView).screen_shown
         stage = self.query_one("#stage")
         if shown is not None and stage.max_scroll_y:
@@ -423,7 +423,7 @@ class WatchApp(App[Exception]):
             self.playing = False
             self._tell(self.notice)
 
-    # What is said beside the screen, or below it
+    # The text beside the screen, or below it
 
     def _side(self) -> Text:
         film, step = self.film, self.step
@@ -466,7 +466,7 @@ def show(film: Film, config: WatchConfig) -> None:
 
     Raises:
         InputError: If the game cannot be read.
-        RunError: If it cannot be replayed.
+        RunError: If the game cannot be replayed.
     """
     failed = WatchApp(film, config.step, config.speed).run()
     if failed is not None:

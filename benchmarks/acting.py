@@ -1,7 +1,8 @@
-"""RolloutWorkers and what drives them, with a policy that costs nothing, over the same environments stepped bare.
+"""Speed of rollout workers with a policy that costs nothing, relative to the same environments in a plain loop.
 
-Bare: as many processes, each stepping as many environments in a loop with random moves. Ours: Ray workers, frames in
-shared memory, unrolls handed out and released. Both take the same moves from the same generator; rounds alternate.
+Bare: the same number of processes, each of which steps the same number of environments in a loop with random moves.
+Ours: rollout workers by Ray write frames to shared memory, and unrolls are handed out and released. Both sides take the
+same moves from the same generator. Rounds of the two sides alternate.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ UNROLL = 32
 
 
 class Free:
-    """Chooses from moves that were drawn beforehand."""
+    """A policy that costs nothing: it takes moves that were drawn beforehand."""
 
     device = torch.device("cpu")
 
@@ -58,7 +59,7 @@ class Free:
 
 
 def bare(env: str, environments: int, seconds: float, start: object, counted: object) -> None:
-    """Steps environments in turn."""
+    """Steps environments in turn, and puts the number of steps into ``counted``."""
     workplace = Workplace()
     game = GameConfig(actions=ActionNames.parse(MOVES))
     simulators = [make_simulator(env, game, KEYS) for _ in range(environments)]

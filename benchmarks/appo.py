@@ -1,6 +1,6 @@
-"""Frames a second of our APPO over Sample Factory 2.1.1's, end to end: the same network, environment, lanes and cores.
+"""Frames a second of our APPO relative to Sample Factory 2.1.1, end to end: same network, environment, lanes and cores.
 
-Sample Factory wants a virtual environment of its own (it needs numpy 1):
+Sample Factory needs a virtual environment of its own, because it requires numpy 1:
 
     python -m venv peer
     peer/bin/pip install "numpy<2" nle==1.3.0 torch==2.13.0 gymnasium h5py psutil threadpoolctl colorlog filelock \
@@ -8,8 +8,9 @@ Sample Factory wants a virtual environment of its own (it needs numpy 1):
     peer/bin/pip install --no-deps sample-factory==2.1.1
     python benchmarks/appo.py --peer peer/bin/python [--network crop|screen]
 
-Both play NetHackScore-v0 with NLE's 23 actions for it and nothing skipped, in two processes of sixteen environments
-each, unrolls of 32, an LSTM of 128; rounds alternate, and a round's rate is that of its second half.
+Both sides play NetHackScore-v0 with the 23 actions that NLE gives it and nothing skipped, in two processes of sixteen
+environments each, with unrolls of 32 steps and an LSTM of 128 units. Rounds of the two sides alternate; the rate of a
+round is measured in its second half.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ KEYS = ("tty_chars", "tty_cursor", "blstats")
 
 
 class Network(nn.Module):
-    """A frame to a vector: a 9×9 crop around the cursor or the whole screen, embedded and convolved; and blstats."""
+    """A frame as a vector: the whole screen or a 9×9 crop around the cursor, embedded and convolved; and blstats."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -70,7 +71,7 @@ class Network(nn.Module):
 
 
 def ours(kind: str, seconds: float) -> tuple[float, str]:
-    """Our rate, and what the two threads of the learner spent their time on."""
+    """Returns our rate, and how the learner thread and the acting thread spent their time."""
     from strathack.models.acting import ActingConfig
     from strathack.models.config import FlatConfig, LSTMConfig, PolicyConfig, SymbolsConfig
     from strathack.models.policy import Policy
@@ -133,7 +134,7 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
 
 
 def actions() -> dict[str, int]:
-    """The actions of NetHackScore by NLE's own default, by name and index among all."""
+    """Name → index among all actions, of the actions that NLE gives NetHackScore by default."""
     from nle import nethack
     from nle.env.tasks import TASK_ACTIONS
 
@@ -143,7 +144,7 @@ def actions() -> dict[str, int]:
 
 
 def peer_env(name: str, cfg: object, env_config: object, render_mode: str | None = None) -> object:
-    """The environment as Sample Factory wants it; its processes import this."""
+    """Makes the environment for Sample Factory, whose processes import this function."""
     import gymnasium
     import nle.env  # noqa: F401
     import numpy as np
@@ -167,7 +168,7 @@ def peer_env(name: str, cfg: object, env_config: object, render_mode: str | None
 
 
 def peer_encoder(cfg: object, space: object) -> nn.Module:
-    """The network as Sample Factory wants it."""
+    """Makes the network as an encoder of Sample Factory."""
     from sample_factory.model.encoder import Encoder
 
     class Encoded(Encoder):
@@ -208,11 +209,11 @@ def peer(kind: str, seconds: float) -> None:
 
 
 def peer_rate(python: str, kind: str, seconds: float) -> float:
-    """The other's rate in its second half, from the totals in its log."""
+    """Returns Sample Factory's rate in the second half of its run, from the totals in its log."""
     command = [python, __file__, "--as-peer", "--network", kind, "--seconds", str(seconds)]
     with tempfile.TemporaryFile("w+") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
-        # It does not heed its own limit of time while workers are busy.
+        # Sample Factory ignores its own time limit while its workers are busy.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds + START_SECONDS)
         with contextlib.suppress(ProcessLookupError):

@@ -2,8 +2,8 @@
 
     python benchmarks/bare.py SEED... [--max-steps N]
 
-plays games bare, one after another: it says `ready` when the bot is warm, starts on a line of input, and prints
-`seed steps seconds` after each game.
+This command plays the games one after another. It prints `ready` when the bot is warm, starts when it reads a line of
+input, and prints `seed steps seconds` after each game.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
 
 
 class BareEnvironment:
-    """What the bot needs of an environment, and no more."""
+    """Only those parts of an environment that the bot needs."""
 
     def __init__(self, seed: int, max_steps: int | None) -> None:
         self.env = NetHackChallenge(no_progress_timeout=1000)

@@ -1,10 +1,12 @@
-"""Training on the CPU: `hier-lstm` over the same network written plainly; and our `symbols-small` beside it.
+"""Speed of training `hier-lstm` on the CPU, relative to a plain implementation of the same network.
+
+Our `symbols-small` is measured beside them.
 
     python benchmarks/clone_cpu.py DATA [--rounds 7] [--lanes 16] [--unroll 32]
 
 The plain network multiplies one-hot vectors, gets its pixels ready-made, and loops over time with a cell that it
 resets where a game starts. It has the paper's parameter names. Both networks get the same weights and the same real
-frames; outputs and gradients are held against each other before anything is timed.
+frames. Their outputs and gradients are compared before anything is timed.
 """
 
 from __future__ import annotations
@@ -110,7 +112,7 @@ def pixels(batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def real_batch(path: Path, lanes: int, unroll: int) -> dict[str, Tensor]:
-    """A batch from the midst of games."""
+    """Returns a batch from the middle of games, with the screen images."""
     stream = unrolls(Dataset(path), lanes=lanes, steps=unroll, epochs=None)
     for _ in range(40):
         batch = next(stream)
@@ -180,7 +182,7 @@ def main() -> None:
 
 
 def check(expected: PolicyOutput, found: PolicyOutput) -> None:
-    """Holds outputs against each other."""
+    """Checks that two outputs agree."""
     for name in ("action_logits", "strategy_logits", "strategywise_logits", "value"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), atol=1e-4, rtol=1e-4)
 

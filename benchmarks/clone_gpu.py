@@ -2,8 +2,9 @@
 
     python benchmarks/clone_gpu.py DATA [--seconds 60] [--policies hier-lstm symbols-base] [--peak 989e12]
 
-Trains as `strathack train` does, data included. Operations are counted by PyTorch on one batch, forward and backward;
-the peak is by default that of an H200 without sparsity (NVIDIA's data sheet). Says so where there is no GPU.
+Trains as `strathack train` does, with data loading included. PyTorch counts the operations of one batch, forward and
+backward. The default peak is that of an H200 without sparsity (NVIDIA's data sheet). Without a GPU, the script prints
+that nothing was measured.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from strathack.models.running import METRICS, quieten
 from strathack.models.training import clone
 
 MIDST = 40
-"""Batches into a stream, where games are under way and what is distinct on their screens is as it mostly is."""
+"""Number of the batch that is counted: far enough into a stream that games are under way and screens are typical."""
 
 
 def operations_a_frame(name: str, data: Path, lanes: int, unroll: int) -> float:
-    """Floating-point operations of matrix products and convolutions, forward and backward, on a batch as trained on.
+    """Floating-point operations per frame of matrix products and convolutions, forward and backward, on a batch.
 
-    An LSTM's fused kernel is not counted by PyTorch; its products are added: 8 · hidden · (inputs + hidden)
-    operations a frame forward, twice as many backward.
+    The batch is one as in training. PyTorch does not count the fused kernel of an LSTM. The LSTM's products are added
+    here: 8 · hidden · (inputs + hidden) operations per frame forward, and twice as many backward.
     """
     policy = Policy(preset(name))
     stream = unrolls(Dataset(data), lanes=min(lanes, len(Dataset(data))), steps=unroll, epochs=None)
@@ -56,7 +57,7 @@ def operations_a_frame(name: str, data: Path, lanes: int, unroll: int) -> float:
 
 
 def frames_a_second(name: str, data: Path, seconds: float, lanes: int, unroll: int, device: str) -> float:
-    """Median over the rows after the first third."""
+    """Trains, and returns the median rate over the rows of metrics.csv after the first third."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         clone(TrainConfig(data=[data], out=out, policy=name, lanes=lanes, unroll=unroll, minutes=seconds / 60,

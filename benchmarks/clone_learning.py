@@ -1,9 +1,10 @@
-"""How well runs clone, beside models that look at the actions before and nothing else.
+"""How well runs clone, compared with n-gram models, which use only the previous actions.
 
     python benchmarks/clone_learning.py DATA RUN [RUN ...]
 
-Counts n-grams of actions over the train split of DATA and measures them on its validation split, which the runs (of
-`strathack train DATA`) were validated on. An n-gram that was not seen falls back to the one shorter by an action.
+Counts n-grams of actions in the train split of DATA and evaluates them on the validation split of DATA. The runs (of
+`strathack train DATA`) were validated on the same split. An n-gram that was not seen falls back to the n-gram that is
+shorter by one action.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ ALPHA = 0.1
 def ngram_nll(train: list[np.ndarray], validation: list[np.ndarray], order: int) -> float:
     """Mean NLL of the next action given the ``order`` − 1 before it, in nats.
 
-    Each order's counts are mixed with the prediction of the one below it, which counts as ``ALPHA`` times as many
-    observations as there are actions.
+    Each order's counts are mixed with the prediction of the next lower order. The weight of that prediction, as a
+    number of observations, is ``ALPHA`` times the number of actions.
     """
     counts: list[dict[tuple[int, ...], Counter[int]]] = [defaultdict(Counter) for _ in range(order)]
     for actions in train:

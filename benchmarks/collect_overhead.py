@@ -1,8 +1,9 @@
-"""What recording costs: steps a second recorded, with all labels, over AutoAscend bare, on the same games.
+"""What recording costs: steps a second with recording and all labels, relative to bare AutoAscend on the same games.
 
     python benchmarks/collect_overhead.py [--seeds 4,22,28] [--rounds 5]
 
-Both play in one process, in turn, in changing order; the ratio is taken pair by pair and its median is the figure.
+Both sides play in one process, one after the other, in an order that changes between rounds. A ratio is computed for
+each pair, and the median of the ratios is reported.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from strathack.dataset.shard import Provenance
 
 
 def timed(play: Callable[[], int]) -> tuple[int, float, float]:
-    """Steps, seconds, seconds of processor time."""
+    """Plays, and returns steps, seconds, and seconds of processor time."""
     wall, cpu = time.perf_counter(), time.process_time()
     steps = play()
     return steps, time.perf_counter() - wall, time.process_time() - cpu

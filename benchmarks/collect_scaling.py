@@ -1,11 +1,11 @@
-"""Two Ray workers on two cores over two bare processes of the bot side by side, on the same games.
+"""Speed of two Ray workers on two cores, relative to two bare processes of the bot side by side, on the same games.
 
     python benchmarks/collect_scaling.py [--seeds 4,22,24,28] [--max-steps 5000] [--rounds 8]
 
-Both sides are warm before the clock starts and end when the last game is done, with ours on disk by then. Games are cut
-at a number of steps, so that no side waits for one long game, and each side's two processes get them in the same
-two halves. The machine's speed drifts by more than what is measured, so many short pairs are better than few long
-ones; the order changes from pair to pair.
+Both sides are warm before the timing starts. The timing ends when the last game is done; our games are on disk by then.
+Games are cut at a number of steps, so that neither side waits for one long game, and the seeds are divided in the same
+two halves among the two processes of each side. The machine's speed drifts by more than the measured difference, so
+many short pairs are better than few long ones. The order of the sides changes from pair to pair.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def bare_rate(seeds: tuple[int, ...], max_steps: int) -> float:
 
 
 def ray_rate(pool: RayPool, seeds: tuple[int, ...], folder: DatasetFolder) -> float:
-    """Steps a second of the pool's two workers together, every game written."""
+    """Steps a second of the pool's two workers together, with every game written to disk."""
     while not pool.has_room or len(pool._idle) < 2:
         pool.poll()
     started = time.monotonic()

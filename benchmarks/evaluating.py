@@ -1,7 +1,8 @@
-"""An evaluation's steps a second over stepping and inference alone, one after another in one process.
+"""An evaluation's steps a second, relative to inference and stepping alone, one after the other in one process.
 
-Alone: as many games as ours has, a policy chooses for all of them at once, then each is stepped. Ours: `strathack
-evaluate`'s pool, Ray workers, every game recorded. Both play the same seeds to the same limit; rounds alternate.
+Alone: the same number of games as on our side; a policy chooses actions for all games at once, then each game is
+stepped. Ours: the evaluation pool of `strathack evaluate` with rollout workers by Ray, every game recorded. Both sides
+play the same seeds to the same limit. Rounds of the two sides alternate.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def lane_spec(player: PolicyPlayer, arguments: argparse.Namespace) -> LaneSpec:
 
 
 def alone(player: PolicyPlayer, arguments: argparse.Namespace) -> float:
-    """Steps a second of a plain loop."""
+    """Steps a second of a plain loop in this process."""
     torch.set_num_threads(1)
     workplace = Workplace()
     games = arguments.workers * arguments.groups * arguments.envs
@@ -68,7 +69,7 @@ def alone(player: PolicyPlayer, arguments: argparse.Namespace) -> float:
 
 
 def ours(player: PolicyPlayer, arguments: argparse.Namespace) -> float:
-    """Steps a second of the pool."""
+    """Steps a second of the evaluation pool."""
     recorder = Recorder(provenance_of("benchmark", {}, ()), player.strategies, Clock("seed"))
     spec = EvaluationSpec(
         lane_spec(player, arguments), arguments.groups, arguments.envs, steps=1, slots=1, make_record=recorder

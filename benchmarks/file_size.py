@@ -1,10 +1,11 @@
-"""Bytes a step of a collected dataset, array by array, beside the same arrays packed in other ways.
+"""Bytes a step of a collected dataset, array by array, compared with the same arrays compressed in other ways.
 
     python benchmarks/file_size.py DATA [--games 8]
 
-With `glyphs` and `message` the size is that of the same games with these two arrays added: their keys are replayed in
-the simulator at the recorded clock, and the digest of all frames is compared on the way. Beside it stand, on the same
-frames, HDF5's own gzip and plain Zstandard 9, and the published HiHack files where the shared folder has them.
+The size "with glyphs and message" is the size of the same games with these two arrays added. For it, the games' keys
+are replayed in the simulator at the recorded clock, and the digest of all frames is checked at the same time. The same
+frames are also compressed with HDF5's own gzip and with plain Zstandard 9. The published HiHack files are measured if
+the shared folder has them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ MORE = ("glyphs", "message")
 
 
 def array_sizes(folder: DatasetFolder) -> Counter[str]:
-    """Stored bytes by array, chunks with their checksums; what is left of the files is ``metadata``."""
+    """Stored bytes by array, of chunks with their checksums; the remaining bytes of the files are ``metadata``."""
     sizes: Counter[str] = Counter()
     for path in folder.shards():
         with open_shard(path) as file:
@@ -46,7 +47,7 @@ def array_sizes(folder: DatasetFolder) -> Counter[str]:
 
 
 def replay(game: StoredGame) -> dict[str, int]:
-    """Replays a game's keys; returns the bytes of the additional arrays, having checked the frames' digest."""
+    """Replays a game's keys, checks the digest of the frames, and returns the bytes of the additional arrays."""
     with open_shard(game.shard) as file:
         actions = file[f"data/{game.name}/actions"][...]
     with challenge(Setup.of_seed(int(game.row["core"]), game.row["character"].decode(), fix_moon_phase=False)) as (
@@ -63,7 +64,7 @@ def replay(game: StoredGame) -> dict[str, int]:
 
 
 def other_ways(game: StoredGame) -> Counter[str]:
-    """Bytes of a game's default frames packed by gzip 4 and by plain Zstandard 9, in the same chunks."""
+    """Bytes of a game's default frames, raw and compressed with gzip 4 and plain Zstandard 9, in the same chunks."""
     sizes: Counter[str] = Counter()
     plain = zstandard.ZstdCompressor(level=9)
     with open_shard(game.shard) as file:
@@ -78,7 +79,7 @@ def other_ways(game: StoredGame) -> Counter[str]:
 
 
 def published_size() -> float | None:
-    """Bytes a step of the published files in the shared folder: compressed bytes over keypresses."""
+    """Bytes a step of the published files in the shared folder: compressed bytes divided by keypresses."""
     shared = Path(os.environ.get("STRATHACK_SHARED", Path(__file__).parents[2] / "shared"))
     files = list((shared / "fixtures" / "hihack").glob("*/*.ttyrec4.bz2"))
     size = steps = 0

@@ -1,9 +1,9 @@
-"""Keys-only datasets: bytes a step, and the speed of replaying them, on one core and as a stream on two.
+"""Keys-only datasets: bytes a step, and the speed of replaying them on one core and as a stream on two cores.
 
     python benchmarks/replay_speed.py DATA [--rounds 3] [--select "steps < 20000"]
 
-Compares, in the same run, replaying with every frame recorded and its digest checked (what `expand` does) to the bare
-simulator under the same keys, and a stream of two replaying processes to twice one core.
+In the same run, the script measures replaying with every frame recorded and the digest checked (as `expand` does), the
+simulator alone with the same keys, and a stream from two replaying processes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def bare(dataset: Dataset) -> float:
 
 
 def recorded(dataset: Dataset) -> float:
-    """Steps a second of what `expand` does with a game."""
+    """Steps a second of replaying and recording, as `expand` does for each game."""
     started = time.perf_counter()
     for game in dataset:
         keys = keys_only(game)

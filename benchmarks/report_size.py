@@ -1,6 +1,6 @@
-"""Size of a report of 1,000 games, four of them playable, over the 15 MB that it may have.
+"""Size of a report of 1,000 games, four of them playable, relative to the limit of 15 MB.
 
-The games are those of a dataset, again and again under other names and seeds.
+The games of a dataset are repeated under other names and seeds until there are 1,000.
 """
 
 from __future__ import annotations

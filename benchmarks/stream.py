@@ -1,11 +1,11 @@
-"""Our streams over NLE's own loader and over plain h5py reads, on the same games in the same run.
+"""Speed of our streams, relative to NLE's own loader and to plain h5py reads, on the same games in the same run.
 
     python benchmarks/stream.py DATA [--lanes 32] [--steps 32] [--threads 2] [--rounds 5] [--seconds 4]
 
-DATA is a collected dataset of at least eight games and 200,000 steps. NLE writes ttyrec3 files of its games while it
-replays them; its `TtyrecDataset` reads those, our unroll stream the dataset: the same lanes, steps and threads, the
-screens, their colours, the cursor and the keys. Then random windows against h5py, one window after another, and
-the rate at which one thread decompresses the same chunks and does nothing else.
+DATA is a collected dataset of at least eight games and 200,000 steps. NLE replays its games and writes ttyrec3 files of
+them. NLE's `TtyrecDataset` reads those files, and our unroll stream reads the dataset. Both read the screens, their
+colours, the cursor and the keys, with the same lanes, steps and threads. The script also measures random windows,
+relative to h5py reads of one window after another, and the rate of one thread that only decompresses the same chunks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KEYS = ("tty_chars", "tty_colors", "tty_cursor")
 
 
 def rate(frames: Iterator[int], seconds: float) -> float:
-    """Frames a second, after the first batch."""
+    """Frames a second, without the first batch."""
     next(frames)
     started, total = time.perf_counter(), 0
     for count in frames:
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--ttyrecs", type=Path, help="where the ttyrecs are kept for other runs; made if not there")
     arguments = parser.parse_args()
-    # NLE's loader knows the games that are over, and wants at least one a lane.
+    # NLE's loader reads only games that are over, and needs at least one game per lane.
     dataset = Dataset(arguments.data).select(completeness="complete")
     arguments.lanes = min(arguments.lanes, len(dataset))
     print(f"{len(dataset)} games, {dataset.steps:,} steps, {arguments.lanes} lanes of {arguments.steps} steps")

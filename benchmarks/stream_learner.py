@@ -2,8 +2,8 @@
 
     python benchmarks/stream_learner.py DATA [--lanes 128] [--batches 2000] [--threads 2]
 
-The learner is busy elsewhere (on an accelerator, say) for 10 ms a batch and then wants the next one. The share of time
-that it is fed is its 10 ms over the whole.
+The learner is busy for 10 ms per batch (on an accelerator, for example) and then asks for the next batch. The share of
+time that it is fed is its busy time divided by the whole time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Memory of a stream of 256 lanes of 32 steps of the default observations, over ten epochs.
+"""Memory of a stream over ten epochs, with 256 lanes of 32 steps and the default observations.
 
 python benchmarks/stream_memory.py DATA [--epochs 10]
 """

@@ -1,4 +1,4 @@
-"""ttyrec3 files of a dataset's games, written by NLE itself while it replays them: what its own loader reads.
+"""Has NLE replay a dataset's games and write ttyrec3 files of them, which NLE's own loader can read.
 
 python benchmarks/ttyrecs.py DATA OUT [--select ...]
 """

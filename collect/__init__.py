@@ -1,1 +1,1 @@
-"""Collecting: demonstrators, what they pursue at every step, one game, many games on Ray."""
+"""Collects games: demonstrators, their strategy at every step, playing one game, playing many games on Ray."""

@@ -1,7 +1,7 @@
 """The commands that need the simulator; each returns its exit status.
 
-Each raises :class:`InputError` if the request is bad (nothing on disk has changed then), and :class:`RunError` if the
-run had to stop (what is on disk is valid then).
+Each raises :class:`InputError` if the request is bad, before anything on disk has changed, and :class:`RunError` if the
+run had to stop; the files on disk are valid then.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from strathack.dataset.writer import agreed_settings
 
 
 def collect(config: CollectConfig) -> int:
-    """``strathack collect``: 0, 1 if a seed could not be played, over 128 after an interruption."""
+    """``strathack collect``: returns 0, 1 if a seed could not be played, or over 128 after an interruption."""
     settings, work = collecting(config)
     made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
     print_summary(made.folder, made.failures)
@@ -36,7 +36,7 @@ def collect(config: CollectConfig) -> int:
 
 
 def import_(config: ImportConfig) -> int:
-    """``strathack dataset import``: 1 if a file could not be imported or, with ``--strict``, not whole."""
+    """``strathack dataset import``: returns 1 if a file could not be imported, or with ``--strict`` not completely."""
     found = find(config.data, config.seeds)
     observations = config.observations if config.replay else None
     settings: dict[str, Any] = {
@@ -63,7 +63,7 @@ def import_(config: ImportConfig) -> int:
 
 
 def expand(config: ExpandConfig) -> int:
-    """``strathack dataset expand``: 1 if a game did not come back."""
+    """``strathack dataset expand``: returns 1 if a game could not be reproduced."""
     dataset = _selected(config, "expand")
     settings = {"expanded_from": path_text(absolute(config.data)), "observations": list(config.observations)}
     agreed_settings(config.out, settings)
@@ -78,7 +78,7 @@ def expand(config: ExpandConfig) -> int:
 
 
 def relabel(config: RelabelConfig) -> int:
-    """``strathack dataset relabel``: 1 if a game did not reproduce."""
+    """``strathack dataset relabel``: returns 1 if a game could not be reproduced."""
     dataset = _selected(config, "relabel")
     settings = {"relabelled_from": path_text(absolute(config.data)), "observations": list(config.observations)}
     work = relabelling(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
@@ -101,12 +101,12 @@ def _selected(config: ExpandConfig | RelabelConfig, what: str) -> Dataset:
 
 
 def verify(config: VerifyConfig) -> int:
-    """``strathack dataset verify``: 1 if something is not as it was written."""
+    """``strathack dataset verify``: returns 1 if something is no longer as it was written."""
     shards = DatasetFolder(config.data).shards() if config.data.is_dir() else [config.data]
     if not shards or not all(shard.exists() for shard in shards):
         raise InputError(f"{config.data}: expected a dataset folder or a shard")
     if config.replay and config.workers == 0:
-        default_clock(here=True)  # now, rather than after the files were read
+        default_clock(here=True)  # restarts this process now, not after the files were read
     problems = verify_shards(shards, quiet=config.quiet)
     for problem in problems:
         print(problem)

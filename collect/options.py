@@ -1,4 +1,4 @@
-"""The options of the commands that need the simulator: they check themselves."""
+"""The options of the commands that need the simulator, as dataclasses that check their own values."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from strathack.dataset.schema import DEFAULT_OBSERVATIONS, ObservationKeys
 
 @dataclass(frozen=True, kw_only=True)
 class GameOptions(Options):
-    """Which game a seed stands for, and when it is cut.
+    """Which game a seed leads to, and when a game is cut off.
 
     Attributes:
-        clock: The games' wall clock: an instant in UTC, held by libfaketime; seed (moon and night from the
-            seed); or system.
-        character: Who is played, as NLE writes it: @ (drawn from the seed) or role-race-alignment-gender.
-        roles: Roles to play, by three letters: val,sam. Seeds that draw another are skipped.
-        max_steps: Steps after which a game is cut; by default none.
+        clock: The time of day that games see: an instant in UTC (held by libfaketime), seed (moon and night
+            derived from the seed), or system (the real clock).
+        character: The character to play, in NLE's notation: @ (drawn from the seed) or role-race-alignment-gender.
+        roles: Roles to play, by their three-letter codes: val,sam. Seeds that draw another role are skipped.
+        max_steps: Number of steps after which a game is cut off; no limit by default.
     """
 
     clock: Clock = DEFAULT_CLOCK
@@ -37,7 +37,7 @@ class GameOptions(Options):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
         check_above_zero(self, "max_steps")
@@ -45,12 +45,13 @@ class GameOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class DemonstrationOptions(GameOptions):
-    """Who plays the games, and what is kept of them; the same for every game of a dataset.
+    """Which demonstrator plays the games, and what is kept of them; one choice for all games of a dataset.
 
     Attributes:
-        demonstrator: autoascend, the folder of a bot (bot.py with make_agent), or package.module:callable.
-        max_seconds: Seconds after which a game is cut, and a hung worker replaced; by default none.
-        observations: Observation keys to keep; all; or none, for the keys pressed alone, from which games are replayed.
+        demonstrator: Who plays: autoascend, the folder of a bot (bot.py with make_agent), or package.module:callable.
+        max_seconds: Seconds after which a game is cut off, and a hung worker replaced; no limit by default.
+        observations: Observation keys to keep; all; or none, to keep only the keys pressed, from which games can be
+            replayed.
     """
 
     demonstrator: str = "autoascend"
@@ -61,13 +62,13 @@ class DemonstrationOptions(GameOptions):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
         check_above_zero(self, "max_seconds")
 
     def settings(self) -> dict[str, Any]:
-        """What decides the games, as plain values, as kept with a dataset."""
+        """Returns the options that determine the games, as the plain values that are stored with a dataset."""
         return {
             **{field.name: getattr(self, field.name) for field in fields(DemonstrationOptions)},
             "clock": str(self.clock),
@@ -79,10 +80,10 @@ class DemonstrationOptions(GameOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MakingOptions(WorkerOptions, WriterOptions):
-    """How games are made, and the dataset that they go into is written.
+    """How games are made, and how their dataset is written.
 
     Attributes:
-        retries: How often a game is tried again whose worker died.
+        retries: How often a game is tried again after its worker died.
     """
 
     retries: int = 2
@@ -91,7 +92,7 @@ class MakingOptions(WorkerOptions, WriterOptions):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
         check_at_least(0, self, "retries")
@@ -102,8 +103,8 @@ class CollectConfig(DemonstrationOptions, MakingOptions):
     """Collects games into a dataset folder.
 
     Attributes:
-        out: The dataset folder; it is made where it does not exist.
-        seeds: Seeds to play, numbers and half-open ranges: 2,4,10:20.
+        out: The dataset folder; it is created if it does not exist.
+        seeds: Seeds to play, as numbers and half-open ranges: 2,4,10:20.
         extend: Add seeds to a dataset that was collected without them.
     """
 
@@ -115,7 +116,7 @@ class CollectConfig(DemonstrationOptions, MakingOptions):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
         if not self.seeds:
@@ -128,9 +129,9 @@ class VerifyConfig(WorkerOptions):
 
     Attributes:
         data: A dataset folder or a shard.
-        replay: Replay every game from its keys as well, and check the digest of its frames.
-        select: A condition on the games to be replayed.
-        quiet: Plain lines instead of a live display.
+        replay: Also replay every game from its keys, and check the digest of its frames.
+        select: A condition that selects the games to replay.
+        quiet: Print plain lines instead of a live display.
     """
 
     data: Path
@@ -141,7 +142,7 @@ class VerifyConfig(WorkerOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayOptions(MakingOptions):
-    """What replaying games into a new dataset takes.
+    """Options for replaying games into a new dataset.
 
     Attributes:
         observations: Observation keys to keep, or all.
@@ -153,7 +154,7 @@ class ReplayOptions(MakingOptions):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
         if not self.observations:
@@ -165,9 +166,9 @@ class ExpandConfig(ReplayOptions):
     """Replays games from their keys into a full dataset.
 
     Attributes:
-        data: A dataset folder or a shard; its games' observations, if there are any, are not used.
+        data: A dataset folder or a shard; any observations stored in it are not used.
         out: The new dataset's folder.
-        select: A condition on the games.
+        select: A condition that selects the games.
     """
 
     data: Path
@@ -177,12 +178,12 @@ class ExpandConfig(ReplayOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RelabelConfig(ReplayOptions):
-    """Plays imported AutoAscend games again, for their true strategies beside the published labels.
+    """Plays imported AutoAscend games again, to record their true strategies beside the published labels.
 
     Attributes:
-        data: A dataset folder or a shard; its games' observations, if there are any, are not used.
+        data: A dataset folder or a shard; any observations stored in it are not used.
         out: The new dataset's folder.
-        select: A condition on the games.
+        select: A condition that selects the games.
     """
 
     data: Path
@@ -195,13 +196,13 @@ class ImportConfig(ReplayOptions):
     """Imports ttyrecs in NLE's layout: <folder>/<game>/nle.<pid>.<episode>.ttyrec<version>.bz2.
 
     Attributes:
-        data: The folder, or a single ttyrec.
+        data: The folder of ttyrecs, or a single ttyrec.
         out: The new dataset's folder.
-        replay: Replay each game from its keys at its recorded clock, and keep the observations asked for.
+        replay: Replay each game from its keys at its recorded clock, and keep the observations that are asked for.
         observations: With --replay, the observation keys to keep, or all.
-        seeds: Where seeds come from: folder (a game's folder is named by its seed), none, or auto: folder for
-            HiHack's files (ttyrec4), else none.
-        strict: Make any file that cannot be imported whole an error.
+        seeds: Where seeds come from: folder (the name of a game's folder is its seed), none, or auto (folder for
+            HiHack's files, ttyrec4, and none for other files).
+        strict: Treat any file that cannot be imported completely as an error.
     """
 
     data: Path
@@ -214,7 +215,7 @@ class ImportConfig(ReplayOptions):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
         if self.seeds not in ("auto", "folder", "none"):

@@ -1,4 +1,4 @@
-"""The file format: labels, schema, shards and dataset folders. Knows no other part of strathack."""
+"""The file format: labels, schema, shards and dataset folders. Imports no other part of strathack."""
 
 from strathack.dataset.errors import CorruptionError, FormatError, InputError, RunError
 from strathack.dataset.folder import DatasetFolder, StoredGame

@@ -1,6 +1,6 @@
-"""The actions of NetHackChallenge: index, name and the byte each sends. Facts of NLE, so that reading needs no NLE.
+"""The actions of NetHackChallenge: index, name and byte sent. Copied from NLE, so that reading data needs no NLE.
 
-A test holds this table to ``nle.nethack.ACTIONS``.
+A test checks that this table agrees with ``nle.nethack.ACTIONS``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ KEY_CODES = np.array(list(ACTIONS.values()), dtype=np.uint8)
 """The byte that each action sends to the game, u8 [121]."""
 
 ACTION_INDEX: Mapping[int, int] = {int(key): index for index, key in reversed(list(enumerate(KEY_CODES)))}
-"""The byte sent → index of the action; of two with the same byte, the first."""
+"""The byte sent → index of the action; if two actions send the same byte, the first."""
 
 NO_ACTION = 255
-"""In ``actions``: no key was recorded. In a stream's ``previous_action``: there was no action before."""
+"""In ``actions``: no key was recorded. In a stream's ``previous_action``: the game had no action before this step."""

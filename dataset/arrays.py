@@ -1,8 +1,8 @@
-"""One array of one game: where its chunks lie in the file, and reading them without HDF5.
+"""One array of one game: where its chunks lie in the file, and how they are read without HDF5.
 
-HDF5 is asked once for the places of a game's chunks; the file is closed again. What is read afterwards is read by
-position, chunk by chunk, so that nothing is shared between threads or carried over a fork, and HDF5's global
-lock is never held while something is decompressed.
+HDF5 is used once, to find the positions of a game's chunks; then the file is closed. Later reads go to these positions
+directly, chunk by chunk, so that nothing is shared between threads or carried over a fork, and HDF5's global lock is
+never held during decompression.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def _decoder() -> ChunkDecoder:
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array in a shard, to be indexed like a numpy array along its first axis, the steps.
+    """An array in a shard, indexed like a numpy array whose first axis is the steps.
 
-    Only the chunks that an index touches are read. The last one decompressed is kept for the next index.
+    Only the chunks that an index touches are read. The last decompressed chunk is kept for the next index.
 
     Attributes:
         path: The shard.
@@ -69,7 +69,7 @@ class StoredArray:
         return values if dtype is None else values.astype(dtype)
 
     def __getitem__(self, index: Any) -> Any:
-        """Reads what an index of numpy's kind asks for; the steps come first."""
+        """Reads what a numpy index selects; its first axis is the steps."""
         first, *rest = index if isinstance(index, tuple) else (index,)
         if first is Ellipsis:
             return self.read(0, len(self))[(..., *rest)]
@@ -90,7 +90,7 @@ class StoredArray:
         return values[(slice(None), *rest)] if rest else values
 
     def names(self, index: Any = slice(None)) -> Any:
-        """Labels by name: an array of text where the index asks for several steps, else one text.
+        """Returns labels by name: an array of text if the index selects several steps, else one text.
 
         Raises:
             TypeError: If the array holds no labels.
@@ -105,12 +105,12 @@ class StoredArray:
         return table[codes]
 
     def read(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
-        """Reads steps ``start`` to ``stop`` (left out).
+        """Reads the steps from ``start`` up to but not including ``stop``.
 
         Args:
             start: First step, from 0.
             stop: Step after the last, at most T.
-            out: Where to, [stop − start, …]; a new array by default.
+            out: The array to fill, [stop − start, …]; a new array by default.
 
         Raises:
             CorruptionError: If a chunk is not as it was written.
@@ -130,7 +130,7 @@ class StoredArray:
         return out
 
     def _chunk(self, index: int) -> np.ndarray:
-        # Another thread may put its chunk in between; each uses the one that it took or made.
+        # Another thread may replace the kept chunk meanwhile; each thread uses the chunk that it took or made.
         kept = self._last[-1] if self._last else None
         if kept is None or kept[0] != index:
             values = np.empty((self.chunk_steps, *self.shape[1:]), dtype=self.dtype)
@@ -140,14 +140,15 @@ class StoredArray:
         return kept[1]
 
     def read_chunk(self, index: int, out: np.ndarray) -> None:
-        """Decompresses one chunk, or its first steps, which takes less.
+        """Decompresses one chunk, or only its first steps, which is faster.
 
         Args:
-            index: Which.
-            out: [n, …] of at most ``chunk_steps`` steps, C-contiguous. Steps after the array's end are zero.
+            index: The chunk's number.
+            out: The array to fill, [n, …], C-contiguous, at most ``chunk_steps`` steps. Steps after the array's end are
+                zero.
 
         Raises:
-            CorruptionError: If it is not as it was written.
+            CorruptionError: If the chunk is not as it was written.
         """
         try:
             size = self.chunk_steps * prod(self.shape[1:]) * self.dtype.itemsize
@@ -156,10 +157,10 @@ class StoredArray:
             raise self.corruption(index, str(error)) from error
 
     def read_raw(self, index: int) -> bytes:
-        """The bytes of one chunk as they lie in the file.
+        """Returns the bytes of one chunk as they lie in the file.
 
         Raises:
-            CorruptionError: If the file ends before it.
+            CorruptionError: If the file cannot be read or ends before the chunk does.
         """
         offset, size = self.places[index].tolist()
         try:
@@ -175,10 +176,10 @@ class StoredArray:
         return data
 
     def check_sums(self) -> None:
-        """Checks the sum of every chunk, without decompressing.
+        """Checks the checksum of every chunk, without decompressing the chunks.
 
         Raises:
-            CorruptionError: At the first that differs.
+            CorruptionError: At the first checksum that differs.
         """
         for index in range(len(self.places)):
             try:
@@ -187,7 +188,7 @@ class StoredArray:
                 raise self.corruption(index, str(error)) from error
 
     def corruption(self, chunk: int, what: str) -> CorruptionError:
-        """The error that names a chunk's place."""
+        """Returns an error that names the steps of a chunk."""
         first = chunk * self.chunk_steps
         last = min(first + self.chunk_steps, len(self)) - 1
         return CorruptionError(f"{self.path}: {self.game}/{self.name}, the chunk of steps {first} to {last}: {what}")
@@ -199,13 +200,13 @@ def index_game(path: Path, game: str, steps: int) -> dict[str, StoredArray]:
     Args:
         path: The shard.
         game: The game's name.
-        steps: Its length by ``/games``.
+        steps: The game's length according to ``/games``.
 
     Returns:
         Name in the game's group (``actions``, ``obs/tty_chars``) → array.
 
     Raises:
-        FormatError: If something is missing, or not of the type, length or filters that the format has.
+        FormatError: If an array is missing, or does not have the type, length or filters of the format.
     """
     with open_shard(path) as file, readable(path, f"the metadata of {game}"):
         return _index(path, file, game, steps)
@@ -236,7 +237,7 @@ def _index(path: Path, file: h5py.File, game: str, steps: int) -> dict[str, Stor
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the index is being made, for messages."""
+    """The shard and the game that are being indexed, for error messages."""
 
     path: Path
     game: str
@@ -245,11 +246,11 @@ class _Place:
         return FormatError(f"{self.path}: {self.game}/{name}: {what}")
 
 
-# The low-level interface of h5py from here on: an index is made for every game that a stream opens.
+# From here on h5py's low-level interface is used, for speed: every game that a stream opens is indexed.
 
 
 def _check_link(place: _Place, group: Any, name: str, shown: str) -> None:
-    """Refuses what is not an object of this very file."""
+    """Raises if ``name`` is missing or links to another place or file."""
     if not group.links.exists(name.encode()):
         raise FormatError(f"{place.path}: {shown} is missing")
     if group.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
@@ -303,7 +304,7 @@ def _stored(
 
 
 def _check_storage(place: _Place, dataset: Any, name: str, shape: tuple[int, ...]) -> int:
-    """Checks that an array lies in this file, in chunks through the format's filters; returns a chunk's steps."""
+    """Checks that an array is stored in this file, in chunks with the format's filters; returns a chunk's steps."""
     creation = dataset.get_create_plist()
     if creation.get_layout() != h5py.h5d.CHUNKED or creation.get_external_count():
         raise place.wrong(name, "is not stored in chunks in this file")

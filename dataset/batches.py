@@ -1,4 +1,4 @@
-"""What is in a batch: which arrays, and what a game gives to them."""
+"""The arrays of a batch, and how they are filled from games."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ DEFAULT_COLUMNS = ("actions", "rewards", "dones", "strategy")
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """What a stream shows; checked when made.
+    """Describes what a stream shows; the options are checked on creation.
 
     Attributes:
         lanes: Sequences in a batch, B.
-        steps: Steps of each in a batch, T.
+        steps: Steps of each lane in a batch, T.
         observations: Observation keys, each an array [T, B, …].
         columns: One-dimensional arrays of the games, each [T, B].
-        previous_strategy: The label whose value one step before is given as ``previous_strategy``, or None.
-        places: Whether to tell of each step which game (place in the dataset) and which step of it it is, as
-            ``game`` and ``step``, i64 [T, B].
-        seed: Decides the order; None keeps the dataset's.
-        epochs: How often each game is shown; None for without end.
+        previous_strategy: The label whose value at the step before is added as ``previous_strategy``; None adds none.
+        places: Whether to add, for each step, the game's place in the dataset as ``game`` and the step's number in the
+            game as ``step``, i64 [T, B].
+        seed: Decides the order of games; None keeps the dataset's order.
+        epochs: How often each game is shown; None repeats the games endlessly.
         share: Which part of the games this stream shows.
         threads: Threads that fill batches.
         reuse: Whether a batch's arrays may be overwritten once the next batch is asked for.
-        on_corrupt: ``skip`` leaves out games that are not as they were written, with a warning each.
+        on_corrupt: ``skip`` leaves out games that are not as they were written, with a warning for each.
     """
 
     lanes: int
@@ -60,7 +60,7 @@ class StreamConfig:
         """Checks every option.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         for name in ("lanes", "steps", "threads"):
             if getattr(self, name) < 1:
@@ -81,11 +81,11 @@ class StreamConfig:
                     raise InputError(f"{option}: {name!r} is unknown; expected one of {', '.join(names)}")
 
     def frames(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Shape and type of one frame of each observation."""
+        """Returns the shape and type of one frame of each observation."""
         return {key: (OBSERVATIONS[key].shape, OBSERVATIONS[key].dtype) for key in self.observations}
 
     def record(self) -> np.dtype[Any]:
-        """Everything about a step but its frames, as one structured type."""
+        """Returns a structured type that holds everything about a step except its frames."""
         names = [(name, STORED_COLUMNS[name]) for name in self.columns]
         names.append(("previous_action", "u1"))
         if self.previous_strategy is not None:
@@ -101,7 +101,7 @@ class StreamConfig:
 
 
 class Recoding:
-    """Gives labels the codes of the dataset's vocabularies, whatever those of a game's own file are."""
+    """Converts labels from the codes of a game's own file to the codes of the dataset's vocabularies."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._places = {
@@ -109,16 +109,16 @@ class Recoding:
         }
 
     def recoded(self, game: Game, name: str, values: np.ndarray, start: int) -> np.ndarray:
-        """Values of a column as the stream shows them.
+        """Returns the values of a column as the stream shows them.
 
         Args:
             game: The game.
             name: The column's name.
             values: Its values from step ``start`` on.
-            start: For the error.
+            start: The first step, for error messages.
 
         Raises:
-            CorruptionError: If one is out of range, or has a name that the shard does not know.
+            CorruptionError: If a value is out of range, or its name is not in the shard's vocabulary.
         """
         wrong = game.first_out_of_range(name, values)
         if wrong is not None:
@@ -135,18 +135,18 @@ class Recoding:
         return table[values]
 
     def read(self, game: Game, name: str) -> np.ndarray:
-        """A whole column; zeros for rewards that are not stored, which come with the frames."""
+        """Reads a whole column; zeros for rewards that are not stored, since these come with the frames."""
         if name == "rewards" and name not in game.arrays:
             return np.zeros(len(game), dtype=STORED_COLUMNS[name])
         return self.recoded(game, name, stored_array(game, name)[:], 0)
 
 
 Column = Callable[[str, int, int], np.ndarray]
-"""Column's name, first step, step after the last → its values."""
+"""A function: column's name, first step, step after the last → the column's values."""
 
 
 def records_of(config: StreamConfig, place: int, start: int, stop: int, column: Column) -> np.ndarray:
-    """Everything about some steps of a game but their frames.
+    """Returns everything about some steps of a game except their frames.
 
     Args:
         config: What to show.
@@ -179,17 +179,17 @@ def records_of(config: StreamConfig, place: int, start: int, stop: int, column: 
 
 
 RECORDS = "records"
-"""What a slab calls them."""
+"""The name of the array of records in a slab."""
 
 
 def frame_names(config: StreamConfig, game: Game) -> tuple[str, ...]:
-    """What a frame reader has to give: observations, and rewards where only the game's keys are kept."""
+    """Returns what a frame reader must supply: observations, and rewards if only the game's keys are stored."""
     rewards = "rewards" in config.columns and "rewards" not in game.arrays
     return (*config.observations, *(["rewards"] if rewards else []))
 
 
 def copy_frames(names: Sequence[str], segment: Segment, reader: FrameReader, arrays: Batch) -> None:
-    """Copies a segment's frames to where a slab has them."""
+    """Copies a segment's frames to the segment's rows of a slab."""
     rows, lane = slice(segment.row, segment.row + segment.length), segment.lane
     out = {name: arrays[name][rows, lane] for name in names if name != "rewards"}
     if "rewards" in names:

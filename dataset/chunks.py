@@ -1,8 +1,8 @@
-"""Chunks as they lie in a file: Zstandard frames followed by a Fletcher-32 sum.
+"""Chunks as they lie in a file: each is a Zstandard frame followed by a Fletcher-32 sum.
 
-A chunk is compressed here, outside HDF5, and written as it is; HDF5 (with hdf5plugin) reads it as the output
-of its own two filters. Facts measured on real games: the Zstandard filter alone lets a flipped bit through as
-wrong data, so every array carries the sum as well.
+A chunk is compressed here, outside HDF5, and written unchanged; HDF5 (with hdf5plugin) reads it as the output of its
+own two filters. Tests on real games showed that the Zstandard filter alone can read a flipped bit as wrong data without
+an error, so every array also carries the sum.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from strathack.dataset.schema import COLUMN_CHUNK_STEPS
 ZSTD_FILTER = int(hdf5plugin.Zstd.filter_id)
 FLETCHER32_FILTER = 3
 ZSTD_LEVEL = 9
-"""The level named in a file's filter options; frames decode the same whatever made them."""
+"""The level named in a file's filter options; decoding does not depend on it."""
 
 
 DENSE_LEVEL = 19
@@ -33,15 +33,15 @@ _FLETCHER_WEIGHTS = np.arange(_FLETCHER_BLOCK, 0, -1, dtype=np.float64)
 
 
 Effort = Literal["quick", "normal", "dense"]
-"""How hard to compress: ``quick`` for what is made at the simulator's own speed, ``dense`` for what is to be small."""
+"""How hard to compress: ``quick`` keeps up with the simulator's own speed, ``dense`` makes the smallest files."""
 
 
 def _parameters(effort: Effort) -> zstandard.ZstdCompressionParameters:
-    """For frames a hash search over the whole chunk that skips short matches.
+    """Returns Zstandard's parameters: unless ``dense``, a hash search over the whole chunk that skips short matches.
 
-    Frames of one game repeat at a distance of one frame and differ in a few cells, so long matches are worth
-    more than many short ones: against plain level 9 the colours take a fifth less, at the same speed
-    (`benchmarks/file_size.py`). A greedy search takes less than half the time for 15 % more bytes.
+    Consecutive frames of a game differ in only a few cells, so matches are found one frame back, and long matches are
+    worth more than many short ones: compared with plain level 9 the colours take a fifth less space at the same speed
+    (`benchmarks/file_size.py`). A greedy search (``quick``) takes less than half the time and 15 % more bytes.
     """
     if effort == "dense":
         return zstandard.ZstdCompressionParameters.from_level(DENSE_LEVEL, window_log=21, write_content_size=True)
@@ -57,7 +57,7 @@ def _parameters(effort: Effort) -> zstandard.ZstdCompressionParameters:
 
 
 class ChunkEncoder:
-    """Turns arrays into chunk bytes. One encoder serves one thread.
+    """Turns arrays into chunk bytes. Each thread needs its own encoder.
 
     Args:
         effort: How hard to compress.
@@ -86,7 +86,7 @@ def fletcher32(data: bytes | memoryview) -> bytes:
     even = len(data) // 2
     words = np.frombuffer(data, dtype=">u2", count=even)
     first = second = 0
-    # Blocks short enough for their weighted sums to be exact in float64, whose dot product is the fast one.
+    # Blocks are so short that their weighted sums are exact in float64, the type with the fastest dot product.
     for start in range(0, even, _FLETCHER_BLOCK):
         block = words[start : start + _FLETCHER_BLOCK].astype(np.float64)
         second += len(block) * first + int(np.dot(block, _FLETCHER_WEIGHTS[-len(block) :]))
@@ -98,7 +98,7 @@ def fletcher32(data: bytes | memoryview) -> bytes:
 
 
 class ChunkDecoder:
-    """Turns a chunk's bytes into an array, without HDF5 and its lock. One decoder serves one thread."""
+    """Turns a chunk's bytes into an array, without HDF5 and its lock. Each thread needs its own decoder."""
 
     def __init__(self) -> None:
         self._zstd = zstandard.ZstdDecompressor()
@@ -116,21 +116,22 @@ class ChunkDecoder:
         return frame
 
     def decode(self, data: bytes, out: np.ndarray, size: int) -> None:
-        """Checks a chunk's sum and decompresses it, or its beginning.
+        """Checks a chunk's sum and decompresses the chunk, or its beginning.
 
         Args:
             data: The chunk as it lies in the file.
-            out: C-contiguous; it is filled. Of a frame's beginning no more is decompressed than it holds.
+            out: The array to fill, C-contiguous. If the array is smaller than the chunk, only the chunk's beginning is
+                decompressed.
             size: Bytes of the whole chunk when decompressed.
 
         Raises:
-            ChunkError: If the sum differs, or the frame is not of that size.
+            ChunkError: If the sum differs, or the frame does not have that size.
         """
         frame = self.check(data)
         try:
             if zstandard.get_frame_parameters(frame).content_size != size:
                 raise ChunkError("its length differs")
-            # With room for the whole frame, Zstandard writes straight into it.
+            # If `out` has room for the whole frame, Zstandard writes directly into it.
             with self._zstd.stream_reader(frame) as reader:
                 length = reader.readinto(out.reshape(-1).view(np.uint8).data)
         except zstandard.ZstdError as error:
@@ -148,7 +149,7 @@ def _fold(total: int) -> int:
 
 
 def make_array(group: h5py.Group, name: str, shape: Sequence[int], dtype: Any, chunk_steps: int) -> h5py.Dataset:
-    """Creates a dataset chunked along its first axis, with both filters, ready for encoded chunks."""
+    """Creates an HDF5 dataset, chunked along its first axis, with both filters, ready for encoded chunks."""
     length = shape[0]
     steps = min(chunk_steps, length)
     return group.create_dataset(
@@ -166,11 +167,11 @@ def write_column(group: h5py.Group, name: str, values: np.ndarray, encoder: Chun
     """Writes a one-dimensional array, chunk by chunk.
 
     Args:
-        group: Where it goes.
-        name: Its name.
+        group: The group to write to.
+        name: The array's name.
         values: [T], in the base type of ``dtype``.
         encoder: Compresses the chunks.
-        dtype: The type as stored, an enumeration perhaps.
+        dtype: The type as stored, possibly an enumeration.
     """
     dataset = make_array(group, name, values.shape, dtype, COLUMN_CHUNK_STEPS)
     for start in range(0, len(values), COLUMN_CHUNK_STEPS):

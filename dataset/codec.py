@@ -1,7 +1,7 @@
-"""From dataclasses to plain values and back: what options, policies and runs are written and read by.
+"""Converts dataclasses to plain values and back, to write and read options, policies and runs.
 
-Plain values are what JSON and YAML hold: texts, numbers, truth values, None, lists and dictionaries. How a field is
-written follows from its type hint alone, so that a dataclass says once what it holds.
+Plain values are what JSON and YAML can hold: strings, numbers, booleans, None, lists and dictionaries. A field's type
+hint alone decides how the field is written, so each dataclass declares its content only once.
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ Made = TypeVar("Made")
 
 
 class TextValue(ABC):
-    """A value that options and files hold as text: it is parsed once, and ``str`` writes it."""
+    """A value that options and files hold as text; ``parse`` reads it once, and ``str`` writes it."""
 
     @classmethod
     @abstractmethod
     def parse(cls, text: str) -> Any:
-        """Reads a value. The message of an error begins with what is wrong, without the name of an option.
+        """Reads a value. The message of an error begins with what is wrong and does not name the option.
 
         Raises:
-            InputError: If the text is no such value.
+            InputError: If the text is not a valid value.
         """
 
 
 def split_list(text: str) -> list[str]:
-    """Parts between commas, without spaces around them."""
+    """Splits a text at commas and strips spaces around the parts."""
     return [part.strip() for part in text.split(",")] if text.strip() else []
 
 
 class Options:
-    """The options of a command, or a group of them that several commands inherit. Each group checks itself.
+    """The options of a command, or a group of options that several commands inherit. Each class checks its own options.
 
     Attributes:
-        renamed: Old name → name of fields that had another name in the release before. They are read by it as well.
+        renamed: Old name → new name of the fields renamed since the previous release. Old names can still be read.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
-        """Checks the options; a group that overrides this calls it, for the groups beside it."""
+        """Checks the options. Overriding methods must call this one, so that all inherited groups are checked."""
 
 
 def former_names(kind: type) -> Mapping[str, str]:
-    """Old name → name of the fields of a dataclass that were renamed."""
+    """Returns old name → new name of the renamed fields of a dataclass."""
     return kind.renamed if issubclass(kind, Options) else {}
 
 
 def is_group(hint: Any) -> bool:
-    """Whether a field of this type holds further fields, and is not written as one text."""
+    """Returns whether a field of this type holds further fields instead of being written as one text."""
     return is_dataclass(hint) and not issubclass(typing.cast(type, hint), TextValue)
 
 
 def hints_of(kind: type) -> Mapping[str, Any]:
-    """Field → type of a dataclass, those of its bases included."""
+    """Returns field → type of a dataclass, fields of its bases included."""
     return _hints_of(typing.cast(Any, kind))
 
 
@@ -74,14 +74,14 @@ def _hints_of(kind: Any) -> Mapping[str, Any]:
 
 
 def to_plain(value: Any) -> Any:
-    """A value as plain values.
+    """Converts a value to plain values.
 
     Args:
-        value: A dataclass, a text value, a path, a sequence or mapping of such, or a plain value. A dataclass in a
-            field that holds one of several is written with its ``kind``.
+        value: A dataclass, a text value, a path, a sequence or mapping of these, or a plain value. A dataclass in a
+            field whose type allows several dataclasses is written with its ``kind``.
 
     Raises:
-        TypeError: If it is anything else.
+        TypeError: If the value is anything else.
     """
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -99,27 +99,27 @@ def to_plain(value: Any) -> Any:
 
 
 def _written(hint: Any, value: Any) -> Any:
-    """A field's value as plain values."""
+    """Converts a field's value to plain values."""
     kinds = [one for one in get_args(hint) if is_dataclass(one)]
     return {"kind": value.kind, **to_plain(value)} if len(kinds) > 1 else to_plain(value)
 
 
 def from_plain(kind: type[Made], values: Any, name: str = "") -> Made:
-    """The inverse of :func:`to_plain`. Fields that are not there have their defaults.
+    """The inverse of :func:`to_plain`. Missing fields get their defaults.
 
     Args:
-        kind: What to make.
+        kind: The type to make.
         values: The plain values.
-        name: Its name, for errors: dotted, as an option has it.
+        name: The value's name in error messages, dotted like an option's name.
 
     Raises:
-        InputError: If a field is unknown, with the near match, or a value is not what its field holds.
+        InputError: If a field is unknown (the message suggests a known one), or a value does not fit its field.
     """
     return typing.cast(Made, _made(kind, values, name))
 
 
 def _made(hint: Any, value: Any, name: str) -> Any:
-    """A value of a type, from plain values."""
+    """Makes a value of a type from plain values."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return _one_of(arguments, value, name)
@@ -143,7 +143,7 @@ def _made(hint: Any, value: Any, name: str) -> Any:
 
 
 def _one_of(hints: Sequence[Any], value: Any, name: str) -> Any:
-    """A value of one of several types; dataclasses among them are told apart by their ``kind``."""
+    """Makes a value of one of several types; ``kind`` decides between dataclasses."""
     if value is None and type(None) in hints:
         return None
     wanted = [hint for hint in hints if hint is not type(None)]
@@ -158,14 +158,14 @@ def _one_of(hints: Sequence[Any], value: Any, name: str) -> Any:
 
 
 def _several(hint: Any, value: Any, name: str) -> Any:
-    """A list or tuple, each element of its type."""
+    """Makes a list or tuple, each element of its own type."""
     origin, arguments = get_origin(hint), get_args(hint)
     if not isinstance(value, list | tuple):
         raise InputError(f"{name}: {_shown(value)} is no {hint}")
     each = arguments[:1] * len(value) if origin is list or arguments[-1] is Ellipsis else arguments
     try:
         return origin(_made(one, part, name) for one, part in zip(each, value, strict=True))
-    except ValueError:  # of an element, or there are too many or too few
+    except ValueError:  # an element is invalid, or there are too many or too few
         raise InputError(f"{name}: {tuple(value)!r} is no {hint}") from None
 
 

@@ -47,11 +47,11 @@ def info(config: InfoConfig) -> int:
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """What a dataset holds, as plain values.
+    """Returns a summary of a dataset as plain values.
 
     Returns:
-        Games, steps, bytes of the shards, observations, games by role, end, completeness, origin and split with
-        their scores, and steps by strategy.
+        Numbers of shards, games, steps and bytes; observation keys; demonstrators; games, steps and scores by role;
+        games by end, completeness, origin and split; and steps by strategy.
     """
     games = dataset.games
     strategies: Counter[str] = Counter()
@@ -102,14 +102,14 @@ def _print_facts(facts: dict[str, Any], rows: np.ndarray, console: Console) -> N
 
 
 def repair(config: RepairConfig) -> int:
-    """``strathack dataset repair``: 0 if nothing was wrong, 1 if something had to be left out."""
+    """``strathack dataset repair``: returns 0 if nothing was wrong, 1 if something was left out."""
     out = _make_dataset(config.out, {"repaired_from": path_text(absolute(config.data))})
     shards = DatasetFolder(config.data).shards() if config.data.is_dir() else [config.data]
     if not shards:
         raise InputError(f"{config.data}: holds no shards (*.h5); expected a dataset")
     kept: dict[str, Game] = {}
     problems = []
-    with warnings.catch_warnings():  # of shards that cannot be read, which are told of below
+    with warnings.catch_warnings():  # about shards that cannot be read, which are printed below
         warnings.simplefilter("ignore")
         steps = Dataset(shards, on_corrupt="skip").steps
     with progress("verifying", steps, quiet=config.quiet) as advance:
@@ -180,7 +180,7 @@ def export(config: ExportConfig) -> int:
     except OSError as error:
         reason = error.strerror or error
         raise RunError(f"{config.out}: cannot be written ({reason}); nothing of it is left") from error
-    finally:  # half an export would be in the way of the next
+    finally:  # a partial export would block the next one
         shutil.rmtree(unfinished, ignore_errors=True)
     print(f"{len(dataset):,} games, {dataset.steps:,} steps in {config.out}")
     return 0
@@ -203,10 +203,10 @@ def _counting(advance: Callable[[int], None]) -> Callable[[Game], None]:
 
 
 def _make_dataset(path: Path, settings: dict[str, Any]) -> DatasetWriter:
-    """Writes a dataset that is new or was begun with the same settings.
+    """Returns a writer for a dataset that is new or was begun with the same settings.
 
     Raises:
-        InputError: If there is another one.
+        InputError: If the folder holds a dataset with other settings.
     """
     there = DatasetFolder(path).read_settings()
     if there is not None and there != settings:
@@ -221,7 +221,7 @@ def _copy(
     config: WriterOptions,
     what: str,
 ) -> None:
-    """Copies games; those that are there already are kept."""
+    """Copies games; games that the new dataset already has are left as they are."""
     games = list(games)
     with out, progress(what, sum(len(game) for game in games), quiet=config.quiet) as advance:
         out.begin()

@@ -1,4 +1,4 @@
-"""Copying games as they are: one game out of a shard, several datasets into one, what verifies out of a damaged one."""
+"""Copies games unchanged: one game of a shard, several datasets into one, the sound games of a damaged dataset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from strathack.dataset.verify import Problem, verify_shard
 
 
 def one_game_shard(game: Game) -> bytes:
-    """A shard with one stored game; its compressed chunks are copied as they are."""
+    """Returns a shard with one stored game; compressed chunks are copied unchanged."""
     buffer = io.BytesIO()
     with make_shard(buffer, game.provenance) as target, open_shard(game.path) as source:
         source.copy(f"data/{game.name}", target["data"])
@@ -24,7 +24,7 @@ def one_game_shard(game: Game) -> bytes:
 
 
 def sound_games(shard: Path, on_game: Callable[[Game], None]) -> tuple[list[Game], list[Problem]]:
-    """The games of a shard that verify, and what is wrong with the others or with the shard."""
+    """Returns the games of a shard that pass verification, and what is wrong with the others or with the shard."""
     problems = list(verify_shard(shard, on_game))
     try:
         dataset = Dataset(shard)
@@ -35,7 +35,7 @@ def sound_games(shard: Path, on_game: Callable[[Game], None]) -> tuple[list[Game
 
 
 def collisions(datasets: Sequence[Dataset]) -> dict[str, bool]:
-    """Names that stand in several datasets → whether they are the same game there, by keys and frames."""
+    """Returns game names that several datasets have → whether those games agree in keys and frames."""
     seen: dict[bytes, tuple[bytes, bytes]] = {}
     found: dict[str, bool] = {}
     for dataset in datasets:

@@ -1,6 +1,6 @@
-"""Streams for PyTorch and Lightning: an iterable dataset, and a data module that resumes at the same batch.
+"""Streams for PyTorch and Lightning: an iterable dataset, and a data module that resumes at the right batch.
 
-Needs the extra ``train``; nothing else in this package imports torch.
+Needs the extra ``train``; no other module of this package imports torch.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from strathack.dataset.schedule import Share
 from strathack.dataset.streams import Stream, unrolls, windows
 
 TensorBatch = dict[str, Any]
-"""Array name → tensor [T, B, …]; and ``stream`` and ``number``, integers that tell which batch it is."""
+"""Array name → tensor [T, B, …]; also ``stream`` and ``number``, integers that identify the batch."""
 
 Kind = Literal["unrolls", "windows"]
 OpenFrames = Callable[[], AbstractContextManager[FrameSource]]
 
 
 class Position:
-    """How many batches of each stream a learner has taken; what a checkpoint keeps.
+    """Counts the batches that a learner has taken from each stream; checkpoints keep these counts.
 
-    There is one stream a loader worker, and one without workers. Batches come from them in turn. It lies in memory that
-    loader workers share, so that those which outlive an epoch (``persistent_workers``) go on from where it is.
+    Each loader worker has one stream; without workers there is a single stream. Batches come from the streams in turn.
+    The counts lie in memory shared with the loader workers, so that workers which outlive an epoch
+    (``persistent_workers``) continue from the current position.
 
     Args:
-        taken: Batches taken of each stream.
-        next: The stream whose turn it is.
+        taken: Batches taken from each stream.
+        next: The stream that gives the next batch.
     """
 
     def __init__(self, taken: Sequence[int], next: int = 0) -> None:
@@ -43,12 +44,12 @@ class Position:
 
     @property
     def taken(self) -> list[int]:
-        """Batches taken of each stream."""
+        """Batches taken from each stream."""
         return [int(count) for count in self._place[:-1]]
 
     @property
     def next(self) -> int:
-        """The stream whose turn it is."""
+        """The stream that gives the next batch."""
         return int(self._place[-1])
 
     def take(self, batch: Mapping[str, Any]) -> None:
@@ -58,14 +59,14 @@ class Position:
         self._place[-1] = (stream + 1) % (len(self._place) - 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Returns the position as plain values."""
         return {"taken": self.taken, "next": self.next}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes to where a learner was.
+        """Restores a saved position.
 
         Raises:
-            InputError: If that learner had another number of loader workers.
+            InputError: If the state was saved with another number of loader workers.
         """
         if len(state["taken"]) != len(self.taken):
             raise InputError(
@@ -77,14 +78,14 @@ class Position:
 
 @dataclass(frozen=True)
 class StreamSpec:
-    """What to stream, without opening anything; it travels to loader workers.
+    """Describes what to stream, without any open files, so that it can be sent to loader workers.
 
     Attributes:
         dataset: The games.
         kind: ``unrolls`` or ``windows``.
-        options: The keyword arguments of :func:`strathack.dataset.streams.unrolls` or ``windows``, but ``frames``
-            and ``share``.
-        frames: Opens a source of frames for games that have none stored.
+        options: Keyword arguments of :func:`strathack.dataset.streams.unrolls` or ``windows``, except ``frames`` and
+            ``share``.
+        frames: Opens a source of frames for games that are stored without frames.
         share: This rank's part of the games.
     """
 
@@ -95,10 +96,10 @@ class StreamSpec:
     share: Share = Share()
 
     def __post_init__(self) -> None:
-        """Checks that the two go together.
+        """Checks that ``kind`` is known and allows ``frames``.
 
         Raises:
-            InputError: If they do not.
+            InputError: If it does not.
         """
         if self.kind not in ("unrolls", "windows"):
             raise InputError(f"kind: {self.kind!r} is unknown; expected unrolls or windows")
@@ -106,7 +107,7 @@ class StreamSpec:
             raise InputError("frames: random windows need stored frames; expand the dataset first")
 
     def open(self, stream: int, streams: int, frames: FrameSource | None) -> Stream:
-        """Opens one of several streams."""
+        """Opens stream number ``stream`` of ``streams`` streams."""
         share = Share(self.share.index * streams + stream, self.share.of * streams)
         if self.kind == "windows":
             return windows(self.dataset, **self.options, share=share)
@@ -114,14 +115,14 @@ class StreamSpec:
 
 
 class DemonstrationBatches(IterableDataset[TensorBatch]):
-    """Batches as tensors; give it to a ``DataLoader`` with ``batch_size=None``.
+    """Batches as tensors; pass this dataset to a ``DataLoader`` with ``batch_size=None``.
 
-    Loader workers share the games: each has a stream of its own, with lanes of its own. So a memory that a policy
-    carries from batch to batch is to be kept for each ``batch["stream"]``.
+    Loader workers divide the games: each has its own stream with its own lanes. So the memory that a policy carries
+    from batch to batch must be kept separately for each ``batch["stream"]``.
 
     Args:
         spec: What to stream.
-        position: Where to begin; the learner moves it on by ``position.take(batch)``.
+        position: Where to begin; the learner advances it with ``position.take(batch)``.
     """
 
     def __init__(self, spec: StreamSpec, position: Position) -> None:
@@ -135,7 +136,7 @@ class DemonstrationBatches(IterableDataset[TensorBatch]):
         workers = 1 if info is None else info.num_workers
         if workers != streams:
             raise InputError(f"loader: {workers} workers for a position of {streams} streams")
-        # The loader asks its workers in turn from its first one on, so the first gets the stream whose turn it is.
+        # The loader asks its workers in turn, beginning with the first, so the first worker gets the next stream.
         stream = ((0 if info is None else info.id) + self.position.next) % streams
         with self.spec.frames() if self.spec.frames is not None else nullcontext() as frames:
             source = self.spec.open(stream, streams, frames)
@@ -154,16 +155,16 @@ _NAME_OF_ERRORS = f"{InputError.__module__}."
 
 
 class EpochLoader:
-    """What Lightning iterates: an epoch of so many batches of a stream without end.
+    """The loader that Lightning iterates: an epoch is a fixed number of batches from an endless stream.
 
-    Each epoch goes on where training is, which :class:`Position` knows; nothing is ever rewound or skipped.
+    Each epoch continues at the training position, kept by :class:`Position`; no batch is repeated or skipped.
 
     Args:
         spec: What to stream.
-        position: Where training is.
+        position: The training position.
         batches: Batches in an epoch.
         workers: Loader workers; 0 for none.
-        pinned: Whether batches are put where a GPU can fetch them from.
+        pinned: Whether batches are put into pinned memory, for faster copies to a GPU.
     """
 
     def __init__(self, spec: StreamSpec, position: Position, batches: int, workers: int, pinned: bool = False) -> None:
@@ -180,7 +181,7 @@ class EpochLoader:
             batch_size=None,
             num_workers=self._workers,
             pin_memory=self._pinned,
-            # A loader draws a seed for its workers; the learner's random numbers are not to depend on that.
+            # A loader draws a seed for its workers; this must not change the learner's random numbers.
             generator=torch.Generator(),
         )
         left = self._batches - sum(self._position.taken) % self._batches
@@ -191,34 +192,34 @@ class EpochLoader:
                 if not left:
                     return
         except InputError as error:
-            # From a loader worker it comes with that process's traceback, its own line last.
+            # An error from a loader worker includes that process's traceback; its last line is the message.
             raise InputError(str(error).strip().splitlines()[-1].removeprefix(_NAME_OF_ERRORS)) from None
 
 
 class DemonstrationModule(pl.LightningDataModule):
-    """Streams a dataset's train split without end, and its validation split once a validation run.
+    """Streams a dataset's train split endlessly, and its validation split once for each validation.
 
-    Checkpoints keep how many batches were trained on; a resumed run trains on exactly those that an uninterrupted
-    one would, whatever was prefetched.
+    Checkpoints keep how many batches were trained on. A resumed run trains on exactly the batches that an
+    uninterrupted run would, regardless of what was prefetched.
 
     Args:
-        path: The dataset, or where it is; see :class:`strathack.dataset.Dataset`.
+        path: The dataset or its path; see :class:`strathack.dataset.Dataset`.
         lanes: Lanes of a batch, on each rank and in each loader worker.
         steps: Steps of a batch.
         kind: ``unrolls`` or ``windows``.
         select: A condition on the games.
-        workers: Loader workers; 0 streams in this process, in threads, which is the fastest where frames are stored.
+        workers: Loader workers; 0 streams in threads of this process, which is fastest if frames are stored.
         frames: Opens a source of frames for keys-only games, such as
             :class:`strathack.collect.replaying.streaming.ReplayedFrames`.
-        batches_per_epoch: What Lightning calls an epoch; by default as many as show each step about once.
-        validation_steps: Steps of a validation's batch; by default as many. Where fewer games than lanes are
-            validated on, longer batches are as large.
+        batches_per_epoch: Batches in an epoch of Lightning; by default as many as show each step about once.
+        validation_steps: Steps of a validation batch; by default ``steps``. If there are fewer validation games than
+            lanes, validation batches have fewer lanes; more steps can make up for that.
         options: Further keyword arguments of the stream.
 
     Attributes:
         dataset: The games, of all splits.
         lanes: As given.
-        position: Where training is.
+        position: The training position.
     """
 
     def __init__(
@@ -248,19 +249,19 @@ class DemonstrationModule(pl.LightningDataModule):
         self.position = Position([0] * max(workers, 1))
 
     def train_dataloader(self) -> EpochLoader:
-        """The train split, epoch after epoch in another order."""
+        """Returns the train split, in another order each epoch."""
         spec = self._spec("train", {"epochs": None})
         a_batch = self._options["lanes"] * self._options["steps"] * spec.share.of
         batches = self._batches_per_epoch or max(spec.dataset.steps // a_batch, 1)
         return EpochLoader(spec, self.position, batches, self._workers, self._on_gpu())
 
     def val_dataloader(self) -> Sequence[Any] | DataLoader[TensorBatch]:
-        """The validation split once, always in the same order; nothing where it has no games."""
+        """Returns the validation split once, always in the same order; an empty list if it has no games."""
         spec = self._spec("validation", {"epochs": 1, "seed": 0})
         games = (spec.dataset.rows["steps"] > 0).sum()
         if not games:
             return []
-        # More lanes than games would be padding from end to end.
+        # Lanes beyond the number of games would hold nothing but padding.
         lanes = min(self.lanes, -(-int(games) // spec.share.of))
         steps = self._validation_steps or self._options["steps"]
         spec = replace(spec, options={**spec.options, "lanes": lanes, "steps": steps})
@@ -283,13 +284,13 @@ class DemonstrationModule(pl.LightningDataModule):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training is."""
+        """Returns the training position."""
         return self.position.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes to where training was.
+        """Restores the training position.
 
         Raises:
-            InputError: If it had another number of loader workers.
+            InputError: If the state was saved with another number of loader workers.
         """
         self.position.load_state_dict(state_dict)

@@ -1,4 +1,4 @@
-"""The two ways in which a command ends badly with one line instead of a traceback."""
+"""The two kinds of error that end a command with one line instead of a traceback."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """The request is bad: an option, a path or a file is not what it has to be. Exit status 2.
+    """The request is invalid: an option, a path or a file is not as required. Exit status 2.
 
     The message is one line that names what was found and what was expected.
     """
 
 
 class RunError(RuntimeError):
-    """The request was good, but the work could not be finished (a full disk, say). Exit status 1.
+    """The request was valid, but the work could not be finished (a full disk, say). Exit status 1.
 
-    The message is one line that says what happened and what is safe on disk.
+    The message is one line that states what happened and what is safe on disk.
     """
 
 
@@ -29,7 +29,7 @@ class CorruptionError(FormatError):
 
 
 def near_match(name: str, known: Iterable[str]) -> str:
-    """What to say after "'x' is unknown": the known name that is near it, or else all of them."""
+    """Returns what to append to "'x' is unknown": the nearest known name, or all known names if none is near."""
     known = list(known)
     near = get_close_matches(name, known, 1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; expected one of {', '.join(known)}"

@@ -30,7 +30,8 @@ def _package(name: str, to: str) -> Any:
 def export_parquet(dataset: Dataset, out: Path, on_game: Callable[[Game], None]) -> None:
     """Writes ``games.parquet``, the table of games, and ``steps.parquet``, every one-dimensional array.
 
-    A step is a row with its game's name and its place in it; actions and labels stand there by name as well.
+    Each step is a row with the game's name and the step's number in the game; actions, strategies and substrategies are
+    given by name.
 
     Raises:
         InputError: If pyarrow is not installed.
@@ -81,14 +82,14 @@ def _step_columns(arrow: Any, game: Game) -> dict[str, Any]:
 def export_minari(dataset: Dataset, out: Path, name: str, on_game: Callable[[Game], None]) -> None:
     """Writes a Minari dataset, one episode a game.
 
-    Minari wants one observation more than actions; the frame after the last action is not stored, so the last one
-    stands there twice. Strategy labels go into ``infos``, by their codes in ``dataset.vocabularies``.
+    Minari requires one more observation than actions. The frame after the last action is not stored, so the last stored
+    frame is written twice. Strategy labels go into ``infos``, by their codes in ``dataset.vocabularies``.
 
     Args:
         dataset: Games with observations and keys.
-        out: The folder; once it is called by its name, Minari finds it by that id where ``MINARI_DATASETS_PATH`` is
-            the folder above.
-        name: ``<name>-v<number>``.
+        out: The folder to write. Once the folder is renamed to ``name``, Minari finds it by that id if
+            ``MINARI_DATASETS_PATH`` is its parent folder.
+        name: The dataset's id, ``<name>-v<number>``.
         on_game: Called after each game.
 
     Raises:
@@ -102,7 +103,7 @@ def export_minari(dataset: Dataset, out: Path, name: str, on_game: Callable[[Gam
     screens = [game.name for game in dataset if game.info["origin"] == "screens"]
     if screens:
         raise InputError(f"export: {screens[0]} has no actions; leave it out by --select \"origin != 'screens'\"")
-    data = absolute(out) / "data"  # of a relative one Minari makes a path below itself
+    data = absolute(out) / "data"  # absolute, since Minari would put a relative path below itself
     data.mkdir(parents=True)
     storage = storage.new(
         data,

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, and a lock on a folder."""
+"""Atomic writes, which leave files whole or absent, and a lock on a folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TEMPORARY = ".tmp-"
 
 
 def absolute(path: Path) -> Path:
-    """A path that means the same in every folder, links kept. Names are taken from such paths: ``.`` has none."""
+    """Returns a path as an absolute path, links kept. A file's name is taken from it, since ``.`` has no name."""
     return Path(os.path.abspath(path))
 
 
 def path_text(path: Path) -> str:
-    """A path as text that can be written anywhere; bytes that are no UTF-8 become escapes."""
+    """Returns a path as text that can be written anywhere; bytes that are not UTF-8 become escapes."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
@@ -28,9 +28,9 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
     """Writes a file under a temporary name, syncs it, and renames it into place.
 
     Raises:
-        OSError: If the disk is full, say; the temporary file is gone then and ``path`` as it was.
+        OSError: If writing fails, say on a full disk; the temporary file is then removed and ``path`` is unchanged.
     """
-    # Of its own for each write: several processes may write the same game.
+    # Each write has its own temporary file, since several processes may write the same game.
     temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(4)}-{path.name}")
     try:
         with temporary.open("wb") as file:
@@ -41,16 +41,16 @@ def atomic_write(path: Path, data: bytes | memoryview) -> None:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a failed write names no file of itself
+            error.filename = str(path)  # the error of a failed write does not name a file
         raise
     sync_folder(path.parent)
 
 
 def write_output(out: Path, content: bytes) -> None:
-    """Writes the file that a command was asked for, at once.
+    """Writes the output file of a command, whole or not at all.
 
     Raises:
-        InputError: If it cannot be written.
+        InputError: If the file cannot be written.
     """
     try:
         atomic_write(out, content)
@@ -68,17 +68,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Removes what a killed writer left under temporary names. Call it with the lock held."""
+    """Removes the temporary files that a killed writer left. Hold the folder's lock when calling this."""
     for path in folder.glob(f"{_TEMPORARY}*"):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Holds ``folder`` for one writer; the lock falls with the process, however it dies.
+    """Locks ``folder`` for one writer; the lock ends with the process, however the process ends.
 
     Raises:
-        InputError: If another process holds it.
+        InputError: If another process holds the lock.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:

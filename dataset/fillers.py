@@ -1,4 +1,4 @@
-"""From a plan's segments to a slab's rows: games walked from start to end, or windows read where they lie."""
+"""Copies a plan's segments to a slab's rows: walks games from start to end, or reads windows anywhere in games."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from strathack.dataset.schedule import Segment
 from strathack.dataset.schema import STORED_COLUMNS
 
 MAX_INDEXED_GAMES = 4096
-"""Games whose places in their files are remembered, some 10 KB each."""
+"""Games whose chunk positions are kept in memory, some 10 KB for each game."""
 
 
 class Filler(Protocol):
-    """Fills slabs. It is called from several threads, never for one lane at the same time."""
+    """Fills slabs. Several threads call a filler at the same time, but never for the same lane."""
 
     def fill(self, segment: Segment, arrays: Batch) -> None:
         """Copies a segment to its rows of a slab."""
 
     def let_go(self) -> None:
-        """Lets go of the games that are open."""
+        """Closes the games that are open."""
 
 
 @dataclass(frozen=True)
 class _OpenGame:
-    """A game that a lane walks: its records in memory, its frames as they come."""
+    """A game that a lane walks: its records are in memory, its frames are read as they are needed."""
 
     place: int
     records: np.ndarray
@@ -45,7 +45,7 @@ class LaneFiller:
     Args:
         dataset: The games.
         config: What to show.
-        frames: Where frames come from; None for as they are stored.
+        frames: Source of the frames; None takes the stored frames.
     """
 
     def __init__(self, dataset: Dataset, config: StreamConfig, frames: FrameSource | None = None) -> None:
@@ -104,7 +104,7 @@ class WindowFiller:
     def fill(self, segment: Segment, arrays: Batch) -> None:
         """See :class:`Filler`."""
         game = self._game(segment.game)
-        # The chunks that a thread decompresses into are used again and again.
+        # Each thread reuses the memory that it decompresses chunks into.
         chunks = self._thread.__dict__.setdefault("chunks", {})
         names = frame_names(self._config, game)
         frames = StoredReader({name: stored_array(game, name) for name in names}, chunks, whole=False)

@@ -43,15 +43,15 @@ class StoredGame:
 
     @property
     def name(self) -> str:
-        """Name of its group under ``/data``."""
+        """Name of the game's group under ``/data``."""
         return str(self.row["game"].decode())
 
 
 class DatasetFolder:
     """The files of one dataset.
 
-    ``dataset.json`` holds the settings, ``failures.json`` the games that could not be made, ``notes.json`` what is
-    to be said of others, ``game_<seed>.h5`` one game each and ``shard-<n>.h5`` several.
+    ``dataset.json`` holds the settings, ``failures.json`` the games that could not be made, ``notes.json`` notes for
+    users about other games, each ``game_<seed>.h5`` one game and each ``shard-<n>.h5`` several.
 
     Args:
         path: The folder; it need not exist yet.
@@ -98,16 +98,16 @@ class DatasetFolder:
         atomic_write(path, json.dumps(content, indent=1).encode() + b"\n")
 
     def read_fractions(self) -> Fractions:
-        """How its games are split."""
+        """Returns the shares by which the games are split."""
         path = self.path / _SETTINGS_FILE
         content = json.loads(path.read_text()) if path.exists() else {}
         return Fractions.from_values(content["splits"]) if "splits" in content else Fractions()
 
     def write_fractions(self, fractions: Fractions) -> Iterator[Path]:
-        """Splits its games anew, shard by shard; a rerun goes on where it was stopped.
+        """Splits the games anew, shard by shard; a rerun continues where an interrupted call stopped.
 
         Yields:
-            Each shard after it was written.
+            Each shard once it is done.
         """
         self._write_content(splits=asdict(fractions))
         for shard in self.shards():
@@ -116,19 +116,19 @@ class DatasetFolder:
             yield shard
 
     def read_failures(self) -> dict[str, str]:
-        """Game name → why there is no such game."""
+        """Returns game name → why the game could not be made."""
         return self._read_texts(_FAILURES_FILE)
 
     def write_failures(self, failures: Mapping[str, str]) -> None:
-        """Writes ``failures.json``; without failures there is none."""
+        """Writes ``failures.json``, or removes it if there are no failures."""
         self._write_texts(_FAILURES_FILE, failures)
 
     def read_notes(self) -> dict[str, str]:
-        """Game name → what a user has to know about it."""
+        """Returns game name → what a user has to know about the game."""
         return self._read_texts(_NOTES_FILE)
 
     def write_notes(self, notes: Mapping[str, str]) -> None:
-        """Writes ``notes.json``; without notes there is none."""
+        """Writes ``notes.json``, or removes it if there are no notes."""
         self._write_texts(_NOTES_FILE, notes)
 
     def _read_texts(self, name: str) -> dict[str, str]:
@@ -143,7 +143,7 @@ class DatasetFolder:
             path.unlink(missing_ok=True)
 
     def shards(self) -> list[Path]:
-        """Every shard: merged ones in order, then one-game shards by name."""
+        """Returns every shard: merged shards in order, then one-game shards by name."""
         paths = [p for p in self.path.glob("*.h5") if not p.name.startswith(".")]
         return sorted(paths, key=lambda p: (not _SHARD_NAME.fullmatch(p.name), p.name))
 
@@ -159,10 +159,10 @@ class DatasetFolder:
         return path
 
     def games(self) -> list[StoredGame]:
-        """Every game once, in order of shards.
+        """Returns every game once, in order of shards.
 
-        A game that stands in a merged shard and in its own (a merge was killed in between) is taken from the
-        merged one.
+        If a killed merge left a game both in a merged shard and in its own shard, the game is taken from the merged
+        shard.
         """
         found: dict[str, StoredGame] = {}
         for shard in self.shards():
@@ -172,12 +172,12 @@ class DatasetFolder:
         return list(found.values())
 
     def merge(self, games_per_shard: int) -> Iterator[int]:
-        """Copies one-game shards, sorted by seed, into larger ones; compressed chunks move as they are.
+        """Copies one-game shards, sorted by seed, into larger ones; compressed chunks are copied unchanged.
 
         Games of different demonstrators, options or observations do not share a shard.
 
-        It may be killed at any point: a one-game shard is removed only when a synced shard holds its game, and
-        what a killed merge left doubled is removed by the next one.
+        A merge may be killed at any point: a one-game shard is removed only when a synced shard holds its game, and
+        the next merge removes the duplicates that a killed one left.
 
         Args:
             games_per_shard: Games in a shard; the last may hold fewer. With 1, games stay in their own files.

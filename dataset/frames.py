@@ -1,4 +1,4 @@
-"""Where a stream's frames come from: the chunks of a shard, or, behind the same protocol, replayed games."""
+"""Sources of a stream's frames: the chunks of a shard or, through the same protocol, replayed games."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ class FrameReader(Protocol):
     """Reads one game from its start towards its end."""
 
     def copy(self, start: int, stop: int, out: Mapping[str, np.ndarray]) -> None:
-        """Copies steps ``start`` to ``stop`` (left out) of some arrays.
+        """Copies the steps from ``start`` up to but not including ``stop`` of some arrays.
 
         Args:
             start: First step; no smaller than the last call's ``stop``.
             stop: Step after the last.
-            out: For each array asked for where to, [stop − start, elements of a step], with any strides.
+            out: Array name → where to copy it, [stop − start, elements of a step], with any strides.
         """
 
     def close(self) -> None:
-        """Lets go of what it holds."""
+        """Releases what the reader holds."""
 
 
 class FrameSource(Protocol):
-    """Opens games."""
+    """Opens games, so that their frames can be read."""
 
     def open(self, game: Game, names: Sequence[str], start: int) -> FrameReader:
         """Opens a game to be read from step ``start`` on.
 
         Args:
             game: The game.
-            names: Observation keys, and ``rewards`` perhaps.
-            start: The first step that will be asked for.
+            names: Observation keys, and possibly ``rewards``.
+            start: The first step that will be read.
         """
 
 
@@ -56,10 +56,10 @@ class StoredFrames:
 
 
 def stored_array(game: Game, name: str) -> StoredArray:
-    """An observation or column of a game by its name alone.
+    """Returns an observation or column of a game by its name alone.
 
     Raises:
-        InputError: If it is not stored; the message says how to get it back.
+        InputError: If the array is not stored; the message explains how to get it back.
     """
     array = game.arrays.get(name) or game.arrays.get(f"obs/{name}")
     if array is None:
@@ -71,7 +71,7 @@ def stored_array(game: Game, name: str) -> StoredArray:
 
 @dataclass
 class HeldChunk:
-    """A decompressed chunk: whose, which, its steps [chunk_steps, elements of a step], and how many are there."""
+    """A chunk's array, its index, its values [chunk_steps, elements of a step], and how many steps are decompressed."""
 
     array: StoredArray
     index: int
@@ -80,12 +80,12 @@ class HeldChunk:
 
 
 class StoredReader:
-    """Reads a stored game; of each array one decompressed chunk is held.
+    """Reads a stored game; holds one decompressed chunk of each array.
 
     Args:
         arrays: The arrays by name.
-        held: Where chunks are held, by name; their memory is used again, for other games as well.
-        whole: Whether to decompress whole chunks, since their other steps will be asked for next.
+        held: Array name → the chunk held; the chunks' memory is reused, also for other games.
+        whole: Whether to decompress whole chunks, because their other steps will be read next.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class StoredReader:
                 at += count
 
     def _chunk(self, name: str, index: int, steps: int) -> np.ndarray:
-        """A chunk of which at least the first ``steps`` steps are there."""
+        """Returns a chunk of which at least the first ``steps`` steps are decompressed."""
         array = self._arrays[name]
-        held = self._held.pop(name, None)  # not held while it is overwritten: that may fail half-way
+        held = self._held.pop(name, None)  # not held while it is overwritten, which may fail half-way
         if held is None or held.array is not array or held.index != index or held.steps < steps:
-            # Rows in one piece: numpy copies them several times faster than frames of two axes.
+            # Each step is one flat row: numpy copies such rows several times faster than frames of two axes.
             shape = (array.chunk_steps, prod(array.shape[1:]))
             values = held.values if held is not None and held.values.shape == shape else np.empty(shape, array.dtype)
             array.read_chunk(index, values[:steps])
@@ -121,5 +121,5 @@ class StoredReader:
         return held.values
 
     def close(self) -> None:
-        """Lets the chunks go."""
+        """Releases the chunks."""
         self._held.clear()

@@ -1,4 +1,4 @@
-"""Keys-only games: everything but what replaying brings back."""
+"""Keys-only games, which hold everything except what a replay restores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from strathack.dataset.shard import GameData, encode_shard
 
 
 def keys_only(game: Game) -> GameData:
-    """A stored game without its observations and rewards, in memory.
+    """Returns a stored game without its observations and rewards, in memory.
 
     Raises:
         FormatError: If the game is not as it was written.
@@ -37,25 +37,25 @@ def keys_only(game: Game) -> GameData:
 
 
 def keys_only_shard(game: Game) -> bytes:
-    """A shard with the keys-only form of one game, as dense as it gets."""
+    """Returns a shard with the keys-only form of one game, compressed as ``dense``."""
     provenance = replace(game.provenance, observations=())
     return encode_shard(keys_only(game), provenance, ChunkEncoder("dense"))
 
 
 def is_replayable(row: np.void | np.ndarray) -> bool:
-    """Whether a game could be played again: its keys, its seed and its clock are known.
+    """Returns whether a game can be replayed, that is, whether its keys, its seed and its clock are known.
 
     Args:
-        row: Its row of ``/games``.
+        row: The game's row of ``/games``.
     """
     return bool(row["keys_sha256"] and row["core"] >= 0 and row["start_time"] >= 0)
 
 
 def check_replayable(dataset: Dataset) -> None:
-    """Checks that every game could be played again from its keys.
+    """Checks that every game can be replayed from its keys.
 
     Raises:
-        InputError: If one has no keys, or its seed or clock is not known.
+        InputError: If a game has no keys, or its seed or clock is not known.
     """
     for row in dataset.rows:
         name = row["game"].decode()

@@ -1,4 +1,4 @@
-"""Strategy names and ordinals, and vocabularies of names that travel in a file."""
+"""Strategy names and ordinals, and vocabularies of names that are stored in files."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ STRATEGIES: tuple[str, ...] = (
 )
 """Strategy names; a name's index is its ordinal.
 
-The first twelve and their ordinals are those of the HiHack dataset (Piterbarg et al., "NetHack is Hard to
-Hack", 2023). ``recover`` is ours: what AutoAscend does between a panic and the next strategy.
+The first twelve names and their ordinals are from the HiHack dataset (Piterbarg et al., "NetHack is Hard to
+Hack", 2023). ``recover`` was added here: what AutoAscend does between a panic and the next strategy.
 """
 
 PUBLISHED_STRATEGIES: tuple[str, ...] = STRATEGIES[:12]
 """The names that ``hihack_strategy`` may hold."""
 
 NO_PUBLISHED_LABEL = -1
-"""In ``hihack_strategy``: none was published."""
+"""The value in ``hihack_strategy`` of a step without a published label."""
 
 UNLABELLED = 255
-"""The code of a step for which nothing was reported, in every vocabulary."""
+"""The code, in every vocabulary, of a step for which nothing was reported."""
 
 
 class Vocabulary:
@@ -81,16 +81,16 @@ class Vocabulary:
 
 
 Vocabularies = Mapping[str, Sequence[str]]
-"""For ``strategy`` and ``substrategy`` the names in use, in order of their codes, the one for "nothing" left out."""
+"""``strategy`` and ``substrategy`` → their names in order of the codes, without the name for "nothing reported"."""
 
 
 def label_names(codes: Mapping[str, int]) -> tuple[str, ...]:
-    """The names of an enumeration in order of their codes, without the one for "nothing reported"."""
+    """Returns the names of an enumeration in order of their codes, without the name for "nothing reported"."""
     return tuple(sorted((name for name in codes if codes[name] != UNLABELLED), key=codes.__getitem__))
 
 
 def unite_vocabularies(several: Iterable[Vocabularies]) -> dict[str, tuple[str, ...]]:
-    """Every name of several vocabularies once, in the order in which they first occur."""
+    """Returns every name of several vocabularies once, in the order in which the names first occur."""
     united: dict[str, dict[str, None]] = {}
     for vocabularies in several:
         for label, names in vocabularies.items():
@@ -99,12 +99,12 @@ def unite_vocabularies(several: Iterable[Vocabularies]) -> dict[str, tuple[str, 
 
 
 def names_by_code(codes: Mapping[str, int]) -> dict[int, str]:
-    """Turns an enumeration's name → code around."""
+    """Inverts an enumeration's name → code, to code → name."""
     return {code: name for name, code in codes.items()}
 
 
 def count_by_name(labels: np.ndarray, codes: Mapping[str, int]) -> dict[str, int]:
-    """Counts the steps under each name, most frequent first, names without steps left out.
+    """Counts the steps of each name, most frequent first; names without steps are left out.
 
     Args:
         labels: Codes, u8 [T].

@@ -1,4 +1,4 @@
-"""The options of the dataset commands that need no simulator: they check themselves."""
+"""Options of the dataset commands that need no simulator. Each class checks its own options."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from strathack.dataset.splits import Fractions
 
 
 def check_at_least(least: float, owner: object, *names: str) -> None:
-    """Checks that fields which are given are not below a bound.
+    """Checks that fields are not below a bound; fields that are None are skipped.
 
     Args:
         least: The bound.
-        owner: Whose fields they are.
-        names: The fields: numbers, tuples of numbers, or None.
+        owner: The object that has the fields.
+        names: Names of the fields, whose values are numbers, tuples of numbers, or None.
 
     Raises:
-        InputError: By name of the field.
+        InputError: If a value is out of bounds; the message names the field.
     """
     for name in names:
         value = getattr(owner, name)
@@ -32,10 +32,10 @@ def check_at_least(least: float, owner: object, *names: str) -> None:
 
 
 def check_above_zero(owner: object, *names: str) -> None:
-    """Checks that fields which are given are above 0 and finite.
+    """Checks that fields are above 0 and finite; fields that are None are skipped.
 
     Raises:
-        InputError: By name of the field.
+        InputError: If a value is out of bounds; the message names the field.
     """
     for name in names:
         value = getattr(owner, name)
@@ -49,7 +49,7 @@ class WriterOptions(Options):
 
     Attributes:
         games_per_shard: Games in a shard after the final merge.
-        quiet: Plain lines instead of a live display.
+        quiet: Print plain lines instead of a live display.
     """
 
     games_per_shard: int = GAMES_PER_SHARD
@@ -59,7 +59,7 @@ class WriterOptions(Options):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
         check_at_least(1, self, "games_per_shard")
@@ -67,12 +67,12 @@ class WriterOptions(Options):
 
 @dataclass(frozen=True)
 class InfoConfig(Options):
-    """Tells what a dataset holds.
+    """Prints what a dataset holds.
 
     Attributes:
         data: A dataset folder or a shard.
-        select: A condition on the games: "role == 'Val' and score > 5000".
-        json: Write JSON instead of tables.
+        select: A condition on the games, such as "role == 'Val' and score > 5000".
+        json: Print JSON instead of tables.
     """
 
     data: Path
@@ -82,7 +82,7 @@ class InfoConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class RepairConfig(WriterOptions):
-    """Copies what verifies into a new dataset.
+    """Copies the games that pass verification into a new dataset.
 
     Attributes:
         data: A dataset folder or a shard.
@@ -100,7 +100,7 @@ class MergeConfig(WriterOptions):
     Attributes:
         out: The new dataset's folder.
         sources: Dataset folders or shards.
-        keep_first: Of different games with the same name keep the one that comes first, instead of refusing.
+        keep_first: If different games have the same name, keep the first one instead of ending with an error.
     """
 
     out: Path
@@ -114,10 +114,10 @@ class SplitConfig(Options):
 
     Attributes:
         data: The dataset folder.
-        train: Share of train.
-        validation: Share of validation.
-        test: Share of test.
-        quiet: No progress line.
+        train: Share of the seeds that go into the train split.
+        validation: Share of the seeds that go into the validation split.
+        test: Share of the seeds that go into the test split.
+        quiet: Show no progress line.
     """
 
     data: Path
@@ -128,20 +128,20 @@ class SplitConfig(Options):
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        """Checks that the shares go together."""
+        """Checks that the shares are between 0 and 1 and sum to 1."""
         object.__setattr__(self, "fractions", Fractions(self.train, self.validation, self.test))
 
 
 @dataclass(frozen=True)
 class ExportConfig(Options):
-    """Writes games for other tools.
+    """Exports games in a format of another tool.
 
     Attributes:
         data: A dataset folder or a shard.
-        out: Where to: for minari a folder named <name>-v<number>, for parquet a folder.
-        to: minari or parquet.
+        out: The new folder; for minari it must be named <name>-v<number>.
+        to: The format, minari or parquet.
         select: A condition on the games.
-        quiet: No progress line.
+        quiet: Show no progress line.
     """
 
     data: Path
@@ -154,7 +154,7 @@ class ExportConfig(Options):
         """Checks every option.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         if self.to not in ("minari", "parquet"):
             raise InputError(f"to: {self.to!r} is unknown; expected minari or parquet")
@@ -168,7 +168,7 @@ class ExportConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class CompactConfig(WriterOptions):
-    """Keeps seeds, clocks, options, keys, labels and digests, from which the games can be replayed.
+    """Copies only seeds, clocks, options, keys, labels and digests, from which the games can be replayed.
 
     Attributes:
         data: A dataset folder or a shard.

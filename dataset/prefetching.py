@@ -1,7 +1,7 @@
-"""Slabs ahead of the learner: several batches filled at once, by threads.
+"""Fills slabs ahead of the learner: several batches at once, by threads.
 
-The batches of a slab are consecutive rows of it, so they are handed out without copying, and what a lane costs is paid
-once a slab.
+The batches of a slab are consecutive rows of it, so they are handed out without copying, and the overhead of each lane
+occurs only once for a slab.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from strathack.dataset.fillers import Filler
 from strathack.dataset.schedule import Plan, Segment
 
 SLAB_BYTES = 64 << 20
-"""How much a slab may hold, unless one batch is larger; three slabs are in the making or in use."""
+"""The most bytes of a slab, unless one batch is larger; up to three slabs are being filled or in use."""
 
 SLABS_AHEAD = 2
 MAX_SLAB_BATCHES = 32
 LANE_GROUPS = 8
-"""Tasks a slab for each thread, so that threads end at about the same time."""
+"""Tasks of each thread for a slab; several, so that the threads end at about the same time."""
 
 
 @dataclass
@@ -33,12 +33,12 @@ class Slab:
     """Batches being filled or handed out.
 
     Attributes:
-        arrays: Observation key → [batches · T, B, elements of a frame], and ``RECORDS`` → [batches · T, B], what else
-            there is to a step, which a lane then copies in one go.
-        tasks: What fills them, one a group of lanes.
-        batches: How many of its batches are to be handed out.
-        state: Where the stream stood at its first row.
-        handed_out: How many of them were.
+        arrays: Observation key → [batches · T, B, elements of a frame], and ``RECORDS`` → [batches · T, B], everything
+            else about a step, which a lane copies in one go.
+        tasks: The tasks that fill the arrays, one for each group of lanes.
+        batches: How many batches are to be handed out.
+        state: The plan's position at the slab's first row.
+        handed_out: How many batches were handed out so far.
     """
 
     arrays: Batch
@@ -49,12 +49,12 @@ class Slab:
 
 
 class Prefetcher:
-    """Slabs being planned, filled and handed out.
+    """Plans slabs, fills them and hands out their batches.
 
     Args:
         config: What to show.
-        plan: What is shown when.
-        filler: Copies it.
+        plan: Decides what is shown, and when.
+        filler: Copies what the plan shows.
     """
 
     def __init__(self, config: StreamConfig, plan: Plan, filler: Filler) -> None:
@@ -66,7 +66,7 @@ class Prefetcher:
         self._threads: ThreadPoolExecutor | None = None
 
     def next_batch(self) -> Batch | None:
-        """The next batch, as rows of its slab; None at the end."""
+        """Returns the next batch, as rows of its slab; None at the end."""
         if self._slabs and self._slabs[0].handed_out == self._slabs[0].batches:
             finished = self._slabs.popleft()
             if self._config.reuse:
@@ -84,20 +84,20 @@ class Prefetcher:
         return {name: array[start : start + self._config.steps] for name, array in slab.arrays.items()}
 
     def position(self) -> dict[str, Any]:
-        """Where the plan stands for who has taken the batches that were handed out."""
+        """Returns the plan's position after the batches handed out; batches filled ahead do not count."""
         if not self._slabs:
             return self._plan.state()
         return self._plan.advanced(self._slabs[0].state, self._slabs[0].handed_out * self._config.steps)
 
     def stop(self) -> None:
-        """Ends the threads and drops the slabs; the plan is left where it is."""
+        """Ends the threads and drops the slabs; the plan keeps its position."""
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._threads = None
         self._slabs.clear()
 
     def _start_slab(self) -> bool:
-        """Plans the next slab and has it filled; False where nothing is left to show."""
+        """Plans the next slab and starts filling it; returns False if nothing is left to show."""
         state = self._plan.state()
         segments = self._plan.advance(self._batches * self._config.steps)
         if not segments:
@@ -119,7 +119,7 @@ class Prefetcher:
         return True
 
     def _fill_group(self, segments: Sequence[Segment], arrays: Batch, before: Future[None] | None) -> None:
-        # A thread takes tasks in order, so the one before is at least under way and this wait has an end.
+        # Threads take tasks in order, so the task before is at least running and this wait ends.
         if before is not None:
             before.result()
         for segment in segments:

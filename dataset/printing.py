@@ -16,18 +16,18 @@ SCORES: Mapping[str, Callable[[np.ndarray], str]] = {
     "mean score": lambda rows: f"{rows['score'].mean():,.0f}",
     "median": lambda rows: f"{np.median(rows['score']):,.0f}",
 }
-"""What is told of some rows of ``/games``: column → text."""
+"""The columns of a table of scores: title → function from rows of ``/games`` to text."""
 
 
 def table_by_role(
     by_role: Mapping[str, Games], columns: Mapping[str, Callable[[Games], str]], together: Games | None = None
 ) -> Table:
-    """A row a role, and one for all games.
+    """Makes a table with one row per role, and one row for all games.
 
     Args:
-        by_role: What is known of each role's games.
-        columns: A column's title → what it says of that.
-        together: The same of all games; None leaves that row out.
+        by_role: Role → data about its games.
+        columns: Column title → function from such data to text.
+        together: Data about all games; None leaves the row of all games out.
     """
     table = Table("role", *(Column(name, justify="right") for name in columns))
     rows = {role or "unknown": by_role[role] for role in sorted(by_role)}
@@ -39,7 +39,7 @@ def table_by_role(
 
 
 def scores_by_role(rows: np.ndarray) -> Table:
-    """Games, steps and scores of each role and of all.
+    """Makes a table of games, steps and scores of each role and of all roles together.
 
     Args:
         rows: Rows of ``/games``.
@@ -49,10 +49,10 @@ def scores_by_role(rows: np.ndarray) -> Table:
 
 
 def strategy_shares(steps: Mapping[str, int]) -> Table:
-    """How many steps each strategy ran, the longest first.
+    """Makes a table of how many steps each strategy ran, the most steps first.
 
     Args:
-        steps: By strategy.
+        steps: Strategy → number of steps.
     """
     total = sum(steps.values()) or 1
     table = Table("strategy", Column("steps", justify="right"), Column("share", justify="right"))

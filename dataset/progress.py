@@ -19,7 +19,7 @@ def progress(what: str, total_steps: int, *, quiet: bool) -> Iterator[Callable[[
         quiet: Whether to show nothing.
 
     Yields:
-        To be called with the number of steps just done.
+        A function to be called with the number of steps just done.
     """
     columns = (
         TextColumn("{task.description} {task.completed:,}/{task.total:,} steps"),

@@ -1,4 +1,4 @@
-"""Reading a dataset: the table of its games at once, their arrays when they are asked for."""
+"""Reads a dataset: the table of its games at once, the games' arrays only when they are indexed."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Observations(dict[str, StoredArray]):
 
 @dataclass(frozen=True)
 class Game:
-    """One game of a dataset. Its arrays are read as they are indexed.
+    """One game of a dataset. Its arrays are read when they are indexed.
 
     Row t of every array is one step: the observation, the action taken on it, the reward that followed, and what
     the demonstrator was pursuing when it acted.
 
     Attributes:
-        row: Its row of ``/games``.
+        row: The game's row of ``/games``.
         path: The shard that holds it.
         provenance: Where the games of that shard come from.
     """
@@ -63,24 +63,24 @@ class Game:
 
     @property
     def name(self) -> str:
-        """Name of its group under ``/data``."""
+        """Name of the game's group under ``/data``."""
         return str(self.row["game"].decode())
 
     @property
     def info(self) -> dict[str, Any]:
-        """Its row of ``/games`` as plain values, enumerations by name."""
+        """The game's row of ``/games`` as plain values, enumerations by name."""
         return row_values(self.row)
 
     def __len__(self) -> int:
-        """Its steps, T."""
+        """The number of steps, T."""
         return int(self.row["steps"])
 
     @cached_property
     def arrays(self) -> Mapping[str, StoredArray]:
-        """Every array by its name in the game's group.
+        """Every array, by its name in the game's group.
 
         Raises:
-            FormatError: If something is missing or not as the format has it.
+            FormatError: If an array is missing or does not conform to the format.
         """
         return index_game(self.path, self.name, len(self))
 
@@ -102,14 +102,14 @@ class Game:
         return names[self.actions[index]]
 
     def first_out_of_range(self, name: str, values: np.ndarray) -> int | None:
-        """Where a column holds what it may not: a label that has no name, an index that is no action.
+        """Returns the place of a column's first invalid value: a label without a name, or an index of no action.
 
         Args:
             name: The column's name.
             values: Some of its values, [n].
 
         Returns:
-            The place of the first such value, or None.
+            The place of that value in ``values``, or None if all are valid.
         """
         allowed = np.zeros(256, dtype=bool)
         if name in LABEL_COLUMNS:
@@ -126,10 +126,10 @@ class Game:
         return None if fine.all() else int(np.argmin(fine))
 
     def checked_labels(self, name: str) -> np.ndarray:
-        """A column of labels, [T], each of which has a name.
+        """Returns a column of labels, [T], after checking that every label has a name.
 
         Raises:
-            CorruptionError: If one has none.
+            CorruptionError: If a label has no name.
         """
         values: np.ndarray = self.arrays[name][:]
         step = self.first_out_of_range(name, values)
@@ -155,17 +155,17 @@ class Game:
 
     @property
     def strategy(self) -> StoredArray:
-        """u8 [T], with ``names``: the strategy that was running."""
+        """u8 [T]: the code of the strategy that was running; its method ``names`` returns names."""
         return self.arrays["strategy"]
 
     @property
     def substrategy(self) -> StoredArray:
-        """u8 [T], with ``names``: the innermost routine that was announced."""
+        """u8 [T]: the code of the innermost routine that was announced; its method ``names`` returns names."""
         return self.arrays["substrategy"]
 
     @property
     def hihack_strategy(self) -> StoredArray:
-        """i8 [T]: the published rule's ordinal, −1 where there is none."""
+        """i8 [T]: the strategy's ordinal by the published HiHack rule, −1 where there is none."""
         return self.arrays["hihack_strategy"]
 
     @cached_property
@@ -181,17 +181,17 @@ class Game:
 
 
 class Dataset:
-    """Games, from one dataset folder, one shard, or several of either.
+    """The games of one dataset folder, of one shard, or of several folders and shards.
 
-    Opening reads the tables alone. Files are opened when something is read and closed again, so a dataset may be
-    used from threads, carried over a fork, pickled, or sent to a Ray worker.
+    Opening a dataset reads only the tables. Each read opens the file and closes it again, so a dataset may be used
+    from threads, carried over a fork, pickled, or sent to a Ray worker.
 
     Args:
         path: A folder, a shard, or a list of them.
-        on_corrupt: ``skip`` leaves out shards that cannot be read, with a warning each.
+        on_corrupt: ``skip`` leaves out shards that cannot be read, with a warning for each.
 
     Attributes:
-        left_out: Why shards were left out, a line each.
+        left_out: One line for each shard that was left out, with the reason.
 
     Raises:
         InputError: If there is no shard at a path.
@@ -208,7 +208,7 @@ class Dataset:
         self.left_out: list[str] = []
         given: set[Path] = set()
         for source in map(Path, paths):
-            # A shard that is named twice, be it by its folder, is there once.
+            # A shard that is given twice, by itself or with its folder, is taken once.
             of_source = _open(source, on_corrupt, self.left_out)
             opened += [one for one in of_source if one[0].resolve() not in given]
             given.update(one[0].resolve() for one in of_source)
@@ -223,11 +223,11 @@ class Dataset:
         return len(self._rows)
 
     def __getitem__(self, index: int | str) -> Game:
-        """A game by its place or its name.
+        """Returns a game by its place or its name.
 
         Raises:
-            IndexError: If there is no such place.
-            KeyError: If there is no such name, or games of several datasets have it.
+            IndexError: If the place is out of range.
+            KeyError: If no game has the name, or games of several datasets have it.
         """
         if isinstance(index, str):
             found = np.flatnonzero(self._rows["game"] == index.encode())
@@ -245,12 +245,12 @@ class Dataset:
 
     @property
     def rows(self) -> np.ndarray:
-        """``/games`` of every game, of type ``GAME_DTYPE``."""
+        """The rows of ``/games`` of all games, of type ``GAME_DTYPE``."""
         return self._rows
 
     @property
     def steps(self) -> int:
-        """Steps of all games."""
+        """The number of steps of all games together."""
         return int(self._rows["steps"].sum())
 
     @property
@@ -260,27 +260,27 @@ class Dataset:
 
     @property
     def tables(self) -> list[ShardTables]:
-        """What each of those shards says of all its games."""
+        """The tables of each shard in :attr:`paths`, which describe all games of the shard."""
         return [self._tables[index] for index in np.unique(self._shards)]
 
     @cached_property
     def vocabularies(self) -> Vocabularies:
-        """For ``strategy`` and ``substrategy`` every name that a game of these shards may hold.
+        """Every name that a game of these shards may hold, for ``strategy`` and ``substrategy``.
 
-        A name's place is its code in streams, whatever codes the files of single games have.
+        A name's place is its code in streams; the games' own files may have other codes.
         """
         return unite_vocabularies(tables.vocabularies for tables in self.tables)
 
     @cached_property
     def observations(self) -> tuple[str, ...]:
-        """The observation keys that every game has; none where only keys are kept."""
+        """The observation keys that every game has; empty for keys-only games."""
         stored = [tables.provenance.observations for tables in self.tables]
         return tuple(key for key in OBSERVATIONS if stored and all(key in keys for keys in stored))
 
     @cached_property
     def games(self) -> pd.DataFrame:
-        """One row a game: all columns of ``/games``, enumerations by name, and ``split`` and ``shard``."""
-        import pandas as pd  # streams do without, and its memory
+        """One row per game: all columns of ``/games``, enumerations by name, and ``split`` and ``shard``."""
+        import pandas as pd  # here, since streams need neither pandas nor the memory that it takes
 
         columns: dict[str, Any] = {}
         for name in GAME_DTYPE.names or ():
@@ -304,7 +304,7 @@ class Dataset:
         return np.array([fractions[shard].split_of(row) for shard, row in pairs], dtype="U10")
 
     def select(self, query: str | None = None, *, split: str | None = None, completeness: str | None = None) -> Dataset:
-        """The games that meet every condition given, in the same order.
+        """Returns the games that meet every condition given, in the same order.
 
         Args:
             query: A condition on the columns of :attr:`games`, in the language of ``pandas.DataFrame.query``.
@@ -312,7 +312,7 @@ class Dataset:
             completeness: ``complete`` or ``truncated``.
 
         Raises:
-            InputError: If a condition is not one; the columns are named.
+            InputError: If a condition is invalid; for ``query`` the message names the columns.
         """
         chosen = np.ones(len(self), dtype=bool)
         if split is not None:
@@ -332,16 +332,16 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the games' names, lengths, keys and splits, in their order: what a run was trained on."""
+        """A digest of the games' names, lengths, keys and splits, in order; identifies what a run was trained on."""
         games = zip(self.rows[["game", "steps", "keys_sha256"]].tolist(), self.splits.tolist(), strict=True)
         return hashlib.sha256(repr(list(games)).encode()).hexdigest()
 
     def without(self, names: Container[str]) -> Dataset:
-        """The games of other names."""
+        """Returns the games whose names are not among ``names``."""
         return self.take(place for place, name in enumerate(self.names) if name not in names)
 
     def take(self, places: Iterable[int]) -> Dataset:
-        """The games at these places, in this order."""
+        """Returns the games at these places, in this order."""
         places = np.fromiter(places, dtype=np.int64)
         taken = Dataset.__new__(Dataset)
         taken._paths, taken._tables, taken.left_out = self._paths, self._tables, self.left_out
@@ -377,9 +377,9 @@ def _categories(values: np.ndarray, codes: Mapping[str, int]) -> pd.Categorical:
 
 
 def _open(source: Path, on_corrupt: OnCorrupt, left_out: list[str]) -> list[tuple[Path, ShardTables, np.ndarray]]:
-    """The shards at a path, what they say of their games, and which games of each to take.
+    """Returns the shards at a path, their tables, and the rows of the games to take from each.
 
-    Why others were left out is added to ``left_out``.
+    The reasons why other shards were left out are added to ``left_out``.
     """
     _check_name("on_corrupt", on_corrupt, ("raise", "skip"))
     if source.is_dir():
@@ -401,7 +401,7 @@ def _open(source: Path, on_corrupt: OnCorrupt, left_out: list[str]) -> list[tupl
             warnings.warn(f"left out: {error}", stacklevel=3)
             left_out.append(str(error))
             continue
-        # A killed merge leaves games in a merged shard, which comes first, and in their own.
+        # After a killed merge a game may be in a merged shard, which comes first, and in its own shard.
         kept = np.array([row for row, name in enumerate(tables.rows["game"]) if name not in seen], dtype=np.int64)
         seen.update(tables.rows["game"][kept].tolist())
         opened.append((shard, tables, kept))

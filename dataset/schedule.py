@@ -1,7 +1,7 @@
-"""Which lane shows which steps of which game when: the plans of streams, made from lengths alone.
+"""Plans of streams: which lane shows which steps of which game, and when. Plans are made from lengths alone.
 
-Nothing here reads a file. A plan is a function of the games' lengths and the seed, so a stream can be put back to
-any batch from a few numbers.
+Nothing here reads a file. A plan is a function of the games' lengths and the seed, so a few numbers are enough to put a
+stream back to any batch.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Segment(NamedTuple):
 
     Attributes:
         lane: The lane.
-        row: Its first row, counted from where the plan was asked for.
+        row: The segment's first row, counted from the first row that the call of :meth:`Plan.advance` planned.
         game: The game's place in the dataset.
         step: First step.
-        length: How many of them.
+        length: Number of steps.
     """
 
     lane: int
@@ -35,11 +35,11 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Share:
-    """The part of the games that one of several streams shows; together they show each game once.
+    """The part of the games that one of several streams shows; together the streams show each game once.
 
     Attributes:
-        index: Which part.
-        of: How many there are.
+        index: The number of this part, from 0.
+        of: How many parts there are.
     """
 
     index: int = 0
@@ -56,10 +56,10 @@ class GameQueue:
 
     Args:
         games: Number of games of the dataset.
-        seed: Decides the order within each epoch; None keeps the dataset's.
-        share: Which of them.
-        epochs: How often each game is shown; None for without end.
-        usable: Whether a game is to be shown at all.
+        seed: Decides the order within each epoch; None keeps the dataset's order.
+        share: Which part of the games.
+        epochs: How often each game is shown; None repeats the games endlessly.
+        usable: Returns whether a game is to be shown at all.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class GameQueue:
         return order[self._share.index :: self._share.of]
 
     def take(self) -> int | None:
-        """The next game; None when all epochs are over, or an epoch had no game to show."""
+        """Takes the next game; returns None when all epochs are over, or an epoch had no game to show."""
         fruitless = 0
         while self._epochs is None or self._epoch < self._epochs:
             while self._taken < len(self._order):
@@ -94,36 +94,36 @@ class GameQueue:
         return None
 
     def state(self) -> dict[str, int]:
-        """Where it stands."""
+        """Returns the queue's position."""
         return {"epoch": self._epoch, "taken": self._taken}
 
     def load(self, state: Mapping[str, int]) -> None:
-        """Goes back to where it stood."""
+        """Restores a position of the queue."""
         self._epoch, self._taken = state["epoch"], state["taken"]
         self._order = self._make_order()
 
 
 class Plan(Protocol):
-    """What a stream shows when."""
+    """Decides what a stream shows, and when."""
 
     def advance(self, rows: int) -> list[Segment]:
-        """Plans the next so many rows of every lane and moves on; rows without a segment are padding."""
+        """Plans the next ``rows`` rows of every lane and moves past them; rows without a segment are padding."""
 
     def state(self) -> dict[str, Any]:
-        """Where it stands, as plain values."""
+        """Returns the plan's position as plain values."""
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Goes to where it stood."""
+        """Restores a position of the plan."""
 
     def advanced(self, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
-        """Where it would stand so many rows after a state; it stays where it is."""
+        """Returns the position ``rows`` rows after a state; the plan itself does not move."""
 
 
 class LanePlan:
     """Lanes that each walk a game to its end and then take the next one; a :class:`Plan`.
 
-    When several lanes are free at the same time, the lowest takes first; so the plan does not depend on how many
-    steps are asked for at once.
+    When several lanes become free at the same row, the lane with the lowest number takes its game first, so the plan
+    does not depend on how many rows are planned at once.
 
     Args:
         lanes: Number of lanes.
@@ -148,7 +148,7 @@ class LanePlan:
         return segments
 
     def _walk(self, lane: int, row: int, steps: int, segments: list[Segment], later: list[tuple[int, int]]) -> None:
-        """Plans a lane's game from a row on; where it ends in between, the lane is free again later."""
+        """Plans a lane's game from a row on; if the game ends before the last row, adds the lane to ``later``."""
         at = self._at[lane]
         if at is None:
             taken = self._queue.take()
@@ -189,7 +189,7 @@ def _advanced(plan: Plan, state: Mapping[str, Any], rows: int) -> dict[str, Any]
 class WindowIndex:
     """All windows of some games, numbered, each within one game.
 
-    Every epoch cuts each game anew, from a random first cut on, so that every step is in exactly one window; a
+    Every epoch cuts each game anew, beginning at a random first cut, so that every step is in exactly one window. A
     game's first and last window may be shorter than the others.
 
     Args:
@@ -199,11 +199,11 @@ class WindowIndex:
 
     def __init__(self, lengths: np.ndarray, steps: int) -> None:
         self._lengths, self._steps = lengths, steps
-        # With a first window of 1 to `steps` steps a game falls into at most this many.
+        # If its first window has 1 to `steps` steps, a game is cut into at most this many windows.
         self._ends = np.cumsum(np.where(lengths > 0, -(-(lengths - 1) // steps) + 1, 0))
 
     def __len__(self) -> int:
-        """An upper bound of the windows of an epoch; some numbers stand for none."""
+        """An upper bound on the windows of an epoch; some numbers have no window."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def window(self, number: int, cut: Callable[[int], int]) -> tuple[int, int, int] | None:
@@ -214,7 +214,7 @@ class WindowIndex:
             cut: Game → steps of its first window, 1 to the window's length.
 
         Returns:
-            Game, first step and count of steps, or None where the number stands for none.
+            Game, first step and count of steps, or None if the number has no window.
         """
         game = int(np.searchsorted(self._ends, number, side="right"))
         inside = number - (int(self._ends[game - 1]) if game else 0)
@@ -233,8 +233,8 @@ class WindowPlan:
         lengths: Steps of each game of the dataset, i64 [games].
         seed: Decides which windows come when.
         share: Which part of the windows.
-        epochs: How often each step is shown; None for without end.
-        usable: Whether a game is to be shown at all.
+        epochs: How often each step is shown; None repeats the steps endlessly.
+        usable: Returns whether a game is to be shown at all.
         replacement: Whether a window may come twice in an epoch.
     """
 
@@ -261,7 +261,7 @@ class WindowPlan:
         self._epoch, self._number = 0, share.index
 
     def advance(self, rows: int) -> list[Segment]:
-        """See :class:`Plan`; the rows are whole batches."""
+        """See :class:`Plan`; ``rows`` has to be a whole number of batches."""
         segments = []
         for place in range(rows // self._steps * self._lanes):
             window = self._next()
@@ -284,7 +284,7 @@ class WindowPlan:
         return _advanced(self, state, rows)
 
     def _next(self) -> tuple[int, int, int] | None:
-        """Game, first step and count of steps of the next window; None at the end."""
+        """Returns game, first step and count of steps of the next window; None at the end."""
         fruitless = 0
         while self._epochs is None or self._epoch < self._epochs:
             while self._number < self._size:
@@ -315,20 +315,20 @@ class WindowPlan:
 
 
 def _shuffling_keys(seed: int, epoch: int) -> list[int]:
-    """The keys of an epoch's permutation."""
+    """Returns the keys of an epoch's permutation."""
     return np.random.SeedSequence([seed, epoch]).generate_state(4, np.uint64).tolist()
 
 
 def shuffled(number: int, size: int, keys: Sequence[int]) -> int:
-    """Where ``number`` goes in a permutation of 0 to ``size − 1``, without making the permutation.
+    """Returns where a permutation of 0 to ``size − 1`` puts ``number``, without computing the whole permutation.
 
-    A Feistel network over the next power of four, walked until it lands inside (Black and Rogaway, "Ciphers with
-    Arbitrary Finite Domains", 2002). Not for secrets: it only has to mix.
+    A Feistel network over the next power of four is applied until the result is in range (Black and Rogaway, "Ciphers
+    with Arbitrary Finite Domains", 2002). This is not secure encryption: it only has to mix.
 
     Args:
         number: 0 to ``size − 1``.
         size: Numbers in all.
-        keys: One 64-bit key a round; four do.
+        keys: One 64-bit key for each round; four are enough.
     """
     bits = max(1, -(-(size - 1).bit_length() // 2))
     mask = (1 << bits) - 1

@@ -1,6 +1,6 @@
 """What a shard holds: observation keys, the columns of ``/games``, enumerations, versions.
 
-``docs/format.md`` describes the same in prose; a test holds the two together.
+``docs/format.md`` describes the format in prose; a test checks that it agrees with this module.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ LIBRARY_BOUNDS = ("v110", "latest")
 """HDF5 library bounds under which metadata carries checksums too."""
 
 CHUNK_BYTES = 2 << 20
-"""The most that one chunk of frames may hold before compression."""
+"""The most bytes of frames that one chunk may hold, before compression."""
 
 FRAME_CHUNK_STEPS = 1024
-"""Steps in a chunk of an observation array whose frames are small enough for it."""
+"""The most steps in a chunk of an observation array; large frames have fewer steps in a chunk."""
 
 COLUMN_CHUNK_STEPS = 16384
 """Steps in a chunk of a one-dimensional array."""
@@ -38,7 +38,7 @@ class ObservationSpec:
 
     Attributes:
         shape: Shape of one frame.
-        dtype: Type as stored; ``blstats`` and ``tty_colors`` are narrower or unsigned where NLE's are not.
+        dtype: Type as stored. Unlike NLE's arrays, ``blstats`` is narrower and ``tty_colors`` is unsigned.
     """
 
     shape: tuple[int, ...]
@@ -88,33 +88,33 @@ STORED_COLUMNS: Mapping[str, str] = {
     "substrategy": "u1",
     "hihack_strategy": "i1",
 }
-"""Each one-dimensional array of a game and its type; ``rewards`` is absent where only the keys are kept."""
+"""Each one-dimensional array of a game and its type; keys-only games have no ``rewards``."""
 
 CHECKPOINTS = "frame_checkpoints"
-"""The array of digests by which a replay is told to have left the game long before its end."""
+"""The array of digests that shows early, not only at the game's end, that a replay has diverged from the game."""
 
 
 def checkpoint_count(steps: int) -> int:
-    """Checkpoints of a game: one after each full chunk of frames and one at the end."""
+    """Returns the number of checkpoints of a game: one after each full chunk of frames and one at the end."""
     return -(-steps // FRAME_CHUNK_STEPS)
 
 
 LABEL_COLUMNS: tuple[str, ...] = ("strategy", "substrategy")
-"""Those that are enumerations, whose names travel in the file."""
+"""The columns that are enumerations, whose names are stored in the file."""
 
 DIGESTED_OBSERVATIONS: tuple[str, ...] = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
 """The arrays that ``frames_sha256`` covers, in this order, whether or not they are stored."""
 
 
 class ObservationKeys(TextValue, tuple[str, ...]):
-    """Observation keys that are kept, in the order of the table; ``none`` for the keys pressed alone."""
+    """Observation keys to keep, in the order of ``OBSERVATIONS``; ``none`` keeps only the keys pressed."""
 
     @classmethod
     def parse(cls, text: str) -> ObservationKeys:
-        """Reads keys between commas, ``all`` or ``none``.
+        """Parses keys separated by commas, ``all`` or ``none``.
 
         Raises:
-            InputError: If a key is unknown or none is given; the nearest known key is named.
+            InputError: If no key is given or a key is unknown; the message then names the nearest known key.
         """
         if text.strip() in ("all", "none"):
             return cls(OBSERVATIONS if text.strip() == "all" else ())
@@ -134,7 +134,7 @@ class ObservationKeys(TextValue, tuple[str, ...]):
 DEFAULT_OBSERVATIONS = ObservationKeys(key for key in OBSERVATIONS if key in DIGESTED_OBSERVATIONS)
 
 GAMES_PER_SHARD = 64
-"""Games in a merged shard, unless something else is asked for."""
+"""Default number of games in a merged shard."""
 
 
 class BLStat(IntEnum):
@@ -170,7 +170,7 @@ class BLStat(IntEnum):
 
 
 SCREEN_ROWS, SCREEN_COLUMNS = OBSERVATIONS["tty_chars"].shape
-"""Cells of the terminal."""
+"""Rows and columns of the terminal."""
 
 
 ENDS: Mapping[str, int] = {
@@ -186,18 +186,18 @@ ENDS: Mapping[str, int] = {
     "recording_cut": 9,
     "unknown": 255,
 }
-"""How a game ended. ``abort`` is NLE's own, when the game's clock has not moved for too many steps; the last two
-occur in imported games: the file stops in mid-game, or nothing tells of the end."""
+"""How a game ended. NLE ends a game with ``abort`` when the turn has not changed for too many steps. The last two occur
+in imported games: the file stops in mid-game, or does not record the end."""
 
 TERMINATED_ENDS: frozenset[str] = frozenset({"death", "ascended", "escaped", "quit"})
-"""Ends by which the game itself was over; every other end cut it short."""
+"""Ends at which the game itself was over; every other end cut the game short."""
 
 COMPLETENESS: Mapping[str, int] = {"complete": 0, "truncated": 1}
 """``complete``: the game itself was over; ``truncated``: the recording stops before that."""
 
 ORIGINS: Mapping[str, int] = {"played": 0, "replayed": 1, "ttyrec": 2, "screens": 3}
-"""Where a game's arrays come from: recorded while it was played; from its keys, replayed; from a ttyrec with keys;
-from a ttyrec of screens alone, whose ``actions`` are all ``NO_ACTION``."""
+"""Where a game's arrays come from. ``played``: recorded while it was played; ``replayed``: replayed from its keys;
+``ttyrec``: from a ttyrec with keys; ``screens``: from a ttyrec without keys, so all ``actions`` are ``NO_ACTION``."""
 
 DUNGEONS: Mapping[str, int] = {
     "Dungeons of Doom": 0,
@@ -213,7 +213,7 @@ DUNGEONS: Mapping[str, int] = {
 """Dungeon branches by NetHack's numbers (the order of its ``dungeon.def``)."""
 
 DUNGEON_NAMES: Mapping[int, str] = {code: name for name, code in DUNGEONS.items()}
-"""The same by number."""
+"""Names of the dungeon branches by number."""
 
 
 def _enum(names: Mapping[str, int]) -> np.dtype[Any]:
@@ -280,10 +280,10 @@ def make_row(values: Mapping[str, Any]) -> np.ndarray:
 
 
 def text_of(column: str, text: str) -> bytes:
-    """A text as a column of ``/games`` holds it: UTF-8, cut between characters where it is too long.
+    """Encodes a text for a column of ``/games``: UTF-8, cut between characters if it is too long.
 
     Raises:
-        ValueError: If it is a game's name and too long: cut, it could be another's.
+        ValueError: If the text is a game's name and too long, since a cut name could equal another game's.
     """
     size = GAME_DTYPE[column].itemsize
     encoded = text.encode(errors="backslashreplace")

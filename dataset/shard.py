@@ -37,13 +37,13 @@ class Provenance:
     Attributes:
         observations: The observation keys that are stored.
         demonstrator: The demonstrator's name.
-        demonstrator_version: Its version.
+        demonstrator_version: The demonstrator's version.
         nle_version: Version of the simulator.
         options: The settings the games were played with, as JSON.
         command: The creating command.
-        revision: Git revision of the code, empty where it is not a checkout.
-        created: UTC date and time, ISO 8601. In a merged shard this and the two before it may hold several
-            values, one a line.
+        revision: Git revision of the code, empty if the code is not a checkout.
+        created: UTC date and time, ISO 8601. In a merged shard ``command``, ``revision`` and ``created`` may hold
+            several values, one per line.
     """
 
     observations: tuple[str, ...]
@@ -56,7 +56,7 @@ class Provenance:
     created: str
 
     def to_attributes(self) -> dict[str, Any]:
-        """The HDF5 attributes of a file."""
+        """Returns the HDF5 attributes that a file holds for this provenance."""
         texts = {"format": FORMAT_NAME, **asdict(self), "observations": json.dumps(self.observations)}
         return {**_fixed_length(texts), "format_version": FORMAT_VERSION}
 
@@ -68,11 +68,11 @@ class Provenance:
 
     @property
     def shared(self) -> Provenance:
-        """What games that share a shard have in common: without command, revision and date."""
+        """What all games of a shard must have in common: the provenance without command, revision and date."""
         return replace(self, command="", revision="", created="")
 
     def merged_with(self, other: Provenance) -> Provenance:
-        """The provenance of a shard that holds games of both.
+        """Returns the provenance of a shard that holds games of both provenances.
 
         Raises:
             FormatError: If the two differ in more than command, revision and date.
@@ -90,32 +90,32 @@ class Provenance:
 
 
 def _fixed_length(texts: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """Text as fixed-length UTF-8; of variable length it would take a heap of 4 KiB a game."""
+    """Encodes texts as fixed-length UTF-8; variable-length text would take a heap of 4 KiB per game."""
     encoded = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}
     return {name: np.array(text, dtype=h5py.string_dtype("utf-8", max(1, len(text)))) for name, text in encoded.items()}
 
 
 def read_text(attribute: Any) -> str:
-    """A text attribute, of fixed or variable length."""
+    """Returns a text attribute, of fixed or variable length, as a string."""
     return attribute.decode() if isinstance(attribute, bytes) else str(attribute)
 
 
 @dataclass(frozen=True)
 class GameData:
-    """One finished game, frames compressed, ready to be written.
+    """One finished game, its frames already compressed, ready to be written.
 
     Attributes:
-        row: Its row of ``/games``, of type ``GAME_DTYPE``.
-        frames: For each observation key its encoded chunks, in order; none where only the keys are kept.
+        row: The game's row of ``/games``, of type ``GAME_DTYPE``.
+        frames: Observation key → its encoded chunks, in order; empty for a keys-only game.
         actions: u8 [T], indices into ``nle.nethack.ACTIONS``.
-        rewards: f32 [T], or None where only the keys are kept.
+        rewards: f32 [T], or None for a keys-only game.
         dones: u8 [T].
         strategy: u8 [T].
         substrategy: u8 [T].
         hihack_strategy: i8 [T].
         strategy_codes: Name to code of ``strategy``.
         substrategy_codes: Name to code of ``substrategy``.
-        checkpoints: u64 [⌈T / 1,024⌉], digests of the frames so far; empty where they are not known.
+        checkpoints: u64 [⌈T / 1,024⌉], digests of the frames up to each checkpoint; empty if they are not known.
         attributes: Text kept with the game (``xlogfile``, ``error``).
     """
 
@@ -133,7 +133,7 @@ class GameData:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Checks that every array has as many steps as the row says."""
+        """Checks that every array has the number of steps given in the row."""
         steps = int(self.row["steps"])
         for name, values, _ in self.columns():
             if len(values) != steps:
@@ -146,7 +146,7 @@ class GameData:
                 raise ValueError(f"obs/{key} has {len(chunks)} chunks, {steps} steps need {wanted}")
 
     def columns(self) -> Iterator[tuple[str, np.ndarray, Any]]:
-        """Name, values and stored type of each one-dimensional array."""
+        """Yields name, values and stored type of each one-dimensional array."""
         codes = {"strategy": self.strategy_codes, "substrategy": self.substrategy_codes}
         for name, dtype in STORED_COLUMNS.items():
             values = getattr(self, name)
@@ -155,7 +155,7 @@ class GameData:
 
     @property
     def vocabularies(self) -> Vocabularies:
-        """Names that its labels may hold."""
+        """The names that the game's labels may hold."""
         codes = {"strategy": self.strategy_codes, "substrategy": self.substrategy_codes}
         return {label: label_names(of_label) for label, of_label in codes.items()}
 
@@ -165,8 +165,8 @@ def encode_shard(game: GameData, provenance: Provenance, encoder: ChunkEncoder |
 
     Args:
         game: The game.
-        provenance: Where it comes from.
-        encoder: Compresses the columns; frames come compressed.
+        provenance: Where the game comes from.
+        encoder: Compresses the columns; the frames are already compressed.
     """
     buffer = io.BytesIO()
     with make_shard(buffer, provenance) as file:
@@ -190,7 +190,7 @@ def make_shard(target: io.BytesIO, provenance: Provenance) -> Iterator[h5py.File
 def write_tables(
     file: h5py.File, rows: np.ndarray, vocabularies: Vocabularies, fractions: Fractions | None = None
 ) -> None:
-    """Writes what a shard says of all its games: ``/games``, the names its labels hold, and ``/mask``."""
+    """Writes a shard's tables of all its games: ``/games``, the names that labels may hold, and ``/mask``."""
     table = make_array(file, "games", rows.shape, GAME_DTYPE, len(rows))
     table[...] = rows
     file.attrs.update(_fixed_length({"vocabularies": json.dumps(vocabularies)}))
@@ -198,7 +198,7 @@ def write_tables(
 
 
 def write_masks(file: h5py.File, rows: np.ndarray, fractions: Fractions) -> None:
-    """Writes ``/mask``, in the place of what is there."""
+    """Writes ``/mask``, replacing an existing one."""
     if "mask" in file:
         del file["mask"]
     group = file.create_group("mask")
@@ -208,7 +208,7 @@ def write_masks(file: h5py.File, rows: np.ndarray, fractions: Fractions) -> None
 
 
 def with_fractions(shard: bytes, fractions: Fractions) -> bytes:
-    """A shard's bytes with its games split anew."""
+    """Returns a shard's bytes with its games split anew."""
     buffer = io.BytesIO(shard)
     with h5py.File(buffer, "r+", libver=LIBRARY_BOUNDS) as file:
         write_masks(file, file["games"][...], fractions)
@@ -232,7 +232,7 @@ def _write_game(file: h5py.File, game: GameData, encoder: ChunkEncoder) -> None:
 
 @contextmanager
 def open_shard(path: Path) -> Iterator[h5py.File]:
-    """Opens a shard for reading, after a look at its format and version.
+    """Opens a shard for reading and checks its format and version.
 
     Raises:
         FormatError: If the file is not HDF5, not a shard, or of a version that this release does not read.
@@ -249,10 +249,10 @@ def open_shard(path: Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def readable(path: Path, what: str) -> Iterator[None]:
-    """Turns what h5py raises at broken metadata and bad checksums into the error that names the file.
+    """Turns the errors that h5py raises for broken metadata and bad checksums into an error that names the file.
 
     Raises:
-        CorruptionError: In the place of h5py's errors.
+        CorruptionError: In place of h5py's errors.
     """
     try:
         yield
@@ -263,10 +263,10 @@ def readable(path: Path, what: str) -> Iterator[None]:
 
 
 def check_format(path: Path, attributes: Mapping[str, Any]) -> None:
-    """Refuses what is not a shard of a known version.
+    """Checks that a file's attributes are those of a shard of a known version.
 
     Raises:
-        FormatError: By name of what was found and what was expected.
+        FormatError: If they are not; the message names what was found and what was expected.
     """
     name = read_text(attributes.get("format", "missing"))
     if name != FORMAT_NAME:
@@ -281,12 +281,12 @@ def check_format(path: Path, attributes: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class ShardTables:
-    """What a shard says of all its games.
+    """The tables that a shard has of all its games.
 
     Attributes:
         rows: ``/games``, of type ``GAME_DTYPE``.
         provenance: Where the games come from.
-        vocabularies: Names that the labels may hold.
+        vocabularies: The names that labels may hold.
         fractions: How the games are split.
     """
 
@@ -297,11 +297,11 @@ class ShardTables:
 
 
 def read_tables(path: Path) -> ShardTables:
-    """Reads what a shard says of all its games, and none of their arrays.
+    """Reads a shard's tables of all its games, and none of the games' arrays.
 
     Raises:
-        FormatError: As :func:`open_shard`, and where something is missing or not of this version.
-        CorruptionError: Where the table's checksum differs.
+        FormatError: As for :func:`open_shard`, and if a table is missing or not of this version.
+        CorruptionError: If a table's checksum differs.
     """
     with open_shard(path) as file, readable(path, "its tables"):
         missing = [name for name in ("games", "data", "mask") if not is_hard_link(file, name)]
@@ -325,7 +325,7 @@ def _text(item: h5py.HLObject, attribute: str) -> str:
 
 
 def is_hard_link(group: h5py.Group, name: str) -> bool:
-    """Whether ``name`` is there as an object of this very file; soft and external links are not followed."""
+    """Returns whether ``name`` is an object of this file itself; soft and external links are not followed."""
     return isinstance(group.get(name, getlink=True), h5py.HardLink)
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted instead of obeyed at once, so that what runs ends with everything saved."""
+"""Records Ctrl-C and SIGTERM instead of ending at once, so that a command can save everything before it ends."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def in_main_thread() -> bool:
-    """Whether this is the main thread; in others of a program, signals are that program's."""
+    """Returns whether this is the main thread; in other threads, signals are left to the surrounding program."""
     return threading.current_thread() is threading.main_thread()
 
 
 def ctrl_c_does_not_wait(number: int) -> None:
-    """For the first signal: after a Ctrl-C, the next one ends the process as it would without us."""
+    """Handles the first signal: if it is a Ctrl-C, the next Ctrl-C ends the process in Python's usual way."""
     if number == signal.SIGINT:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class StopOnSignal:
-    """Notes SIGINT and SIGTERM while it is entered. As a condition it is true once one has come.
+    """Records SIGINT and SIGTERM while its context is entered. Its truth value is True once a signal has come.
 
-    In a thread of a program it does nothing.
+    Outside the main thread it does nothing.
 
     Args:
         on_first: Called with the first signal's number.
-        on_further: Called with those that come while the first is being obeyed.
+        on_further: Called with the number of each further signal.
 
     Attributes:
-        number: The first signal's number; 0 before.
-        on_further: As given; it may be set anew.
+        number: The first signal's number; 0 before a signal has come.
+        on_further: As given; may be replaced.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class StopOnSignal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Gives the signals back."""
+        """Restores the signal handlers from before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

@@ -1,4 +1,4 @@
-"""Splits into train, validation and test by a hash of the seed: always the same, whatever games are added."""
+"""Splits games into train, validation and test by a hash of the seed, so that adding games never moves one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPLITS: tuple[str, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Fractions:
-    """What share of all seeds goes into each split.
+    """The share of all seeds that goes into each split.
 
     Attributes:
         train: Share of train.
@@ -31,10 +31,10 @@ class Fractions:
     test: float = 0.1
 
     def __post_init__(self) -> None:
-        """Checks the shares.
+        """Checks the shares of the splits.
 
         Raises:
-            InputError: If one is negative or they do not sum to 1.
+            InputError: If a share is not between 0 and 1, or the shares do not sum to 1.
         """
         shares = asdict(self)
         for name, share in shares.items():
@@ -44,9 +44,10 @@ class Fractions:
             raise InputError(f"splits: {shares} sum to {sum(shares.values()):g}; expected 1")
 
     def split_of(self, row: np.void) -> str:
-        """The split of a game, from its core seed, or its name where the seed is not known (−1).
+        """Returns the split of a game by its core seed, or by its name if the seed is not known (−1).
 
-        The seed's SHA-256, read as a number from 0 to 1, is held against the shares in the order of ``SPLITS``.
+        The seed's SHA-256, read as a number from 0 to 1, is compared with the running sum of the shares in the order
+        of ``SPLITS``.
         """
         seed = int(row["core"])
         text = str(seed).encode() if seed >= 0 else row["game"]
@@ -56,12 +57,12 @@ class Fractions:
         return "validation" if place < self.train + self.validation else "test"
 
     def masks(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Names of the games in each split, as ``mask/<split>`` keeps them; a split without games is left out."""
+        """Returns split → names of its games, as stored in ``mask/<split>``; a split without games is left out."""
         splits = np.array([self.split_of(row) for row in rows], dtype="U10")
         return {name: rows["game"][splits == name] for name in SPLITS if (splits == name).any()}
 
     def to_json(self) -> str:
-        """As kept in a file."""
+        """Returns the shares as the JSON that files hold."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -71,5 +72,5 @@ class Fractions:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Fractions:
-        """From shares by name."""
+        """Makes fractions from a mapping of split → share."""
         return cls(**{name: float(values[name]) for name in SPLITS})

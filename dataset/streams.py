@@ -1,7 +1,7 @@
 """Streams of batches for learners: lanes that walk games from start to end, or random windows.
 
 A stream is a plan made from the games' lengths (:mod:`strathack.dataset.schedule`), a filler that copies what is
-planned (:mod:`strathack.dataset.fillers`), and threads that do so some batches ahead
+planned (:mod:`strathack.dataset.fillers`), and threads that fill some batches ahead
 (:mod:`strathack.dataset.prefetching`).
 """
 
@@ -34,28 +34,28 @@ def unrolls(
     frames: FrameSource | None = None,
     **options: Any,
 ) -> Stream:
-    """Batches of lanes that each walk games from start to end.
+    """Streams batches of lanes that each walk games from start to end.
 
     A batch is a dictionary of arrays [T, B, …]: the observations, the columns, and
 
-    - ``first``, bool: a game starts at this step; memory is to be reset before it,
-    - ``mask``, bool: this is a step; False for padding, which comes only when the games run out,
+    - ``first``, bool: whether a game starts at this step; memory must be reset before such a step,
+    - ``mask``, bool: True for a step, False for padding, which occurs only when the games run out,
     - ``previous_action``, u8: the action one step before; 255 at a game's start,
-    - ``previous_strategy``, on request: likewise; 255 (−1 for ``hihack_strategy``) at a game's start.
+    - ``previous_strategy``, on request: the label one step before; 255 (−1 for ``hihack_strategy``) at a game's start.
 
-    Lane b of a batch goes on where lane b of the batch before stopped. Where a game ends inside a batch, the next
-    one follows at the next step. Labels have the codes of ``dataset.vocabularies``.
+    Lane b of a batch continues where lane b of the batch before stopped. Where a game ends inside a batch, the next
+    game begins at the next step. Labels have the codes of ``dataset.vocabularies``.
 
     Args:
         dataset: The games.
         lanes: B.
         steps: T.
-        observations: Observation keys; by default all that every game has.
-        frames: Where frames come from; by default they are stored.
+        observations: Observation keys; by default all keys that every game has.
+        frames: Source of the frames; by default the stored frames.
         **options: The other fields of :class:`StreamConfig`.
 
     Raises:
-        InputError: If an option is not one, or no game has a step.
+        InputError: If an option is invalid, or no game has a step.
     """
     keys = dataset.observations if observations is None else tuple(observations)
     config = StreamConfig(lanes, steps, keys, **options)
@@ -63,7 +63,7 @@ def unrolls(
     usable = usable_games(dataset, config)
     queue = GameQueue(len(dataset), config.seed, config.share, config.epochs, usable)
     plan = LanePlan(config.lanes, queue, dataset.rows["steps"])
-    # The names are those of the classes that streams had when the first states were saved.
+    # States contain these names, the names that the stream classes had when the first states were saved.
     return Stream(dataset, config, plan, LaneFiller(dataset, config, frames), ("UnrollStream", ""))
 
 
@@ -76,7 +76,7 @@ def windows(
     observations: Sequence[str] | None = None,
     **options: Any,
 ) -> Stream:
-    """Batches of random windows, each within one game; the arrays are those of :func:`unrolls`.
+    """Streams batches of random windows, each within one game; the arrays are as in :func:`unrolls`.
 
     ``first`` is true only where a window begins at a game's start. A window shorter than T is padded at its end.
 
@@ -84,13 +84,13 @@ def windows(
         dataset: The games.
         lanes: Windows in a batch, B.
         steps: Steps of a window, T.
-        replacement: With it, an epoch is as many windows as it takes to show every step once on average, drawn
-            step by step alike, and a window may come twice. Without, each step is shown exactly once an epoch.
-        observations: Observation keys; by default all that every game has.
+        replacement: If True, windows are drawn with equal probability for every start and may repeat; an epoch has as
+            many windows as show every step once on average. If False, each step is shown exactly once in an epoch.
+        observations: Observation keys; by default all keys that every game has.
         **options: The other fields of :class:`StreamConfig`.
 
     Raises:
-        InputError: If an option is not one, or no game has a step.
+        InputError: If an option is invalid, or no game has a step.
     """
     keys = dataset.observations if observations is None else tuple(observations)
     config = StreamConfig(lanes, steps, keys, **options)
@@ -106,14 +106,14 @@ def windows(
 
 
 class Stream:
-    """Batches, some of them ahead; made by :func:`unrolls` and :func:`windows`.
+    """An iterator over batches, some of them filled ahead; made by :func:`unrolls` and :func:`windows`.
 
     Args:
         dataset: The games.
         config: What to show.
-        plan: What is shown when.
-        filler: Copies it.
-        kind: What kind of plan it is, for states.
+        plan: Decides what is shown, and when.
+        filler: Copies what the plan shows.
+        kind: Names the kind of plan in states.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Stream:
         return self
 
     def __next__(self) -> Batch:
-        """The next batch; with ``reuse`` it is overwritten once another one is asked for."""
+        """Returns the next batch; with ``reuse``, asking for another one overwrites it."""
         rows = self._ahead.next_batch()
         if rows is None:
             self.close()
@@ -139,22 +139,22 @@ class Stream:
         return batch | {name: np.ascontiguousarray(records[name]) for name in records.dtype.names or ()}
 
     def close(self) -> None:
-        """Ends the threads and lets games go. The stream stands where it stood and may be iterated on."""
+        """Ends the threads and closes the games. The stream keeps its position and may be iterated further."""
         self._go_to(self._ahead.position())
 
     def skip(self, batches: int) -> None:
-        """Goes on by that many batches without making them; it takes as long as planning them."""
+        """Moves past ``batches`` batches without filling them; takes only as long as planning them."""
         self._go_to(self._plan.advanced(self._ahead.position(), batches * self.config.steps))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands, as plain values: the batch to come is the one after the last handed out."""
+        """Returns the stream's position as plain values; the next batch is the one after the last handed out."""
         return {"stream": self.fingerprint, **self._ahead.position()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes to where a stream of the same games and options stood.
+        """Restores the position of a stream of the same games and options.
 
         Raises:
-            InputError: If the state is that of another stream.
+            InputError: If the state is from a stream of other games or options.
         """
         if state["stream"] != self.fingerprint:
             raise InputError("stream: the state is that of another stream: of other games, options, rank or worker")
@@ -167,7 +167,7 @@ class Stream:
 
     @property
     def fingerprint(self) -> str:
-        """What a state belongs to: the games, their lengths, and the options that decide the order."""
+        """A digest of the games, their lengths and the options that decide the order; states contain it."""
         options = asdict(self.config)
         order = {name: options[name] for name in ("lanes", "steps", "seed", "epochs", "share", "on_corrupt")}
         digest = hashlib.sha256(json.dumps([*self._kind, order]).encode())
@@ -189,7 +189,7 @@ def check_steps(dataset: Dataset) -> None:
 
 
 def usable_games(dataset: Dataset, config: StreamConfig) -> Callable[[int], bool]:
-    """Tells of a game whether it has steps and, where corrupt ones are to be left out, is as it was written."""
+    """Returns a function game → whether it has steps and, if ``on_corrupt`` is ``skip``, is as it was written."""
     known: dict[int, bool] = {}
 
     def is_usable(game: int) -> bool:

@@ -1,4 +1,4 @@
-"""Checking that a dataset is as it was written, down to the last byte that matters."""
+"""Checks that a dataset is as it was written, in every byte that matters."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Problem:
 
     Attributes:
         path: The shard.
-        game: The game's name, empty where it is not about one game.
-        what: One line that names the array and the step where that makes sense.
+        game: The game's name, empty if the problem is not about one game.
+        what: One line that describes the problem; names the array and the step where that makes sense.
     """
 
     path: Path
@@ -33,12 +33,12 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        """One line that begins with the file."""
+        """Returns one line that begins with the file."""
         return self.what if self.what.startswith(str(self.path)) else f"{self.path}: {self.what}"
 
 
 def verify_shard(path: Path, on_game: Callable[[Game], None]) -> Iterator[Problem]:
-    """Reads everything in a shard and tells what is wrong.
+    """Reads everything in a shard and yields what is wrong.
 
     Args:
         path: The shard.
@@ -75,7 +75,7 @@ def _check_tables(path: Path, tables: ShardTables) -> Iterator[Problem]:
 
 
 def verify_game(game: Game) -> Iterator[Problem]:
-    """Reads a game and tells what is wrong, array by array."""
+    """Reads a game and yields what is wrong, array by array."""
     try:
         arrays = game.arrays
     except FormatError as error:
@@ -138,7 +138,7 @@ def _check_frames(game: Game, digests: Mapping[str, list[bytes]], columns: Mappi
 
 
 def _chunks(array: StoredArray) -> Iterator[np.ndarray]:
-    """The array in pieces of at most a chunk, in one piece of memory."""
+    """Yields the array chunk by chunk; all chunks use the same memory."""
     values = np.empty((array.chunk_steps, *array.shape[1:]), dtype=array.dtype)
     for index in range(len(array.places)):
         array.read_chunk(index, values)
@@ -146,7 +146,7 @@ def _chunks(array: StoredArray) -> Iterator[np.ndarray]:
 
 
 def _digests(array: StoredArray) -> list[bytes]:
-    """SHA-256 of the frames up to the end of every chunk."""
+    """Returns, for every chunk, the SHA-256 of all frames up to the chunk's end."""
     running, digests = hashlib.sha256(), []
     for frames in _chunks(array):
         running.update(frames.data)
@@ -155,13 +155,13 @@ def _digests(array: StoredArray) -> list[bytes]:
 
 
 def verify_shards(shards: Sequence[Path], *, quiet: bool) -> list[Problem]:
-    """What is wrong with some shards and their games, with a progress line."""
+    """Returns what is wrong with shards and their games; shows a progress line."""
     steps = 0
     for shard in shards:
         try:
             steps += int(read_tables(shard).rows["steps"].sum())
         except FormatError:
-            continue  # to be told of below
+            continue  # verify_shard reports it below
     problems: list[Problem] = []
     with progress("verifying", steps, quiet=quiet) as advance:
         for shard in shards:

@@ -1,4 +1,4 @@
-"""The one writer of a dataset folder."""
+"""The only writer of dataset folders."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from strathack.dataset.splits import Fractions
 
 
 class DatasetWriter(AbstractContextManager["DatasetWriter"]):
-    """Writes to a dataset folder, alone: while it is entered, it holds the folder's lock.
+    """Writes to a dataset folder, and holds the folder's lock while its context is entered.
 
-    A folder that is there is locked at once. A new one is made by :meth:`begin`, so that a run which cannot start
-    leaves nothing behind.
+    An existing folder is locked on entering. A new folder is made by :meth:`begin`, so that a command which cannot
+    start leaves nothing behind.
 
     Args:
         path: The folder.
-        settings: What its settings are to be; None leaves them as they are.
-        joins: Whether this process adds games beside the one that holds the lock, which also begins and merges.
+        settings: The settings to write; None leaves existing settings as they are.
+        joins: Whether this process adds games without the lock, while another process holds it, begins and merges.
 
     Attributes:
-        folder: Its files.
-        present: Names of the games that are there.
+        folder: The folder's files.
+        present: Names of the games that the folder has.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any] | None = None, *, joins: bool = False) -> None:
@@ -41,10 +41,10 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         self._notes: dict[str, str] = {}
 
     def __enter__(self) -> DatasetWriter:
-        """Locks the folder, if it is there.
+        """Locks the folder if it exists.
 
         Raises:
-            InputError: If another process writes to it, it holds something else, or it cannot be written.
+            InputError: If another process writes to the folder, or the folder holds something else or is not writable.
         """
         self._there = self.folder.read_settings()
         _check_writable(self.folder.path)
@@ -58,7 +58,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Lets the folder go."""
+        """Releases the lock."""
         self._lock.close()
 
     def _hold(self) -> None:
@@ -67,7 +67,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             self._locked = True
 
     def look(self) -> None:
-        """Sees which games are there, and what was told of others."""
+        """Reads which games the folder has, and the failures and notes."""
         self.present = {game.name for game in self.folder.games()}
         self._failures, self._notes = self.folder.read_failures(), self.folder.read_notes()
 
@@ -75,8 +75,8 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         """Makes the folder if it is new, removes what a killed writer left, and writes the settings.
 
         Raises:
-            InputError: If another process was faster to make it.
-            RunError: If it cannot be written.
+            InputError: If another process locked the folder first.
+            RunError: If the folder cannot be written.
         """
         path = self.folder.path
         with self._writing():
@@ -87,10 +87,10 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
                 self.folder.write_settings(self._settings)
 
     def add(self, name: str, shard: bytes) -> bool:
-        """Writes the shard of one game, whole or not at all. Returns False if the game is there already.
+        """Writes the shard of one game, whole or not at all. Returns False if the folder already has the game.
 
         Raises:
-            RunError: If it cannot be written.
+            RunError: If the shard cannot be written.
         """
         if name in self.present:
             return False
@@ -100,10 +100,10 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         return True
 
     def tell(self, name: str, *, failure: str = "", note: str = "") -> None:
-        """Writes why there is no game of a name, or what a user has to know about it; what was told before goes.
+        """Writes why a game could not be made, or a note for users about a game, in place of earlier texts.
 
         Raises:
-            RunError: If it cannot be written.
+            RunError: If the text cannot be written.
         """
         with self._writing():
             if _set(self._failures, name, failure):
@@ -120,10 +120,10 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
 
         Args:
             games_per_shard: Games in a shard.
-            stopped: Asked after each shard whether to leave the rest to the next writer.
+            stopped: Called after each shard; returns whether to leave the rest to the next writer.
 
         Raises:
-            RunError: If one cannot be written.
+            RunError: If a shard cannot be written.
         """
         with self._writing():
             for _ in self.folder.merge(games_per_shard):
@@ -132,7 +132,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turns a failure to write into one line."""
+        """Turns a failure to write into a :class:`RunError` of one line."""
         try:
             yield
         except OSError as error:
@@ -145,14 +145,14 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
 
 
 def agreed_settings(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The settings of the dataset that is there, if any; those asked for have to be the same.
+    """Returns the settings of an existing dataset, or None; existing settings must agree with those asked for.
 
     Args:
         out: The dataset folder.
         asked: The settings asked for.
 
     Raises:
-        InputError: If they differ, or the folder holds something else.
+        InputError: If the settings differ, or the folder holds something else.
     """
     there = DatasetFolder(out).read_settings()
     if there is not None:
@@ -167,7 +167,7 @@ def agreed_settings(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | Non
 
 
 def _set(texts: dict[str, str], name: str, text: str) -> bool:
-    """Sets or removes an entry; whether that changed anything."""
+    """Sets an entry, or removes it if the text is empty; returns whether that changed anything."""
     before = texts.pop(name, "")
     if text:
         texts[name] = text
@@ -178,7 +178,7 @@ def _check_writable(path: Path) -> None:
     """Checks that a folder can be written or made.
 
     Raises:
-        InputError: If it cannot.
+        InputError: If the folder cannot be written or made.
     """
     existing = path
     while not existing.exists():

@@ -1,4 +1,4 @@
-"""Choosing actions: from a policy's outputs to one action a lane, holding a strategy for some steps if asked to."""
+"""Chooses an action for each lane from a policy's outputs; if configured, keeps a strategy for some steps."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class ActingConfig:
     """How a policy acts.
 
     Attributes:
-        greedy: Take what is most likely instead of drawing.
-        min_strategy_steps: Choose a strategy, and keep it for at least so many steps of a game. 0 chooses none:
-            actions come from the policy's one distribution over them. A policy that combines its heads by sampling has
-            none, so there it is the same as 1.
+        greedy: Take the most likely choice instead of drawing one.
+        min_strategy_steps: Choose a strategy, and keep it for at least this many steps of a game. 0 chooses none:
+            actions come from the policy's one distribution over actions. A policy that combines its heads by sampling
+            has no such distribution, so for it 0 means 1.
     """
 
     greedy: bool = False
@@ -33,7 +33,7 @@ class ActingConfig:
         """Checks every field.
 
         Raises:
-            InputError: By name of the field.
+            InputError: If a field is invalid; the message names the field.
         """
         if self.min_strategy_steps < 0:
             raise InputError(f"min_strategy_steps: {self.min_strategy_steps} is below 0")
@@ -41,14 +41,14 @@ class ActingConfig:
 
 @dataclass(frozen=True)
 class Act:
-    """What was chosen for each lane.
+    """The choices for each lane.
 
     Attributes:
         action: Indices of the actions, i64 [B].
-        strategy: Index of the strategy that is pursued: the one held; without holding, the one that most likely led
-            to the action. i64 [B]; None for a flat policy.
-        log_prob: Log-probability of the action; with holding, of the strategy (where it was chosen anew) and the
-            action. f32 [B].
+        strategy: Indices of the strategies pursued, i64 [B]: the strategies held; without holding, those that most
+            likely led to the actions. None for a flat policy.
+        log_prob: Log-probabilities of the actions; with holding, of the strategies (where chosen anew) and the
+            actions. f32 [B].
         chose: Whether the strategy was chosen anew, bool [B]; None without holding.
         output: The policy's outputs.
     """
@@ -61,15 +61,15 @@ class Act:
 
 
 class ActingPolicy:
-    """Acts with a policy. Its state is the policy's and, with holding, the strategy held and for how long.
+    """Acts with a policy. The state is the policy's and, with holding, the strategy held and for how many steps.
 
     Args:
         policy: The policy; it should be in evaluation mode.
-        config: How.
-        generator: Draws; the default generator without one.
+        config: How to act.
+        generator: Generator for drawing; None for PyTorch's default.
 
     Raises:
-        InputError: If a flat policy is to hold strategies.
+        InputError: If strategies are to be held, but the policy is flat.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class ActingPolicy:
 
     @property
     def holds(self) -> bool:
-        """Whether it chooses strategies and keeps them, so that what it does is a strategy and an action."""
+        """Whether strategies are chosen and held, so that a choice is a strategy and an action."""
         return self._hold > 0
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
-        """The state before a game: name → [B, …]."""
+        """Returns the state before a game: name → [B, …]."""
         state = self.policy.initial_state(lanes, device)
         if self._hold:
             device = next(self.policy.parameters()).device if device is None else device
@@ -102,12 +102,12 @@ class ActingPolicy:
 
         Args:
             inputs: See :meth:`strathack.models.policy.Policy.step`.
-            state: The state before it.
+            state: The state before the step.
             uniforms: Numbers from [0, 1) that decide what is drawn, one for the strategy and one for the action,
-                f32 [B, 2]; by default they are drawn, too.
+                f32 [B, 2]; by default the generator decides.
 
         Returns:
-            What was chosen, and the state after it.
+            The choices, and the state after the step.
         """
         output, after = self.policy.step(inputs, {name: part for name, part in state.items() if "held_" not in name})
         if not self._hold:
@@ -115,7 +115,7 @@ class ActingPolicy:
             return Act(action, likely_strategy(output, action), log_prob_of(output, action), None, output), after
         assert output.strategy_logits is not None
         assert output.strategywise_logits is not None
-        # A strategy may go on for longer than it has to: then it was chosen again.
+        # A strategy that lasts longer than the minimum was chosen again.
         anew = inputs["first"].bool() | (state["held_steps"] >= self._hold) | (state["held_steps"] == 0)
         strategy = torch.where(anew, self._chosen(output.strategy_logits, uniforms, 0), state["held_strategy"])
         action = self._chosen(chosen(output.strategywise_logits, strategy), uniforms, 1)
@@ -127,46 +127,46 @@ class ActingPolicy:
             return logits.argmax(-1)
         if uniforms is not None:
             return drawn(logits, uniforms[:, column])
-        # The largest of p / e with e from Exp(1) is as p draws it, in half the time of torch.multinomial.
+        # The argmax of p / e, with e from Exp(1), is distributed as p; it takes half the time of torch.multinomial.
         probabilities = logits.float().softmax(-1)
         return (probabilities / torch.empty_like(probabilities).exponential_(generator=self.generator)).argmax(-1)
 
 
 def drawn(logits: Tensor, uniform: Tensor) -> Tensor:
-    """What a number from [0, 1) draws: the first choice up to which the probabilities add to more than it.
+    """Draws by a number from [0, 1): the first choice at which the cumulative probability exceeds the number.
 
     Args:
         logits: Unnormalised log-probabilities, [B, choices].
-        uniform: f32 [B].
+        uniform: The numbers, f32 [B].
 
     Returns:
-        i64 [B].
+        The choices, i64 [B].
     """
     cumulative = logits.float().softmax(-1).cumsum(-1)
-    # They add to 1 but for rounding; what is above the sum draws the last that is possible.
+    # Rounded probabilities may not sum to 1. Scaled by their sum, a number near 1 draws the last possible choice.
     return torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True).squeeze(-1)
 
 
 def steps_held(config: AnyConfig, acting: ActingConfig) -> int:
-    """For how many steps at least a strategy is kept; 0 where none is chosen."""
+    """Returns the least number of steps for which a strategy is kept; 0 where none is chosen."""
     return max(acting.min_strategy_steps, int(combine_of(config) == "sampled"))
 
 
 def combine_of(config: AnyConfig) -> Combine | None:
-    """How a policy combines its action heads; None for a flat one."""
+    """Returns how a policy combines its action heads; None for a flat policy."""
     heads = config.low.heads if isinstance(config, CleavedConfig) else config.heads
     return heads.combine if isinstance(heads, HierarchicalConfig) else None
 
 
 def likely_strategy(output: PolicyOutput, action: Tensor) -> Tensor | None:
-    """The strategy that most likely led to an action: the largest p(strategy) · p(action | strategy).
+    """Returns the strategy that most likely led to an action: that of the largest p(strategy) · p(action | strategy).
 
     Args:
         output: A policy's outputs, [...].
-        action: i64 [...].
+        action: Indices of the actions, i64 [...].
 
     Returns:
-        i64 [...]; None for a flat policy.
+        Indices of the strategies, i64 [...]; None for a flat policy.
     """
     if output.strategy is not None or output.strategy_logits is None:
         return output.strategy
@@ -179,17 +179,17 @@ def likely_strategy(output: PolicyOutput, action: Tensor) -> Tensor | None:
 def log_prob_of(
     output: PolicyOutput, action: Tensor, strategy: Tensor | None = None, chose: Tensor | None = None
 ) -> Tensor:
-    """Exact log-probability of what was done.
+    """Returns the exact log-probability of what was chosen.
 
     Args:
         output: A policy's outputs, [...].
-        action: i64 [...].
-        strategy: The strategy that was held, i64 [...]; None where none is.
-        chose: Whether it was chosen at this very step, bool [...]; of no use without ``strategy``.
+        action: Indices of the actions, i64 [...].
+        strategy: The strategy that was held, i64 [...]; None without holding.
+        chose: Whether the strategy was chosen at this very step, bool [...]; required with ``strategy``.
 
     Returns:
-        Of the action, by the policy's one distribution over actions; with a strategy held, of the action given the
-        strategy and, where it was chosen, of the strategy. f32 [...].
+        Log-probabilities, f32 [...]: of the action, by the policy's one distribution over actions; with a strategy
+        held, of the action given the strategy plus, where the strategy was chosen, of the strategy.
     """
     if strategy is None:
         return _log_prob(output.action_logits, action)
@@ -201,7 +201,7 @@ def log_prob_of(
 
 
 def entropy_of(output: PolicyOutput, strategy: Tensor | None = None, chose: Tensor | None = None) -> Tensor:
-    """Entropy of what :func:`log_prob_of` is the log-probability of, nats, f32 [...]; the arguments are the same."""
+    """Returns the entropy of the choice that :func:`log_prob_of` evaluates, nats, f32 [...]; arguments as there."""
     if strategy is None:
         return _entropy(output.action_logits)
     assert output.strategy_logits is not None
@@ -217,5 +217,5 @@ def _log_prob(logits: Tensor, choice: Tensor) -> Tensor:
 
 def _entropy(logits: Tensor) -> Tensor:
     log_probs = logits.float().log_softmax(-1)
-    # A strategy that one part of a cleaved policy does not know has a log-probability of −∞.
+    # A strategy unknown to the high part of a cleaved policy has a log-probability of −∞, and 0 · −∞ would be NaN.
     return -(log_probs.exp() * log_probs.clamp(min=torch.finfo(log_probs.dtype).min)).sum(-1)

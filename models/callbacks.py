@@ -1,4 +1,4 @@
-"""What happens beside training: checkpoints, the end of the budget, a progress line, a CSV file."""
+"""Lightning callbacks: the budget that ends training, logged rows, checkpoints and a progress line."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from strathack.models.saving import BEST, LAST
 
 
 class Budget(pl.Callback):
-    """Ends training after so many steps or so much time, validation included.
+    """Ends training after a number of steps or minutes; time spent on validation counts.
 
     Args:
-        steps: Optimiser steps, or None.
-        minutes: Minutes, those before an interruption included; or None.
+        steps: Optimiser steps; None for no limit.
+        minutes: Minutes, including those before an interruption; None for no limit.
 
     Attributes:
-        seconds: Time spent until the end of the last batch.
+        seconds: Seconds spent until the end of the last batch.
     """
 
     def __init__(self, steps: int | None, minutes: float | None) -> None:
@@ -36,59 +36,59 @@ class Budget(pl.Callback):
         self._since = time.monotonic()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Notes whose steps count."""
+        """Stores the trainer, whose optimiser steps count."""
         self._trainer = trainer
 
     def __deepcopy__(self, memo: Any) -> Budget:
-        """An average of the weights copies the module, which asks this one budget."""
+        """Returns this budget itself: weight averaging copies the module, and the copy must use the same budget."""
         return self
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Notes the time; a run that was at its end takes no further step."""
+        """Starts timing; a run whose budget is already spent takes no further step."""
         self._since = time.monotonic()
         if self.share_done() >= 1:
             trainer.should_stop = True
 
     def share_done(self) -> float:
-        """Of the budget, 0 to 1."""
+        """Returns the share of the budget that is spent, 0 to 1."""
         step = self._trainer.global_step if self._trainer is not None else 0
         by_steps = step / self.steps if self.steps else 0.0
         return min(max(by_steps, self.seconds / 60 / self.minutes if self.minutes else 0.0), 1.0)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Ends training where the budget is spent; Lightning validates before it stops."""
+        """Ends training once the budget is spent; Lightning validates before it stops."""
         now = time.monotonic()
         self.seconds, self._since = self.seconds + now - self._since, now
         if self.minutes and trainer.world_size > 1:
-            # Rates and ends are to be the same everywhere, so one clock counts.
+            # Learning rate and end must be the same in all processes, so only one process's time counts.
             self.seconds = trainer.strategy.broadcast(self.seconds)
         if self.share_done() >= 1:
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """The time spent."""
+        """Returns the time spent."""
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on counting."""
+        """Restores the time spent."""
         self.seconds = state_dict["seconds"]
 
 
 class Rows(pl.Callback):
-    """Has the module log its rows; before checkpoints are saved, which keep what is not logged yet."""
+    """Makes the module log its rows, before a checkpoint is saved with what is not logged yet."""
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Mapping[str, Any], batch_idx: int
     ) -> None:
-        """Ends a batch."""
+        """Calls the module's ``end_batch``."""
         pl_module.end_batch(batch, batch_idx)
 
 
 class InterruptedRun(Exception):  # noqa: N818  (nothing went wrong)
-    """Training was asked to end, and its state is saved.
+    """A signal asked training to end, and the state of training is saved.
 
     Args:
-        number: The signal.
+        number: Number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -97,11 +97,11 @@ class InterruptedRun(Exception):  # noqa: N818  (nothing went wrong)
 
 
 class Checkpoints(pl.Callback):
-    """Keeps the best checkpoint by validation action NLL, and the last: now and then, and before a signal is obeyed.
+    """Saves the best checkpoint by validation action NLL; and the last one, at intervals and when a signal arrives.
 
     Args:
-        folder: Where.
-        every: Optimiser steps between those of the last.
+        folder: Folder for the checkpoints.
+        every: Optimiser steps between saves of the last checkpoint.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -111,19 +111,19 @@ class Checkpoints(pl.Callback):
         self._saved_at = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes the signals over from Lightning, whose handlers talk to other processes at any moment."""
+        """Replaces Lightning's signal handlers, which communicate with other processes at any moment."""
         self._stop.__enter__()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Mapping[str, Any], batch_idx: int
     ) -> None:
-        """Saves from time to time, before a validation, and before it ends a run that was asked to end.
+        """Saves the last checkpoint at intervals, before a validation, and before ending an interrupted run.
 
         Raises:
-            InterruptedRun: In every process, if one was asked to end.
+            InterruptedRun: In every process, if one of them received a signal.
         """
         if not pl_module.stepped(batch_idx):
-            return  # Gradients that are not used yet are in no checkpoint.
+            return  # Checkpoints do not hold accumulated gradients.
         asked = trainer.strategy.reduce_boolean_decision(bool(self._stop), all=False)
         step = trainer.global_step
         before_validation = trainer.is_last_batch or trainer.should_stop
@@ -133,31 +133,31 @@ class Checkpoints(pl.Callback):
             raise InterruptedRun(self._stop.number or signal.SIGTERM)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Does not wait for the end of a validation; what is trained was saved before it.
+        """Interrupts a validation at once; the state of training was saved before it.
 
         Raises:
-            InterruptedRun: If this process was asked to end, and no other would wait for it.
+            InterruptedRun: If this process received a signal, and there is no other process that would wait for it.
         """
         if self._stop and trainer.world_size == 1:
             raise InterruptedRun(self._stop.number)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves the best."""
+        """Saves the best checkpoint, if the validation improved on it."""
         value = float(trainer.callback_metrics.get("validation/action_nll", math.nan))
         if value < self.best:
             self.best = value
             trainer.save_checkpoint(self.folder / BEST)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves what the validation has changed."""
+        """Saves the last checkpoint again, with what the validation has changed."""
         self._save_last(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Gives the signals back."""
+        """Restores the signal handlers."""
         self._stop.__exit__()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Gives the signals back."""
+        """Restores the signal handlers."""
         self.on_train_end(trainer, pl_module)
 
     def _save_last(self, trainer: pl.Trainer) -> None:
@@ -165,19 +165,19 @@ class Checkpoints(pl.Callback):
         trainer.save_checkpoint(self.folder / LAST)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value."""
+        """Returns the best value."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from there."""
+        """Restores the best value."""
         self.best = state_dict["best"]
 
 
 class TrainingProgress(pl.Callback):
-    """A progress line on standard error: done, rate, what was measured, time left.
+    """A progress line on standard error: steps, share done, time left, NLL and frames per second.
 
     Args:
-        budget: Tells how much is done.
+        budget: The budget, which gives the share done.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -190,12 +190,12 @@ class TrainingProgress(pl.Callback):
         self._progress = Progress(*columns, console=Console(stderr=True), refresh_per_second=2)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Shows it."""
+        """Shows the line."""
         self._task = self._progress.add_task("0 steps", total=1.0, told="")
         self._progress.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
-        """Moves it on."""
+        """Updates the line."""
         done = self._budget.share_done()
         left = self._budget.seconds * (1 - done) / done if done else math.inf
         values = pl_module.shown
@@ -209,15 +209,15 @@ class TrainingProgress(pl.Callback):
         self._progress.update(self._task, completed=done, description=described, told=" · ".join(told))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ends it."""
+        """Stops the line."""
         self._progress.stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Ends it, so that the terminal is as it was."""
+        """Stops the line, which restores the terminal."""
         self._progress.stop()
 
 
 def clock_time(seconds: float) -> str:
-    """Hours, minutes and seconds, 1:02:03."""
+    """Formats seconds as hours, minutes and seconds: 1:02:03."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

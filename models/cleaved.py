@@ -1,4 +1,4 @@
-"""A policy in two: one chooses the strategy, another the action given each strategy."""
+"""A cleaved policy has two parts: one chooses the strategy, the other the action given each strategy."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PARTS = ("high", "low")
 
 @dataclass(frozen=True)
 class CleavedConfig:
-    """A policy in two.
+    """Configuration of a cleaved policy.
 
     Attributes:
-        high: Chooses the strategy.
-        low: Chooses the action given each strategy; its strategies, its way to combine and its values are the
-            whole policy's.
-        frozen: Which of the two, ``high`` and ``low``, are not trained.
+        high: The part that chooses the strategy.
+        low: The part that chooses the action given each strategy; its strategies, its way to combine heads and its
+            values are also those of the whole policy.
+        frozen: Names of the parts that are not trained, of ``high`` and ``low``.
     """
 
     high: PolicyConfig
@@ -35,7 +35,7 @@ class CleavedConfig:
     frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Checks that the two go together.
+        """Checks that the two parts fit together.
 
         Raises:
             InputError: If they do not.
@@ -64,22 +64,22 @@ class CleavedConfig:
 
     @property
     def label(self) -> str | None:
-        """The label that says which strategy it was."""
+        """The label that gives the strategy pursued at each step."""
         return self.high.label
 
     @property
     def observations(self) -> tuple[str, ...]:
-        """Observation keys that either needs."""
+        """Observation keys that either part needs."""
         return tuple(dict.fromkeys((*self.high.observations, *self.low.observations)))
 
     def to_values(self) -> dict[str, Any]:
-        """As plain values."""
+        """Returns plain values."""
         values: dict[str, Any] = to_plain(self)
         return values
 
 
 class CleavedPolicy(nn.Module):
-    """Two policies that act as one; see :class:`CleavedConfig`. Its functions are those of :class:`Policy`.
+    """Two policies that act as one; see :class:`CleavedConfig`. Has the methods of :class:`Policy`.
 
     Args:
         config: Its configuration.
@@ -96,7 +96,7 @@ class CleavedPolicy(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> CleavedPolicy:
-        """As for any module; a frozen part stays in evaluation mode, without dropout."""
+        """Sets the mode, as for any module; but a frozen part stays in evaluation mode, without dropout."""
         super().train(mode)
         for part in self.config.frozen:
             getattr(self, part).eval()
@@ -134,7 +134,7 @@ class CleavedPolicy(nn.Module):
         assert high.strategy_logits is not None
         assert low.strategy_logits is not None
         assert low.strategywise_logits is not None
-        # Strategies that the high one does not know are never chosen.
+        # Strategies that the high part does not know are never chosen.
         logits = torch.full_like(low.strategy_logits, -torch.inf, dtype=high.strategy_logits.dtype)
         logits = logits.index_copy(-1, self.places, high.strategy_logits)
         heads = self.config.low.heads
@@ -147,14 +147,14 @@ AnyPolicy = Policy | CleavedPolicy
 
 
 def in_training_mode(policy: AnyPolicy) -> bool:
-    """Whether every module is in training mode that is trained, and none of a frozen part is."""
+    """Returns whether all modules of trained parts are in training mode, and no module of a frozen part is."""
     frozen = policy.config.frozen if isinstance(policy.config, CleavedConfig) else ()
     still = {module for part in frozen for module in getattr(policy, part).modules()}
     return all(module.training != (module in still) for module in policy.modules())
 
 
 def make_policy(config: AnyConfig) -> AnyPolicy:
-    """The policy of a configuration, with fresh weights."""
+    """Makes the policy of a configuration, with fresh weights."""
     return CleavedPolicy(config) if isinstance(config, CleavedConfig) else Policy(config)
 
 
@@ -162,6 +162,6 @@ def config_from_values(values: Mapping[str, Any]) -> AnyConfig:
     """The inverse of either configuration's ``to_values``.
 
     Raises:
-        InputError: If the values describe none.
+        InputError: If the values describe no configuration.
     """
     return from_plain(CleavedConfig, values) if "high" in values else PolicyConfig.from_values(values)

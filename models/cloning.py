@@ -23,33 +23,33 @@ from strathack.models.metrics import Result, Tally, result_of, tally
 from strathack.models.options import CloningOptions
 
 VALIDATION_SEED = 0
-"""Of a policy that draws, so that validations are comparable."""
+"""Seed for policies that draw, so that validations are comparable."""
 
 GAMES_NAMED = 8
 
 
 def rate_at(step: int, done: float, warmup: int, final: float) -> float:
-    """The learning rate's share at a step: a linear rise, then a cosine.
+    """Returns the factor of the learning rate at a step: a linear rise, then a cosine.
 
     Args:
         step: Optimiser steps taken.
         done: Share of the whole training that is done, 0 to 1.
         warmup: Steps of the rise.
-        final: The share at the end.
+        final: The factor at the end.
     """
     rise = min((step + 1) / (warmup + 1), 1.0)
     return rise * (final + (1 - final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2)
 
 
 class CloningModule(pl.LightningModule):
-    """Trains a policy on unrolls; see :class:`strathack.dataset.datamodule.DemonstrationModule`.
+    """Trains a policy on the unrolls of a :class:`strathack.dataset.datamodule.DemonstrationModule`.
 
     Args:
         policy: The policy.
-        config: The loss and how it is made small.
-        tables: From the dataset's codes to the policy's indices.
-        share_done: Tells how much of the training is done, 0 to 1.
-        about: Plain values to keep in checkpoints: what they were trained on.
+        config: Options of the loss and the optimiser.
+        tables: Tables from the dataset's codes to the policy's indices.
+        share_done: Returns the share of the training that is done, 0 to 1.
+        about: Plain values to save in checkpoints, which describe the training data.
         log_every: Optimiser steps between logged rows.
     """
 
@@ -86,7 +86,7 @@ class CloningModule(pl.LightningModule):
         self._not_finite = ""
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW, its rate rising and then falling as a cosine."""
+        """Returns AdamW, with a learning rate that rises and then falls as a cosine."""
         trained = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
         config = self.config
         optimizer = torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay, fused=True)
@@ -98,18 +98,18 @@ class CloningModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Notes the time."""
+        """Starts the stopwatch."""
         self._stopwatch.start()
 
     def on_train_batch_start(self, batch: TensorBatch, batch_idx: int) -> None:
-        """Notes how long the batch was waited for, and takes up the random numbers of a run that goes on."""
+        """Measures the time waited for the batch, and restores the random states of a resumed run."""
         self._stopwatch.batch_came()
         if self._rng is not None:
             _set_rng_states(self._rng)
             self._rng = None
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """Returns the loss of one batch."""
         assert in_training_mode(self.policy), "dropout, labels' heads and cuDNN's LSTMs depend on it"
         output, targets, loss = self._run(batch, self._memories)
         self._batch = batch
@@ -121,7 +121,7 @@ class CloningModule(pl.LightningModule):
         return loss.total
 
     def end_batch(self, batch: TensorBatch, batch_idx: int) -> None:
-        """Logs a row from time to time."""
+        """Logs a row every ``log_every`` optimiser steps."""
         self._stopwatch.batch_done(batch["mask"].numel() * self.trainer.world_size)
         step = self.trainer.global_step
         if step % self.log_every or not self.stepped(batch_idx):
@@ -143,12 +143,12 @@ class CloningModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clips, and stops where the gradient is no number, before it reaches the weights.
+        """Clips the gradient, and raises if it is not finite, before it reaches the weights.
 
-        Processes share their gradients before this, so all of them stop, and none waits for another.
+        Processes average their gradients before this, so all of them raise, and none waits for another.
 
         Raises:
-            RunError: With the games of the batch.
+            RunError: If the gradient is not finite; the message names the games of the batch.
         """
         trained = [parameter for parameter in self.policy.parameters() if parameter.grad is not None]
         self._gradient_norm = torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
@@ -158,18 +158,18 @@ class CloningModule(pl.LightningModule):
             raise RunError(self._not_finite or found)
 
     def on_validation_epoch_start(self) -> None:
-        """Begins with no memory."""
+        """Clears the memories and sums of the validation."""
         self._validation_memories.clear()
         self._validation_tally = self._empty()
 
     def validation_step(self, batch: TensorBatch, batch_idx: int) -> None:
-        """Adds up one batch."""
+        """Adds one batch to the sums."""
         with _seeded(VALIDATION_SEED + batch_idx, self.device):
             output, targets, _ = self._run(batch, self._validation_memories)
         self._validation_tally = self._validation_tally.to(self.device) + tally(output, targets)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs what was measured."""
+        """Logs the result of the validation."""
         self._validation_memories.clear()
         result = result_of(self._summed(self._validation_tally), self.policy.config.strategies)
         self.validated = result
@@ -179,7 +179,7 @@ class CloningModule(pl.LightningModule):
         self._stopwatch.start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what the policy is, what it remembers, the random numbers and the counts; of every process."""
+        """Adds the policy's configuration, the frames, and the memories, random states and sums of every process."""
         mine = {
             "memories": {
                 stream: {name: value.cpu() for name, value in state.items()} for stream, state in self._memories.items()
@@ -192,10 +192,10 @@ class CloningModule(pl.LightningModule):
         checkpoint["cloning"] = {"frames": self.frames, "processes": _of_all_processes(mine, self.trainer.world_size)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes to where a run was.
+        """Restores the state of a run.
 
         Raises:
-            InputError: If it had another number of processes.
+            InputError: If the run had another number of processes.
         """
         saved = checkpoint["cloning"]
         processes = saved["processes"]
@@ -211,7 +211,7 @@ class CloningModule(pl.LightningModule):
         self._rng = mine["rng"]
 
     def _averaged(self, value: Tensor) -> Tensor:
-        """The mean over all processes."""
+        """Returns the mean over all processes."""
         averaged: Tensor = self.trainer.strategy.reduce(value.clone(), reduce_op="mean")
         return averaged
 
@@ -224,13 +224,13 @@ class CloningModule(pl.LightningModule):
         output, after = self.policy.unroll(inputs_of(batch, self.actions), state, targets.strategies)
         memories[stream] = {name: value.detach() for name, value in after.items()}
         config = self.config
-        # Validations are of unequal length, so there nothing is waited for.
+        # In validation, processes do not wait for each other, since their streams are of unequal length.
         averaged = self._averaged if self.training and self.trainer.world_size > 1 else None
         loss = cloning_loss(output, targets, config.strategy_weight, self.class_weights, config.head_weight, averaged)
         return output, targets, loss
 
     def _complaint(self, loss: Tensor, batch: TensorBatch, output: PolicyOutput) -> str:
-        """What to say of a loss that is no number; nothing of others."""
+        """Returns the error message for a loss that is not finite; empty if the loss is finite."""
         if torch.isfinite(loss):
             return ""
         wrong = ~torch.isfinite(output.action_logits).all(-1).all(0)
@@ -238,21 +238,21 @@ class CloningModule(pl.LightningModule):
         return f"loss: {loss.item()} at step {self.trainer.global_step}, in {games}{_SAFE}"
 
     def _names_of(self, batch: TensorBatch, lanes: Tensor) -> str:
-        """The games in some lanes of a batch."""
+        """Returns the names of the games in some lanes of a batch."""
         places = batch["game"][batch["mask"] & lanes].unique().tolist()
         rows = self.trainer.datamodule.dataset.select(split="train").rows
         names = [rows["game"][place].decode() for place in places]
         return ", ".join(names[:GAMES_NAMED]) + f" and {len(names) - GAMES_NAMED} more" * (len(names) > GAMES_NAMED)
 
     def stepped(self, batch_idx: int) -> bool:
-        """Whether the optimiser took a step with this batch."""
+        """Returns whether the optimiser took a step with this batch."""
         return (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
 
     def _empty(self) -> Tally:
         return Tally.empty(len(self.policy.config.strategies))
 
     def _summed(self, sums: Tally) -> Tally:
-        """Over all processes."""
+        """Returns the sums over all processes."""
         if self.trainer.world_size == 1:
             return sums
         return Tally(*(self.trainer.strategy.reduce(value.to(self.device), reduce_op="sum") for value in sums.sums()))
@@ -266,7 +266,7 @@ _SAFE = "; stopped, and the checkpoints written before are as they were"
 
 
 class _Stopwatch:
-    """How fast training is, and what share of its time it waits for batches."""
+    """Measures the speed of training, and the share of time spent waiting for batches."""
 
     def __init__(self) -> None:
         self.start()
@@ -283,7 +283,7 @@ class _Stopwatch:
         self._idle_since = time.monotonic()
 
     def lap(self) -> tuple[float, float]:
-        """Frames a second and the share of waiting since the last lap."""
+        """Returns frames per second and the share of time spent waiting, both since the last lap."""
         seconds = max(time.monotonic() - self._began, 1e-9)
         speed, waiting = self._frames / seconds, self._waited / seconds
         self.start()
@@ -291,7 +291,7 @@ class _Stopwatch:
 
 
 def memory_mb(device: torch.device) -> float:
-    """The most memory that was used so far: the GPU's where training is on one, else this process's, in MB."""
+    """Returns the peak memory use so far, in MB: the GPU's if training is on one, else this process's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     import resource
@@ -307,7 +307,7 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _rng_states(device: torch.device) -> list[Tensor]:
-    """That of the CPU and, where it is used, of the GPU."""
+    """Returns the random state of the CPU and, if training is on one, of the GPU."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 

@@ -1,4 +1,4 @@
-"""The commands ``models`` and ``train``; each returns its exit status."""
+"""The commands ``models`` and ``train``; each function returns an exit status."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from strathack.models.training import clone
 
 
 def train(config: TrainConfig) -> int:
-    """``strathack train``: trains, or goes on training, and prints the last validation.
+    """``strathack train``: trains a policy, or resumes a run, and prints the last validation.
 
     Raises:
-        InputError: If options, data and policy do not go together.
-        RunError: If the loss is no number.
+        InputError: If options, data and policy do not fit together.
+        RunError: If the loss is not finite.
     """
     with process_of_a_run(config):
         cloned = clone(config)
@@ -37,7 +37,7 @@ def train(config: TrainConfig) -> int:
 
 
 def list_(config: ModelsConfig) -> int:
-    """``strathack models list``: the policies that are known by name."""
+    """``strathack models list``: prints the preset policies."""
     if config.json:
         known = {name: {"parameters": parameter_count(policy)} | policy.to_values() for name, policy in PRESETS.items()}
         print(json.dumps(known))
@@ -47,10 +47,10 @@ def list_(config: ModelsConfig) -> int:
 
 
 def import_hihack(config: ImportHihackConfig) -> int:
-    """``strathack models import-hihack``: one of the paper's checkpoints as one of ours.
+    """``strathack models import-hihack``: converts one of the paper's checkpoints into one of this package.
 
     Raises:
-        InputError: If it is none, or the new file exists.
+        InputError: If the file is not such a checkpoint, or the new file already exists.
         RunError: If the new file cannot be written.
     """
     if config.out.exists():

@@ -1,4 +1,4 @@
-"""What a policy is made of: one frozen dataclass a part, checked when made, turned into plain values and back."""
+"""Configurations of policies: a frozen dataclass per part, checked when made, convertible to plain values and back."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from strathack.dataset.options import check_at_least
 from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS
 
 Combine = Literal["mixture", "sampled", "label"]
-"""How action heads become one distribution; see :class:`HierarchicalConfig`."""
+"""How action heads are combined into one distribution; see :class:`HierarchicalConfig`."""
 
 LABEL_NAMES: Mapping[str, tuple[str, ...]] = {"strategy": STRATEGIES, "hihack_strategy": PUBLISHED_STRATEGIES}
-"""The names of a label where they are always the same; those of ``substrategy`` are a dataset's own."""
+"""Label → its vocabulary, where it is fixed; the vocabulary of ``substrategy`` depends on the dataset."""
 
 BLSTATS = OBSERVATIONS["blstats"].shape[0]
 
 PATCH_ROWS, PATCH_COLUMNS = 3, 8
-"""Cells of a patch of the whole screen, in the encoder ``symbols``; both divide the screen evenly."""
+"""Size of a patch of the screen in cells, in the encoder ``symbols``; both numbers divide the screen evenly."""
 
 
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
@@ -63,9 +63,9 @@ class PixelsConfig:
         """Checks every field.
 
         Raises:
-            InputError: By name of the field.
+            InputError: If a field is invalid; the message names the field.
         """
-        # Of fewer cells, nothing is left for the last convolution.
+        # A smaller crop leaves nothing for the last convolution.
         check_at_least(16, self, "crop")
         check_at_least(1, self, "message", "bottom_lines", "screen", "channels")
         check_at_least(0, self, "previous_action")
@@ -84,12 +84,12 @@ class SymbolsConfig:
 
     Attributes:
         crop: Cells on a side of the square around the cursor.
-        embedding: Elements of a cell's embedding, the sum of its character's and its colour's.
+        embedding: Elements of a cell's embedding, which is the sum of its character's and its colour's embedding.
         crop_channels: Channels of the convolutions (3×3) over the crop.
         crop_units: Units of the crop's last layer.
-        screen_channels: Channels of the whole screen's layers: the first sees patches of 3×8 cells, each further one
-            3×3 patches.
-        screen_units: Units of the whole screen's last layer; 0 looks at the crop alone.
+        screen_channels: Channels of the whole screen's layers: the first takes patches of 3×8 cells, each further one
+            takes squares of 3×3 outputs of the layer before.
+        screen_units: Units of the whole screen's last layer; 0 encodes only the crop.
         message: Units of the message line's two layers.
         blstats: Units of the layer over the bottom-line numbers; 0 leaves them out.
         previous_action: Elements of the previous action's embedding; 0 leaves it out.
@@ -113,7 +113,7 @@ class SymbolsConfig:
         """Checks every field.
 
         Raises:
-            InputError: By name of the field.
+            InputError: If a field is invalid; the message names the field.
         """
         if self.crop % 2 == 0:
             raise InputError(f"crop: {self.crop} is even; expected an odd number of cells, the cursor in their middle")
@@ -128,18 +128,18 @@ class SymbolsConfig:
 
     @property
     def crop_side(self) -> int:
-        """Cells on a side of what the convolutions leave of the crop."""
+        """Cells on a side of the crop after the convolutions."""
         return self.crop - 2 * len(self.crop_channels)
 
     @property
     def screen_sides(self) -> tuple[int, int]:
-        """Rows and columns of what the convolutions leave of the patches."""
+        """Rows and columns of patches after the convolutions."""
         lost = 2 * (len(self.screen_channels) - 1)
         return SCREEN_ROWS // PATCH_ROWS - lost, SCREEN_COLUMNS // PATCH_COLUMNS - lost
 
     @property
     def observations(self) -> tuple[str, ...]:
-        """Observation keys it needs."""
+        """Observation keys that the encoder needs."""
         return ("tty_chars", "tty_colors", "tty_cursor", *(("blstats",) if self.blstats else ()))
 
 
@@ -148,8 +148,8 @@ class LSTMConfig:
     """A long short-term memory.
 
     Attributes:
-        hidden: Units.
-        layers: Layers.
+        hidden: Units of each layer.
+        layers: Number of layers.
     """
 
     kind: ClassVar[str] = "lstm"
@@ -164,22 +164,22 @@ class LSTMConfig:
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A causal transformer whose attention reaches so many steps back, never into another game.
+    """A causal transformer whose attention reaches back over ``context`` steps, never into another game.
 
     Attributes:
-        layers: Layers.
-        heads: Attention heads.
+        layers: Number of layers.
+        heads: Number of attention heads.
         feedforward: Units of the feed-forward blocks.
-        width: Elements of its tokens; None for those of the encoding, which then is not projected.
-        context: Steps that one attends to, itself included.
+        width: Elements of a token; None takes the encodings as tokens, without a projection.
+        context: Steps that each step attends to, itself included.
         norm_first: Whether layers normalise their input (pre-norm) instead of their output.
-        activation: Of the feed-forward blocks.
+        activation: Activation of the feed-forward blocks.
         dropout: Share of activations dropped in training.
         positions: ``rotary`` (Su et al., "RoFormer", 2021): relative, with a sliding window. ``sinusoidal`` (Vaswani et
-            al., "Attention Is All You Need", 2017), for the paper's weights: steps are cut into blocks of ``context``
-            from the start of a game, since those weights know positions 0 to ``context`` − 1 alone.
-        legacy: Reproduce the published code: in an unroll, attend to all earlier steps of it whatever game they are
-            of; in a step, to that step alone.
+            al., "Attention Is All You Need", 2017), for the paper's weights: each game is cut into blocks of
+            ``context`` steps, since these weights were trained for positions 0 to ``context`` − 1 only.
+        legacy: Reproduce the published code: in an unroll, a step attends to all earlier steps of the unroll, whichever
+            game they belong to; a step on its own attends only to itself.
     """
 
     kind: ClassVar[str] = "transformer"
@@ -199,7 +199,7 @@ class TransformerConfig:
         """Checks every field.
 
         Raises:
-            InputError: By name of the field.
+            InputError: If a field is invalid; the message names the field.
         """
         check_at_least(1, self, "layers", "heads", "feedforward", "context", "width")
         _check_share(self, "dropout")
@@ -211,7 +211,7 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class LSTMTransformerConfig:
-    """The paper's best: an LSTM over one encoding, and a transformer over a second encoding joined with its output.
+    """The paper's best core: an LSTM over an encoding, a transformer over another encoding and the LSTM's output.
 
     Attributes:
         lstm: The LSTM.
@@ -246,13 +246,13 @@ class HierarchicalConfig:
     """A strategy head, and an action head for each strategy.
 
     Attributes:
-        label: The label that says which strategy it was.
-        strategies: Its names, one an action head; none stand for those of the label (of the dataset, for
-            ``substrategy``).
+        label: The label that gives the strategy pursued at each step.
+        strategies: Names of the strategies, one for each action head; empty for the label's vocabulary (for
+            ``substrategy``, the dataset's).
         hidden: Units of each action head's hidden layer.
         combine: ``mixture``: the exact marginal, Σ p(strategy) · p(action | strategy). ``sampled``: the head of one
             sampled strategy, with the straight-through gradient of a hard Gumbel-softmax, as in the paper. ``label``:
-            in training the head of the strategy it was, otherwise that of the most likely one.
+            in training the head of the strategy in the label, otherwise the head of the most likely strategy.
     """
 
     kind: ClassVar[str] = "hierarchical"
@@ -266,7 +266,7 @@ class HierarchicalConfig:
         """Checks every field.
 
         Raises:
-            InputError: By name of the field.
+            InputError: If a field is invalid; the message names the field.
         """
         _check_choice("label", self.label, (*LABEL_COLUMNS, "hihack_strategy"))
         _check_choice("combine", self.combine, get_args(Combine))
@@ -284,12 +284,12 @@ HeadsConfig = FlatConfig | HierarchicalConfig
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """A policy.
+    """Configuration of a policy.
 
     Attributes:
-        encoder: From a frame to a vector.
-        core: What remembers.
-        heads: From the core's output to a distribution over actions.
+        encoder: Turns a frame into a vector.
+        core: Remembers earlier frames.
+        heads: Turn the core's output into a distribution over actions.
         actions: The names of the actions, in order of their indices.
     """
 
@@ -299,10 +299,10 @@ class PolicyConfig:
     actions: tuple[str, ...] = ACTION_NAMES
 
     def __post_init__(self) -> None:
-        """Checks what the parts ask of each other.
+        """Checks that the parts fit together.
 
         Raises:
-            InputError: If the actions have no names, or do not fit.
+            InputError: If there are no actions, a name occurs twice, or ``previous_action`` is too small for them.
         """
         if not self.actions or len(set(self.actions)) < len(self.actions):
             raise InputError("actions: no names, or one that occurs twice")
@@ -311,7 +311,7 @@ class PolicyConfig:
 
     @property
     def observations(self) -> tuple[str, ...]:
-        """Observation keys it needs."""
+        """Observation keys that the policy needs."""
         return tuple(self.encoder.observations)
 
     @property
@@ -321,20 +321,20 @@ class PolicyConfig:
 
     @property
     def label(self) -> str | None:
-        """The label that says which strategy it was; None for a flat policy."""
+        """The label that gives the strategy pursued at each step; None for a flat policy."""
         return self.heads.label if isinstance(self.heads, HierarchicalConfig) else None
 
     def to_values(self) -> dict[str, Any]:
-        """As plain values, each part with its ``kind``."""
+        """Returns plain values, each part with its ``kind``."""
         values: dict[str, Any] = to_plain(self)
         return values
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> PolicyConfig:
-        """The inverse of :meth:`to_values`; fields that are not there have their defaults.
+        """The inverse of :meth:`to_values`; missing fields get their defaults.
 
         Raises:
-            InputError: If a kind, a field or a value is not known, with the near match.
+            InputError: If a kind, a field or a value is unknown; the message suggests a near match.
         """
         for name in values:
             if name not in hints_of(cls):
@@ -342,14 +342,14 @@ class PolicyConfig:
         return from_plain(cls, values)
 
     def changed(self, changes: Sequence[str]) -> PolicyConfig:
-        """With some fields set anew.
+        """Returns a configuration with some fields changed.
 
         Args:
             changes: Each ``part.field=value``: ``core.hidden=256``, ``heads.combine=label``,
-                ``encoder.crop_channels=[32,64]``; ``core.kind=transformer`` makes a part anew.
+                ``encoder.crop_channels=[32,64]``; ``core.kind=transformer`` replaces a part.
 
         Raises:
-            InputError: If one is not of that form, or names what is not known, with the near match.
+            InputError: If a change has another form, or an unknown name, for which the message suggests a near match.
         """
         values = self.to_values()
         for change in changes:
@@ -364,7 +364,7 @@ class PolicyConfig:
                     raise InputError(f"set: {change!r}: {name!r} is unknown{near_match(name, here)}")
                 place = place[name]
             if last == "kind":
-                # Its other fields are those of another class.
+                # A part of another kind has other fields.
                 wanted = {parents[0]: {"kind": text.strip()}}
                 fresh = from_plain(PolicyConfig, wanted).to_values()[parents[0]]
                 place.clear()
@@ -377,7 +377,7 @@ class PolicyConfig:
         return self.from_values(values)
 
     def with_strategies(self, names: Sequence[str]) -> PolicyConfig:
-        """With other strategies.
+        """Returns a configuration with other strategies.
 
         Raises:
             InputError: If this is a flat policy.

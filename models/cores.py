@@ -1,7 +1,7 @@
-"""What remembers: cores take a whole unroll [T, B, …] and a state, and give the same as step after step.
+"""Cores, a policy's memory: each takes a whole unroll [T, B, …] and a state, and returns the same as single steps.
 
-A state is a dictionary of tensors whose first dimension is the lane. A frame that is the first of its game is
-computed as if nothing had been before it.
+A state is a dictionary of tensors whose first dimension is the lane. At the first frame of a game, cores ignore the
+memory of everything before it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ State = dict[str, Tensor]
 
 
 class Core(nn.Module):
-    """A core.
+    """Base class of cores.
 
     Attributes:
-        views: How many encodings of each frame it takes.
-        size: Elements of its output.
+        views: How many encodings of each frame the core takes.
+        size: Elements of the core's output.
     """
 
     views: int = 1
     size: int
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
-        """The state before a game."""
+        """Returns the state before a game."""
         raise NotImplementedError
 
     def forward(self, views: tuple[Tensor, ...], first: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, State]:
-        """Goes through an unroll.
+        """Processes an unroll.
 
         Args:
             views: Encodings, each [T, B, size of the encoding].
@@ -50,7 +50,7 @@ class Core(nn.Module):
 
 
 def make_core(config: CoreConfig, inputs: int) -> Core:
-    """The core of a configuration.
+    """Makes the core of a configuration.
 
     Args:
         config: The configuration.
@@ -64,7 +64,7 @@ def make_core(config: CoreConfig, inputs: int) -> Core:
 
 
 class LSTMCore(Core):
-    """An LSTM whose kernels run over whole stretches between steps at which some lane's game starts.
+    """An LSTM, called once for each stretch of steps between starts of games in any lane.
 
     Args:
         config: Its configuration.
@@ -78,7 +78,7 @@ class LSTMCore(Core):
         self.lstm = nn.LSTM(inputs, config.hidden, config.layers)
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
-        """Zeros: ``h`` and ``c``, [B, layers, hidden]."""
+        """Returns zeros: ``h`` and ``c``, [B, layers, hidden]."""
         shape = lanes, self.config.layers, self.config.hidden
         return {name: torch.zeros(shape, device=device) for name in ("h", "c")}
 
@@ -93,14 +93,14 @@ class LSTMCore(Core):
         for start, stop in zip([0, *cuts], [*cuts, len(inputs)], strict=True):
             kept = ~first[start, :, None]
             h, c = (torch.where(kept, memory, 0).contiguous() for memory in (h, c))
-            # In 32 bits under autocast too, which on GPUs would take 16-bit floats of the wrong kind for an LSTM.
+            # In 32 bits even under autocast, which on GPUs would choose 16-bit floats of the wrong kind for an LSTM.
             with torch.autocast(inputs.device.type, enabled=False):
                 output, (h, c) = self.lstm(inputs[start:stop].float(), (h.float(), c.float()))
             outputs.append(output)
         return torch.cat(outputs), {"h": h.transpose(0, 1), "c": c.transpose(0, 1)}
 
     def _step(self, inputs: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, State]:
-        """One step, without what it costs to set a whole stretch up: on CPUs some 1.5 times as fast."""
+        """Computes one step without the overhead of a whole stretch: about 1.5 times as fast on CPUs."""
         output, memories = inputs, []
         with torch.autocast(inputs.device.type, enabled=False):
             for layer, memory in enumerate(zip(h.float(), c.float(), strict=True)):
@@ -113,14 +113,14 @@ class LSTMCore(Core):
 
 
 class TransformerCore(Core):
-    """A transformer with a memory: the keys and values of the last ``context`` − 1 steps of each layer.
+    """A transformer with a memory: each layer's attention keys and values of the last ``context`` − 1 steps.
 
     Args:
         config: Its configuration.
         inputs: Elements of an encoding.
 
     Raises:
-        InputError: If the heads do not divide the width into even sizes.
+        InputError: If the width does not split into heads of even size.
     """
 
     def __init__(self, config: TransformerConfig, inputs: int) -> None:
@@ -175,11 +175,11 @@ class TransformerCore(Core):
 
 
 def steps_since(first: Tensor, age: Tensor) -> Tensor:
-    """How many steps of the same game came before each step.
+    """Returns how many steps of the same game came before each step.
 
     Args:
         first: Whether a game starts at a step, bool [T, B].
-        age: Steps before the unroll, i64 [B].
+        age: Steps of the current game before the unroll, i64 [B].
 
     Returns:
         i64 [T, B].
@@ -190,13 +190,13 @@ def steps_since(first: Tensor, age: Tensor) -> Tensor:
 
 
 def attention_mask(starts: Tensor, kept: Tensor, memory: int, context: int) -> Tensor:
-    """Which steps may attend to which.
+    """Returns which steps may attend to which.
 
     Args:
-        starts: Whether nothing before a step may be attended to from it on, bool [T, B].
+        starts: Whether this step and later ones may not attend to steps before it, bool [T, B].
         kept: How many steps of the memory may be attended to, i64 [B].
         memory: Steps in the memory.
-        context: How many steps one may attend to, itself included.
+        context: How many steps each step may attend to, itself included.
 
     Returns:
         bool [B, T, memory + T]: the memory's steps come first, oldest first.
@@ -211,7 +211,7 @@ def attention_mask(starts: Tensor, kept: Tensor, memory: int, context: int) -> T
 
 
 def sinusoids(places: Tensor, size: int) -> Tensor:
-    """Sinusoidal positions (Vaswani et al., 2017, section 3.5): sines at even elements, cosines at odd ones.
+    """Returns sinusoidal positions (Vaswani et al., 2017, section 3.5): sines at even elements, cosines at odd ones.
 
     Args:
         places: Positions, [...].
@@ -226,11 +226,11 @@ def sinusoids(places: Tensor, size: int) -> Tensor:
 
 
 def rotated(vectors: Tensor, offset: int) -> Tensor:
-    """Rotary positions (Su et al., 2021): pairs of elements (i, i + half) turned by an angle that grows with the place.
+    """Applies rotary positions (Su et al., 2021): turns elements (i, i + half) by an angle proportional to the place.
 
     Args:
-        vectors: [B, heads, S, even number of elements]; the first is at place ``offset``.
-        offset: That place.
+        vectors: [B, heads, S, even number of elements].
+        offset: Place of the first vector.
     """
     half = vectors.shape[-1] // 2
     rates = 10000.0 ** (-torch.arange(half, device=vectors.device) / half)
@@ -261,16 +261,16 @@ class TransformerLayer(nn.Module):
         self.activation = nn.GELU() if config.activation == "gelu" else nn.ReLU()
 
     def forward(self, tokens: Tensor, mask: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Goes through the layer.
+        """Applies the layer.
 
         Args:
             tokens: [B, T, size].
-            mask: Which may be attended to, bool [B, 1, T, M + T] or [T, M + T].
-            keys: Those of the memory, [B, M, size].
-            values: Likewise.
+            mask: Which steps may be attended to, bool [B, 1, T, M + T] or [T, M + T].
+            keys: Attention keys of the memory, [B, M, size].
+            values: Attention values of the memory, [B, M, size].
 
         Returns:
-            Tokens, and the keys and values of the memory and the tokens [B, M + T, size].
+            Tokens [B, T, size], and the keys and values of the memory and the tokens [B, M + T, size].
         """
         if self.config.norm_first:
             attended, keys, values = self._attend(self.attention_norm(tokens), mask, keys, values)
@@ -297,7 +297,7 @@ class TransformerLayer(nn.Module):
 
 
 class LSTMTransformerCore(Core):
-    """An LSTM over the first view; a transformer over the second one joined with the LSTM's output.
+    """An LSTM over the first view; a transformer over the second view joined with the LSTM's output.
 
     Args:
         config: Its configuration.
@@ -313,7 +313,7 @@ class LSTMTransformerCore(Core):
         self.size = self.transformer.size
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
-        """That of both."""
+        """Returns the states of the LSTM and the transformer, joined."""
         return self.lstm.initial_state(lanes, device) | self.transformer.initial_state(lanes, device)
 
     def forward(self, views: tuple[Tensor, ...], first: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, State]:

@@ -1,7 +1,7 @@
-"""From frames to vectors. Encoders know nothing of time: they take [N, …] and give [N, size].
+"""Encoders turn frames into vectors, each frame by itself: they take [N, …] and return [N, size].
 
-Much on a screen is the same from frame to frame and from lane to lane. What depends on a few cells alone is
-therefore computed once for each distinct group of cells in a batch, and its result is handed out by index.
+Much of a screen is the same from frame to frame and from lane to lane. Functions of a few cells are therefore
+computed once for each distinct group of cells in a batch, and their results are copied by index.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SQUARE = 3
 
 
 def make_encoder(config: EncoderConfig, actions: int) -> nn.Module:
-    """The encoder of a configuration.
+    """Makes the encoder of a configuration.
 
     Args:
         config: The configuration.
@@ -43,7 +43,7 @@ def make_encoder(config: EncoderConfig, actions: int) -> nn.Module:
 
 
 def cells_around(inputs: Inputs, side: int) -> Tensor:
-    """A square of the screen, cell (side // 2, side // 2) at the cursor; blank outside the screen.
+    """Returns a square of the screen whose cell (side // 2, side // 2) is at the cursor; blank outside the screen.
 
     Args:
         inputs: ``tty_chars`` and ``tty_colors`` u8 [N, 24, 80], ``tty_cursor`` u8 [N, 2] (row, column).
@@ -62,25 +62,25 @@ def cells_around(inputs: Inputs, side: int) -> Tensor:
 
 
 def screen_cells(inputs: Inputs) -> Tensor:
-    """Character · 16 + colour of every cell, i16 [N, 24, 80]."""
+    """Returns character · 16 + colour of every cell, i16 [N, 24, 80]."""
     return inputs["tty_chars"].short() * COLORS + (inputs["tty_colors"].short() & (COLORS - 1))
 
 
 def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct rows of a table, so that what depends on a row alone is computed once for each.
+    """Returns the distinct rows of a table, so that a function of rows need only be computed once for each.
 
-    Rows are told apart by a 64-bit hash; that two of the thousands of a batch meet has a chance of about 10⁻⁸.
+    Rows are compared by a 64-bit hash; the chance that two of the thousands in a batch collide is about 10⁻⁸.
 
     Args:
-        rows: Whole numbers, [P, n]; a row of other than 64-bit ones fills a multiple of 8 bytes.
+        rows: Integers, [P, n]; the size of a row must be a multiple of 8 bytes.
 
     Returns:
-        Places of distinct rows, i64 [U], and for each row which of them it is, i64 [P].
+        Places of the distinct rows, i64 [U], and for each row the index of its distinct row, i64 [P].
     """
     words = rows.contiguous().view(torch.int64)
     multipliers = torch.tensor(_odd_numbers(2 * words.shape[1]), device=rows.device).view(2, -1)
     mixed = words * multipliers[0]
-    # Without this, what differs only in a word's high bits would reach only the hash's high bits.
+    # Without the shift, differences in a word's high bits would reach only the hash's high bits.
     mixed = (mixed ^ (mixed >> 32)) * multipliers[1]
     values, which = torch.unique(mixed.sum(1), return_inverse=True)
     places = torch.arange(len(rows), device=rows.device)
@@ -88,16 +88,16 @@ def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def handed_out(results: Tensor, which: Tensor) -> Tensor:
-    """What was computed once for each distinct row, for every row: [U, C] and i64 [P] to f32 [P, C].
+    """Copies the results of distinct rows to all rows: from [U, C] and i64 [P] to f32 [P, C].
 
-    In 32 bits, since the gradients of all that share a row are summed, up to hundreds of thousands of them.
+    In 32 bits, since the gradients of all copies of a result are summed, up to hundreds of thousands of them.
     """
     return results.float().index_select(0, which)
 
 
 @cache
 def _odd_numbers(count: int) -> list[int]:
-    """Odd 64-bit numbers of Knuth's generator MMIX, the same on every machine."""
+    """Returns odd 64-bit numbers from Knuth's MMIX generator, the same numbers on every machine."""
     numbers, value = [], 1
     for _ in range(count):
         value = (value * 6364136223846793005 + 1442695040888963407) % 2**64
@@ -106,7 +106,7 @@ def _odd_numbers(count: int) -> list[int]:
 
 
 class MessageEncoder(nn.Module):
-    """The message line: a one-hot product over its 80 characters, computed as a sum of gathered rows, and a layer.
+    """Encodes the message line: a linear layer over 80 one-hot characters, as a sum of gathered rows, then a layer.
 
     Args:
         units: Units of both layers.
@@ -128,7 +128,7 @@ class MessageEncoder(nn.Module):
 
 
 class BottomLinesEncoder(nn.Module):
-    """The two bottom lines as two channels of 160 characters: each character's code, and each digit's value.
+    """Encodes the two bottom lines as two channels of 160 characters: the characters' codes, and the digits' values.
 
     Args:
         units: Units of the last two layers.
@@ -150,10 +150,11 @@ class BottomLinesEncoder(nn.Module):
 
 
 class TilesEncoder(nn.Module):
-    """The crop as 6×6 tiles: four convolutions and a layer.
+    """Encodes the crop as 6×6 tiles: four convolutions and a layer.
 
-    The first convolution moves by one tile and reaches two pixels into the next, so its output depends on a square
-    of four cells alone. It is computed for each distinct such square; the pixels of a whole frame never exist.
+    The first convolution moves by one tile and reaches two pixels into the next, so each of its outputs depends on a
+    square of four cells only. The convolution is computed once for each distinct square; the pixels of a whole frame
+    are never made.
 
     Args:
         crop: Cells on a side.
@@ -176,7 +177,7 @@ class TilesEncoder(nn.Module):
         self.register_buffer("tiles", tiles.permute(0, 3, 1, 2).contiguous(), persistent=False)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """From the screen, or from ``screen_image`` u8 [N, 3, 6 · crop, 6 · crop] where given, to [N, units]."""
+        """From the screen, or from ``screen_image`` u8 [N, 3, 6 · crop, 6 · crop] if given, to [N, units]."""
         if "screen_image" in inputs:
             hidden = F.elu(self.first(inputs["screen_image"].float() / 255))
         else:
@@ -187,7 +188,7 @@ class TilesEncoder(nn.Module):
         count = CHARACTERS * COLORS
         left = cells[:, :-1] * count + cells[:, 1:]
         squares, which = torch.unique(left[:, :, :-1] * count**2 + left[:, :, 1:], return_inverse=True)
-        # In ``squares``, four numbers below 2¹²: upper left, lower left, upper right, lower right.
+        # Each of ``squares`` packs four numbers below 2¹²: upper left, lower left, upper right, lower right.
         corners = torch.stack([squares // count**power % count for power in (3, 1, 2, 0)], 1)
         pixels = self.tiles[corners].view(-1, 2, 2, 3, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
         pixels = pixels.reshape(-1, 3, 2 * TILE, 2 * TILE)[:, :, :8, :8].flatten(1).to(self.first.weight.dtype) / 255
@@ -215,7 +216,7 @@ class PixelsEncoder(nn.Module):
         parts = [self.message(chars), self.bottom_lines(chars), self.screen(inputs)]
         if self.config.previous_action:
             indices = torch.arange(self.config.previous_action, device=chars.device)
-            # No action is no one-hot vector: all zeros.
+            # All zeros where there was no previous action.
             parts.append((inputs["previous_action"].long()[:, None] == indices).to(parts[0].dtype))
         return torch.cat(parts, 1)
 
@@ -265,21 +266,21 @@ class SymbolsEncoder(nn.Module):
 
 
 def _layers(inputs: int, cells: int, channels: tuple[int, ...]) -> nn.ModuleList:
-    """A layer over groups of so many cells, and further ones over squares of what it gives."""
+    """Makes a layer over groups of ``cells`` cells, and further layers over 3×3 outputs of the layer before."""
     sizes = [inputs * cells, *(SQUARE**2 * channel for channel in channels[:-1])]
     return nn.ModuleList(nn.Linear(size, channel) for size, channel in zip(sizes, channels, strict=True))
 
 
 def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor) -> Tensor:
-    """Convolutions with ELUs, each computed once for every distinct group of cells that it sees.
+    """Applies convolutions with ELUs, each computed once for every distinct group of cells.
 
     Args:
-        layers: The first sees groups, the others squares of 3×3 of what the one before gives.
-        table: Features of every cell that there may be, [cells, C].
-        groups: Cells, whole numbers [N, rows, columns, cells of a group].
+        layers: The first takes the groups, each further one takes 3×3 outputs of the layer before.
+        table: Features of every possible cell, [cells, C].
+        groups: Groups of cells, integers [N, rows, columns, cells of a group].
 
     Returns:
-        What the last layer gives, [N, rows · columns · C].
+        Outputs of the last layer, [N, rows · columns · C].
     """
     for number, layer in enumerate(layers):
         groups = squares(groups) if number else groups
@@ -291,12 +292,12 @@ def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor) -> Tensor:
 
 
 def squares(cells: Tensor) -> Tensor:
-    """Every square of 3×3 cells: from [N, rows, columns] to [N, rows − 2, columns − 2, 9]."""
+    """Returns every square of 3×3 cells: from [N, rows, columns] to [N, rows − 2, columns − 2, 9]."""
     return cells.unfold(1, SQUARE, 1).unfold(2, SQUARE, 1).flatten(3)
 
 
 def patches(cells: Tensor) -> Tensor:
-    """The screen in patches side by side: from [N, 24, 80] to [N, 8, 10, 24]."""
+    """Splits the screen into patches side by side: from [N, 24, 80] to [N, 8, 10, 24]."""
     return cells.unflatten(1, (-1, PATCH_ROWS)).unflatten(3, (-1, PATCH_COLUMNS)).transpose(2, 3).flatten(3)
 
 
@@ -305,10 +306,10 @@ BLSTAT_FEATURES = BLSTATS + 2 + HUNGER_STATES + CONDITIONS + DUNGEONS
 
 
 def blstat_features(blstats: Tensor) -> Tensor:
-    """Bottom-line numbers as features of about unit size.
+    """Turns bottom-line numbers into features of about unit size.
 
-    Every number x as sign(x) · log(1 + |x|) / 4, shares of full hit points and energy, hunger and dungeon as one-hot
-    vectors, conditions as bits.
+    The features: every number x as sign(x) · log(1 + |x|) / 4, hit points and energy as shares of their maxima, hunger
+    and dungeon as one-hot vectors, conditions as bits.
 
     Args:
         blstats: i32 [N, 27].

@@ -1,4 +1,4 @@
-"""From the core's output to a distribution over actions: one action head, or a strategy head and one a strategy."""
+"""Heads turn the core's output into action probabilities: an action head, or a strategy head and one per strategy."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from strathack.models.config import Combine, FlatConfig, HeadsConfig, Hierarchic
 
 @dataclass(frozen=True)
 class PolicyOutput:
-    """What a policy says of each frame; [...] is [T, B] of an unroll and [B] of a step.
+    """A policy's outputs for each frame; [...] is [T, B] for an unroll and [B] for a step.
 
     Attributes:
         action_logits: Unnormalised log-probabilities of the actions, [..., actions].
         value: Estimated return, [...].
-        strategy_logits: Likewise of the strategies, [..., strategies]; None for a flat policy.
-        strategywise_logits: Likewise of the actions given each strategy, [..., strategies, actions]; None for a flat
-            policy.
-        strategy: Which strategy's actions ``action_logits`` are, i64 [...]; None for a flat policy or a mixture.
+        strategy_logits: Unnormalised log-probabilities of the strategies, [..., strategies]; None for a flat policy.
+        strategywise_logits: Unnormalised log-probabilities of the actions given each strategy, [..., strategies,
+            actions]; None for a flat policy.
+        strategy: The strategy whose action head gave ``action_logits``, i64 [...]; None for a flat policy or a
+            mixture.
     """
 
     action_logits: Tensor
@@ -31,13 +32,13 @@ class PolicyOutput:
     strategy: Tensor | None = None
 
     def at(self, step: int | slice) -> PolicyOutput:
-        """One step of an unroll, or some."""
+        """Returns one or several steps of an unroll."""
         parts = {name: value[step] for name, value in vars(self).items() if value is not None}
         return replace(self, **parts)
 
 
 def make_heads(config: HeadsConfig, inputs: int, actions: int) -> nn.Module:
-    """The heads of a configuration: a module from [..., inputs] (and labels) to a :class:`PolicyOutput`.
+    """Makes the heads of a configuration: a module from [..., inputs] (and labels) to a :class:`PolicyOutput`.
 
     Args:
         config: The configuration.
@@ -69,14 +70,14 @@ class FlatHeads(nn.Module):
         self.value = nn.Linear(inputs, 1)
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> PolicyOutput:
-        """From [..., inputs]; labels are of no use here."""
+        """From [..., inputs]; labels are ignored."""
         return PolicyOutput(self.actions(features), self.value(features).squeeze(-1))
 
 
 class HierarchicalHeads(nn.Module):
     """A strategy head, an action head of two layers for each strategy, and a value head.
 
-    The action heads' weights are kept together, so that all are computed in two products.
+    The action heads' weights are kept together, so that all heads are computed in two products.
 
     Args:
         config: Its configuration.
@@ -86,8 +87,8 @@ class HierarchicalHeads(nn.Module):
     Attributes:
         strategy: The strategy head.
         hidden: The action heads' first layers: strategies · hidden units.
-        weight: Their second layers' weights, [strategies, hidden, actions].
-        bias: Likewise, [strategies, 1, actions].
+        weight: The weights of the action heads' second layers, [strategies, hidden, actions].
+        bias: The biases of the action heads' second layers, [strategies, 1, actions].
         value: The value head.
     """
 
@@ -107,8 +108,8 @@ class HierarchicalHeads(nn.Module):
 
         Args:
             features: The core's output.
-            labels: Indices of the strategies that were pursued, i64 [...]; below 0 where none is known. They matter
-                in training and with ``combine="label"`` alone.
+            labels: Indices of the strategies that were pursued, i64 [...]; below 0 where unknown. Used only in
+                training with ``combine="label"``.
         """
         strategies = len(self.config.strategies)
         hidden = F.elu(self.hidden(features)).flatten(0, -2).view(-1, strategies, self.config.hidden)
@@ -123,14 +124,14 @@ class HierarchicalHeads(nn.Module):
 def combined(
     strategy_logits: Tensor, strategywise_logits: Tensor, value: Tensor, combine: Combine, labels: Tensor | None
 ) -> PolicyOutput:
-    """One distribution over actions from those given each strategy.
+    """Combines the distributions over actions given each strategy into one.
 
     Args:
         strategy_logits: [..., strategies].
         strategywise_logits: [..., strategies, actions].
         value: [...].
-        combine: How; see :class:`strathack.models.config.HierarchicalConfig`.
-        labels: For ``label``, i64 [...]; below 0, or None, for the most likely strategy.
+        combine: How to combine; see :class:`strathack.models.config.HierarchicalConfig`.
+        labels: For ``combine="label"``, the strategies, i64 [...]; below 0, or None, for the most likely strategy.
     """
     output = PolicyOutput(strategywise_logits[..., 0, :], value, strategy_logits, strategywise_logits)
     if combine == "mixture":
@@ -146,7 +147,7 @@ def combined(
 
 
 def mixture_log_probs(strategy_logits: Tensor, strategywise_logits: Tensor) -> Tensor:
-    """The exact marginal: log Σₖ p(k) p(a | k).
+    """Returns the exact marginal: log Σₖ p(k) p(a | k).
 
     Args:
         strategy_logits: [..., strategies].
@@ -161,13 +162,13 @@ def mixture_log_probs(strategy_logits: Tensor, strategywise_logits: Tensor) -> T
 
 
 def marginal_log_probs(output: PolicyOutput) -> Tensor:
-    """Log-probabilities of the actions whichever strategy is drawn: f32 [..., actions]."""
+    """Returns log-probabilities of the actions, marginalised over strategies: f32 [..., actions]."""
     if output.strategy_logits is None or output.strategywise_logits is None:
         return output.action_logits.float().log_softmax(-1)
     return mixture_log_probs(output.strategy_logits, output.strategywise_logits)
 
 
 def chosen(strategywise: Tensor, strategy: Tensor) -> Tensor:
-    """What belongs to one strategy: from [..., strategies, actions] and i64 [...] to [..., actions]."""
+    """Selects what belongs to one strategy: from [..., strategies, actions] and i64 [...] to [..., actions]."""
     places = strategy[..., None, None].expand(*strategy.shape, 1, strategywise.shape[-1])
     return strategywise.gather(-2, places).squeeze(-2)

@@ -1,6 +1,6 @@
-"""The paper's checkpoints: read without running what is in them, and turned into policies of this package.
+"""Reads the paper's checkpoints, without running code in them, and converts them into policies of this package.
 
-A checkpoint is what ``torch.save`` made of ``{"learner_state": {"model": state dict, …}, "flags": …}``.
+Such a checkpoint is ``{"learner_state": {"model": state dict, …}, "flags": …}``, written by ``torch.save``.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _SCREEN, _MESSAGE, _BOTTOM = "screen_encoder.conv_head", "topline_encoder.msg_fw
 
 
 def imported_policy(path: Path, *, legacy: bool = True) -> Policy:
-    """A policy with the weights of one of the paper's checkpoints.
+    """Returns a policy with the weights of one of the paper's checkpoints.
 
     Args:
         path: The checkpoint.
-        legacy: Whether a transformer attends as the published code lets it, in unrolls and in steps; otherwise
-            as ours do. Of no effect on an LSTM.
+        legacy: Whether a transformer attends as in the published code, in unrolls and in steps; otherwise it attends
+            as in this package. No effect on an LSTM.
 
     Raises:
-        InputError: If the file is no such checkpoint, or one of another architecture.
+        InputError: If the file is no such checkpoint, or its policy has another architecture.
     """
     weights, flags = read_hihack(path)
     try:
@@ -62,10 +62,10 @@ def imported_policy(path: Path, *, legacy: bool = True) -> Policy:
 
 
 def read_hihack(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """Weights and flags of a checkpoint; nothing in the file is run.
+    """Returns the weights and flags of a checkpoint, without running code in the file.
 
     Raises:
-        InputError: If it is not such a file, or holds more than plain values and tensors.
+        InputError: If the file is no such checkpoint, or holds more than plain values and tensors.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -82,10 +82,10 @@ def read_hihack(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
 
 
 def config_of(weights: Weights, flags: Mapping[str, Any], *, legacy: bool) -> PolicyConfig:
-    """The policy that weights of these names and shapes belong to.
+    """Returns the configuration of the policy to which weights of these names and shapes belong.
 
     Raises:
-        KeyError: By name of a parameter that is missing.
+        KeyError: If a parameter is missing; the key is its name.
     """
     screen = weights["screen_encoder.fc_head.0.weight"].shape[0]
     message, bottom = weights[f"{_MESSAGE}.0.weight"].shape[0], weights[f"{_BOTTOM}.fwd_net.2.weight"].shape[0]
@@ -101,7 +101,7 @@ def config_of(weights: Weights, flags: Mapping[str, Any], *, legacy: bool) -> Po
         previous_action=inputs - message - bottom - screen,
     )
     if lstm is None:
-        # The flat transformer's layers are PyTorch's defaults, those after an LSTM are not.
+        # The flat transformer has PyTorch's default layers; a transformer after an LSTM has not.
         core: CoreConfig = replace(_transformer_of(weights, "core", flags, legacy), norm_first=False, activation="relu")
     elif "core_trnsfrmr.layers.0.linear1.weight" in weights:
         core = LSTMTransformerConfig(lstm, _transformer_of(weights, "core_trnsfrmr", flags, legacy))
@@ -123,7 +123,7 @@ def _transformer_of(weights: Weights, part: str, flags: Mapping[str, Any], legac
 
 def _heads_of(weights: Weights) -> HeadsConfig:
     if "strategy_encoder.weight" in weights:
-        # Index i is ordinal i − 1; the transformer has seven more heads than there are ordinals.
+        # Index i is the strategy of ordinal i − 1; the transformer has seven more heads than there are ordinals.
         names = ["none", *PUBLISHED_STRATEGIES]
         names += [f"unused {number}" for number in range(len(names), weights["strategy_encoder.weight"].shape[0])]
         hidden = weights["policies.0.0.weight"].shape[0]
@@ -137,10 +137,10 @@ def _count(weights: Weights, pattern: str) -> int:
 
 
 def renamed(weights: Weights, config: PolicyConfig) -> dict[str, Tensor]:
-    """The weights by the names and in the shapes of :class:`Policy`.
+    """Returns the weights with the names and shapes that :class:`Policy` has.
 
     Raises:
-        KeyError: By name of a parameter that is missing.
+        KeyError: If a parameter is missing; the key is its name.
     """
     new: dict[str, Tensor] = {}
     two = isinstance(config.core, LSTMTransformerConfig)
@@ -186,7 +186,7 @@ _LAYER: Mapping[str, str] = {
     "norm1.": "attention_norm.",
     "norm2.": "feedforward_norm.",
 }
-"""Beginnings of a transformer layer's parameters: PyTorch's → ours."""
+"""Prefixes of the names of a transformer layer's parameters: PyTorch's → ours."""
 
 
 def _is_lstm(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""From a dataset's codes to a policy's indices, and whether the two go together."""
+"""Tables from a dataset's codes to a policy's indices, and checks that dataset and policy fit together."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from strathack.models.cleaved import AnyConfig, CleavedConfig
 from strathack.models.losses import action_table, strategy_table
 
 GAMES_COUNTED = 512
-"""How many games of the train split are looked into for how frequent strategies are."""
+"""The largest number of games of the train split whose steps are counted by strategy."""
 
 
 @dataclass(frozen=True)
 class LabelTables:
-    """From a dataset's codes to a policy's indices; see :mod:`strathack.models.losses`.
+    """Tables from a dataset's codes to a policy's indices; see :mod:`strathack.models.losses`.
 
     Attributes:
         actions: i64 [256].
@@ -36,10 +36,10 @@ class LabelTables:
 
 
 def check_observations(policy: AnyConfig, dataset: Dataset, path: Path) -> None:
-    """Checks that a dataset has what a policy needs.
+    """Checks that a dataset has the observations that a policy needs.
 
     Raises:
-        InputError: If it does not; the path is named.
+        InputError: If it does not; the message names the path.
     """
     missing = [key for key in policy.observations if key not in dataset.observations]
     if missing:
@@ -48,7 +48,7 @@ def check_observations(policy: AnyConfig, dataset: Dataset, path: Path) -> None:
 
 
 def dataset_names(dataset: Dataset, label: str) -> tuple[str, ...]:
-    """The names of a label in a dataset; a name's place is its code in streams."""
+    """Returns the names of a label in a dataset; a name's place is its code in streams."""
     return PUBLISHED_STRATEGIES if label == "hihack_strategy" else tuple(dataset.vocabularies[label])
 
 
@@ -61,18 +61,18 @@ def label_tables(
     balance: bool = False,
     quiet: bool = True,
 ) -> LabelTables:
-    """From the dataset's codes to the policy's indices, and the strategies' weights.
+    """Makes the tables from the dataset's codes to the policy's indices, and the strategies' weights.
 
     Args:
         policy: The policy.
         dataset: The games.
-        path: Where they are, for errors.
+        path: The dataset's path, for error messages.
         label: The label to learn from; the policy's by default.
         balance: Whether to weight strategies; see :func:`balanced_weights`.
         quiet: Whether to show no progress.
 
     Raises:
-        InputError: If they do not fit, or no step has the label.
+        InputError: If dataset and policy do not fit together, or no step has the label.
     """
     actions = action_table(policy.actions)
     if policy.label is None and label is not None:
@@ -93,7 +93,7 @@ def label_tables(
 
 
 def strategy_counts(dataset: Dataset, label: str, table: np.ndarray, strategies: int, quiet: bool) -> np.ndarray:
-    """Steps under each strategy, in at most ``GAMES_COUNTED`` games spread over the dataset, i64 [strategies]."""
+    """Counts steps by strategy, in at most ``GAMES_COUNTED`` games spread over the dataset, i64 [strategies]."""
     places = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), GAMES_COUNTED)).astype(int))
     counts = np.zeros(strategies, dtype=np.int64)
     codes = {name: code for code, name in enumerate(dataset_names(dataset, label))}
@@ -112,10 +112,10 @@ def strategy_counts(dataset: Dataset, label: str, table: np.ndarray, strategies:
 
 
 def balanced_weights(counts: np.ndarray) -> np.ndarray:
-    """Weights that fall with the square root of frequency, of mean 1 over the steps, f32.
+    """Returns weights inversely proportional to the square root of frequency, with mean 1 over the steps, f32.
 
     Args:
-        counts: Steps under each strategy.
+        counts: Steps of each strategy.
     """
     weights = 1 / np.sqrt(np.maximum(counts, 1))
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)

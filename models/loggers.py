@@ -1,4 +1,4 @@
-"""What a run logs to: a CSV file, and what else was asked for."""
+"""Loggers of a run: a CSV file, and TensorBoard or Weights & Biases if asked for."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from strathack.models.options import RunOptions
 
 
 def other_loggers(options: RunOptions, folder: Path) -> list[Logger]:
-    """Loggers that were asked for, besides the CSV file.
+    """Makes the loggers that the options ask for, besides the CSV file.
 
     Args:
-        options: The run's.
-        folder: Where it is.
+        options: The run's options.
+        folder: The run's folder.
 
     Raises:
-        InputError: If what they need is not installed.
+        InputError: If a package that a logger needs is not installed.
     """
     loggers: list[Logger] = []
     if options.tensorboard:
@@ -43,11 +43,11 @@ def _need(package: str) -> None:
 
 
 class MetricsCSV(Logger):
-    """Rows of a CSV file that a resumed run goes on with; rows of steps that are taken again are dropped.
+    """Writes rows to a CSV file; a resumed run appends to it, after dropping rows of steps that are taken again.
 
     Args:
         path: The file.
-        step: The step from which on this run adds rows.
+        step: Step after which this run adds rows.
     """
 
     def __init__(self, path: Path, step: int = 0) -> None:
@@ -62,19 +62,19 @@ class MetricsCSV(Logger):
 
     @property
     def name(self) -> str:
-        """Lightning asks for one."""
+        """The logger's name, which Lightning requires."""
         return "csv"
 
     @property
     def version(self) -> str:
-        """Likewise."""
+        """The logger's version, which Lightning requires."""
         return ""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing; the run's options are in a file of their own."""
+        """Does nothing; the run's options are in a file of their own."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Adds a row, and writes the file."""
+        """Adds a row to the file."""
         if pl.utilities.rank_zero_only.rank:
             return
         row = {"step": str(step)} | {
@@ -88,7 +88,7 @@ class MetricsCSV(Logger):
             self._write()
 
     def _write(self) -> None:
-        """Writes the whole file, for rows with new columns."""
+        """Rewrites the whole file, for rows with new columns."""
         self._names = list(dict.fromkeys(name for row in self._rows for name in row))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self._names, restval="")

@@ -15,16 +15,16 @@ from strathack.dataset.errors import InputError
 from strathack.models.heads import PolicyOutput, chosen
 
 UNKNOWN = -1
-"""In targets: there is none at this step."""
+"""In targets: the step has no known action or strategy."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What was done, in a policy's own indices.
+    """The actions taken and the strategies pursued, as a policy's own indices.
 
     Attributes:
         actions: i64 [T, B]; ``UNKNOWN`` on padding and where no key was recorded.
-        strategies: i64 [T, B]; ``UNKNOWN`` on padding and where no strategy was; None for a flat policy.
+        strategies: i64 [T, B]; ``UNKNOWN`` on padding and where there was no strategy; None for a flat policy.
     """
 
     actions: Tensor
@@ -38,8 +38,8 @@ class CloningLoss:
     Attributes:
         total: action + strategy weight · strategy + head weight · head.
         action: Mean negative log-likelihood of the actions, nats.
-        strategy: Likewise of the strategies; 0 for a flat policy.
-        head: Likewise of the actions given the strategy that was pursued; 0 for a flat policy.
+        strategy: Mean negative log-likelihood of the strategies, nats; 0 for a flat policy.
+        head: Mean negative log-likelihood of the actions given the strategy pursued, nats; 0 for a flat policy.
     """
 
     total: Tensor
@@ -58,18 +58,20 @@ def cloning_loss(
 ) -> CloningLoss:
     """Action NLL + λ · strategy NLL + μ · NLL of the action given the strategy, over the steps where each is known.
 
-    Of a mixture's likelihood, a head's gradient is weighted by how well it predicts the action already. So where
-    another head predicts it, the head of the strategy that was pursued learns nothing, and the two other terms pull
-    the strategy's probability apart: both stay at ln 2. The last term trains that head on its own steps.
+    In a mixture's likelihood, each head's gradient is weighted by how well the head already predicts the action. So
+    where another head predicts the action, the head of the strategy pursued learns nothing, and the first two terms
+    pull the strategy's probability in opposite directions: both stay at ln 2. The last term trains the head of the
+    strategy pursued on its own steps.
 
     Args:
         output: A policy's outputs, [T, B, …].
-        targets: What was done.
+        targets: The actions taken and the strategies pursued.
         strategy_weight: λ.
         class_weights: A weight for each strategy, [strategies].
         head_weight: μ.
-        averaged: From a tensor to its mean over the learners that average their gradients; None for one alone. Each
-            step then weighs the same whoever has it: a rare label on one learner would outweigh those of others.
+        averaged: Returns the mean of a tensor over the learners that average their gradients; None for one learner.
+            It gives each step the same weight on every learner; otherwise, a rare label on one learner would outweigh
+            the labels on others.
     """
     sums = [nll_sum(output.action_logits, targets.actions)]
     if output.strategy_logits is not None and targets.strategies is not None:
@@ -85,16 +87,16 @@ def cloning_loss(
 
 
 def mean_nll(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean negative log-likelihood over the known targets, 0 where none is known; see :func:`nll_sum`."""
+    """Returns the mean negative log-likelihood of the known targets, 0 if none is known; see :func:`nll_sum`."""
     return _mean(*nll_sum(logits, targets, weights))
 
 
 def nll_sum(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The negative log-likelihoods of the known targets, added up, and what to divide them by for their mean.
+    """Returns the sum of the negative log-likelihoods of the known targets, and the divisor for their mean.
 
     Args:
         logits: [..., classes].
-        targets: i64 [...], ``UNKNOWN`` to leave out.
+        targets: i64 [...]; ``UNKNOWN`` targets are left out.
         weights: A weight for each class, [classes]; the mean is then a weighted one.
 
     Returns:
@@ -113,7 +115,7 @@ def _mean(total: Tensor, count: Tensor) -> Tensor:
 
 
 def action_table(actions: Sequence[str]) -> np.ndarray:
-    """From the indices of a dataset's actions to those of a policy.
+    """Returns a table from a dataset's indices of actions to a policy's.
 
     Args:
         actions: The policy's actions by name.
@@ -134,15 +136,15 @@ def action_table(actions: Sequence[str]) -> np.ndarray:
 
 
 def strategy_table(names: Sequence[str], strategies: Sequence[str], label: str) -> np.ndarray:
-    """From the codes of a dataset's label to the indices of a policy's strategies.
+    """Returns a table from the codes of a dataset's label to the indices of a policy's strategies.
 
     Args:
-        names: The dataset's names; a name's place is its code.
-        strategies: The policy's.
-        label: The label, for the error.
+        names: The label's names in the dataset; a name's place is its code.
+        strategies: Names of the policy's strategies.
+        label: Name of the label, for error messages.
 
     Returns:
-        i64 [256]; ``UNKNOWN`` for codes without a name. A code of −1 is to be looked up at 255.
+        i64 [256]; ``UNKNOWN`` for codes without a name. Look up a code of −1 at 255.
 
     Raises:
         InputError: If the dataset has a name that the policy does not have.
@@ -163,10 +165,10 @@ def _table(names: Sequence[str], places: Sequence[str]) -> np.ndarray:
 
 
 def inputs_of(batch: Mapping[str, Tensor], actions: Tensor) -> dict[str, Tensor]:
-    """What a policy takes of a batch of a stream: the action before each step is named by its own indices.
+    """Turns a batch of a stream into inputs of a policy, with ``previous_action`` as the policy's own indices.
 
     Args:
-        batch: A stream's, its ``previous_action`` an index of the dataset's.
+        batch: The batch, with ``previous_action`` as indices of the dataset's actions.
         actions: See :func:`action_table`.
     """
     before = actions[batch["previous_action"].long()]
@@ -174,10 +176,10 @@ def inputs_of(batch: Mapping[str, Tensor], actions: Tensor) -> dict[str, Tensor]
 
 
 def targets_of(batch: Mapping[str, Tensor], actions: Tensor, strategies: Tensor | None, label: str | None) -> Targets:
-    """The targets of a batch of a stream.
+    """Returns the targets of a batch of a stream.
 
     Args:
-        batch: With ``actions``, ``mask`` and the label.
+        batch: The batch, with ``actions``, ``mask`` and the label.
         actions: See :func:`action_table`.
         strategies: See :func:`strategy_table`; None for a flat policy.
         label: The label's name; None for a flat policy.

@@ -1,4 +1,4 @@
-"""What is measured of a cloned policy: sums that add up over batches and processes, and what follows from them."""
+"""Metrics of a cloned policy: sums over batches and processes, and the means and shares computed from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Tally:
         top: Steps where the action taken is among the five most likely.
         strategy_nll: Sum of the negative log-likelihoods of the strategies.
         confusion: Steps by strategy pursued (rows) and most likely strategy (columns), [strategies, strategies].
-        by_strategy: Steps by strategy pursued: how many, and how many of them ``correct``, [strategies, 2].
+        by_strategy: Steps by strategy pursued: all of them, and those that are ``correct``, [strategies, 2].
     """
 
     steps: Tensor
@@ -39,7 +39,7 @@ class Tally:
 
     @classmethod
     def empty(cls, strategies: int, device: torch.device | None = None) -> Tally:
-        """Nothing yet."""
+        """Returns sums of 0."""
         shapes = {"confusion": (strategies, strategies), "by_strategy": (strategies, 2)}
         return cls(
             **{
@@ -52,26 +52,26 @@ class Tally:
         return Tally(*(mine + its for mine, its in zip(self.sums(), other.sums(), strict=True)))
 
     def sums(self) -> list[Tensor]:
-        """Every sum."""
+        """Returns all sums, in the order of the fields."""
         return [getattr(self, one.name) for one in fields(self)]
 
     def to(self, device: torch.device) -> Tally:
-        """The same there."""
+        """Returns the sums on another device."""
         return Tally(*(value.to(device) for value in self.sums()))
 
 
 @torch.no_grad()
 def tally(output: PolicyOutput, targets: Targets) -> Tally:
-    """The sums of one batch.
+    """Returns the sums of one batch.
 
     Args:
         output: A policy's outputs, [T, B, …].
-        targets: What was done.
+        targets: The actions taken and the strategies pursued.
     """
     actions = targets.actions.flatten()
     logits = output.action_logits.flatten(0, -2).float()
     known = actions >= 0
-    # Ties count against the policy, or one that knows nothing would always be right.
+    # Ties count against the policy; otherwise one with equal logits would always be right.
     rank = (logits >= logits.gather(1, actions.clamp(min=0)[:, None])).sum(1) - 1
     correct, top = (rank < 1) & known, (rank < TOP) & known
     strategies = 0 if output.strategy_logits is None else output.strategy_logits.shape[-1]
@@ -97,13 +97,13 @@ def _pair(correct: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class StrategyResult:
-    """How a policy does on the steps of one strategy.
+    """A policy's result on the steps of one strategy.
 
     Attributes:
         name: The strategy.
         steps: Steps on which it was pursued.
-        recall: Share of them on which it is the most likely one.
-        accuracy: Share of them whose action is the most likely one.
+        recall: Share of these steps on which the policy finds this strategy most likely.
+        accuracy: Share of these steps whose most likely action is the one taken.
     """
 
     name: str
@@ -114,19 +114,18 @@ class StrategyResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What follows from the sums.
+    """Means and shares computed from the sums.
 
     Attributes:
         steps: Steps whose action is known.
-        action_nll: Mean, nats.
+        action_nll: Mean negative log-likelihood of the actions, nats.
         accuracy: Share of steps whose most likely action is the one taken.
-        top5: Share where it is among the five most likely.
-        strategy_nll: Mean, nats; None without labels.
+        top5: Share of steps where the action taken is among the five most likely.
+        strategy_nll: Mean negative log-likelihood of the strategies, nats; None without labels.
         strategy_accuracy: Share of labelled steps whose most likely strategy is the one pursued.
-        majority: What always saying the most frequent strategy would score.
-        macro_recall: Mean over the strategies that occur of the share recognised; a constant scores one over their
-            number.
-        by_strategy: Each strategy that occurs, most frequent first.
+        majority: Strategy accuracy of always predicting the most frequent strategy.
+        macro_recall: Mean recall over the strategies that occur; a constant prediction scores 1 / their number.
+        by_strategy: Results of each strategy that occurs, most frequent first.
         confusion: Steps by strategy pursued and most likely strategy.
     """
 
@@ -142,7 +141,7 @@ class Result:
     confusion: tuple[tuple[int, ...], ...]
 
     def scalars(self) -> dict[str, float]:
-        """The numbers by name, ``accuracy/<strategy>`` and ``recall/<strategy>`` among them."""
+        """Returns the numbers by name, including ``accuracy/<strategy>`` and ``recall/<strategy>``."""
         names = ("action_nll", "accuracy", "top5", "strategy_nll", "strategy_accuracy", "majority", "macro_recall")
         values = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         for one in self.by_strategy:
@@ -151,7 +150,7 @@ class Result:
 
 
 def result_of(sums: Tally, strategies: Sequence[str]) -> Result:
-    """Means and shares.
+    """Computes means and shares from sums.
 
     Args:
         sums: The sums.

@@ -1,4 +1,4 @@
-"""The options of the model commands: they check themselves."""
+"""Options of the model commands, as dataclasses that check their own values."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ AnyRunOptions = TypeVar("AnyRunOptions", bound="RunOptions")
 _NO_FOLDER = "out: no folder is given for the run"
 
 LARGEST_SEED = 2**32 - 1
-"""That NumPy takes."""
+"""The largest seed that NumPy accepts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(Options):
-    """The options of every run, whatever is trained.
+    """The options that every training run has.
 
     Attributes:
-        out: The new run's folder: options, checkpoints, metrics.
-        resume: The folder of a run to go on with; its own options hold, but for a new end.
-        policy: A policy by name; "strathack models" lists them.
-        set: Fields of the policy set anew, separated by semicolons: "core.hidden=256; heads.combine=label".
-        minutes: End after so many minutes.
+        out: Folder for the new run's options, checkpoints and metrics.
+        resume: Folder of a run to continue; the run keeps its options, except that a new end may be given.
+        policy: Name of the policy; "strathack models" lists the names.
+        set: Fields of the policy to change, separated by semicolons: "core.hidden=256; heads.combine=label".
+        minutes: End training after this many minutes.
         validate_every: Optimiser steps between validations; 0 for none.
-        checkpoint_every: Optimiser steps between checkpoints of the last state.
+        checkpoint_every: Optimiser steps between checkpoints of the current state.
         log_every: Optimiser steps between rows of metrics.csv.
-        precision: Arithmetic; auto is bf16 on GPUs and 32 elsewhere.
-        device: Where to train; auto takes GPUs where there are any.
-        devices: GPUs, or processes on the CPU.
+        precision: Precision of the arithmetic; auto is bf16 on GPUs and 32 elsewhere.
+        device: Device to train on; auto uses GPUs if there are any.
+        devices: Number of GPUs, or of processes on the CPU.
         tensorboard: Also log for TensorBoard.
-        wandb: Also log to this project of Weights & Biases.
-        seed: Decides fresh weights and the order of games.
-        quiet: No progress line.
+        wandb: Also log to the Weights & Biases project of this name.
+        seed: Determines the initial weights and the order of games.
+        quiet: Show no progress line.
     """
 
     budget: ClassVar[tuple[str, ...]] = ("minutes",)
-    """Options that say when training ends; a run that goes on may be given another end."""
+    """Options that determine when training ends; a resumed run may be given new ones."""
 
     moved: ClassVar[tuple[str, ...]] = ()
-    """Options that say where data are, which may have moved since."""
+    """Options that locate data, which may have been moved before a run is resumed."""
 
     out: Path | None = None
     resume: Path | None = None
@@ -68,7 +68,7 @@ class RunOptions(Options):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
         check_at_least(1, self, "checkpoint_every", "log_every", "devices")
@@ -85,7 +85,7 @@ class RunOptions(Options):
 
     @property
     def folder(self) -> Path:
-        """Where the run is.
+        """The folder of the run, new or resumed.
 
         Raises:
             InputError: If no folder is given.
@@ -97,18 +97,18 @@ class RunOptions(Options):
 
     @property
     def changes(self) -> list[str]:
-        """The fields of the policy that are set anew, one by one."""
+        """The changes to fields of the policy, one string each."""
         return [change for change in self.set.split(";") if change.strip()]
 
     def half_precision(self, *, on_gpu: bool) -> bool:
-        """Whether to calculate in bf16."""
+        """Returns whether to calculate in bf16."""
         return self.precision == "bf16" or (self.precision == "auto" and on_gpu)
 
     def continued(self: AnyRunOptions, now: AnyRunOptions) -> AnyRunOptions:
-        """The options of a run that goes on: its own, with the end that is given now, if one is, and as quiet.
+        """Returns the options of a resumed run: its own, with the new ``quiet`` and the new end, if one is given.
 
         Args:
-            now: The options with which it is resumed.
+            now: The options that are given to resume the run.
         """
         end = {name: getattr(now, name) for name in self.budget}
         return replace(self, quiet=now.quiet, **(end if any(value is not None for value in end.values()) else {}))
@@ -117,16 +117,16 @@ class RunOptions(Options):
 def check_nothing_else_is_given(
     options: Options, always: tuple[str, ...], budget: tuple[str, ...], moved: tuple[str, ...] = ()
 ) -> None:
-    """Checks that a run which goes on is given nothing but another end, and where its data are now.
+    """Checks that a resumed run is given no options except a new end and new paths of its data.
 
     Args:
         options: A dataclass of options, or a group of them.
-        always: Names of those that are not the run's.
-        budget: Names of those that say when it ends.
-        moved: Names of those that say where its data are.
+        always: Names of options that do not belong to the run.
+        budget: Names of options that determine when the run ends.
+        moved: Names of options that locate the run's data.
 
     Raises:
-        InputError: By name of the option.
+        InputError: If an option is invalid; the message names the option.
     """
     for one in fields(options):  # type: ignore[arg-type]
         default = one.default_factory() if one.default_factory is not MISSING else one.default
@@ -138,17 +138,17 @@ def check_nothing_else_is_given(
 
 @dataclass(frozen=True, kw_only=True)
 class CloningOptions(Options):
-    """The loss of cloning and how it is made small.
+    """Options of the cloning loss and its optimiser.
 
     Attributes:
         strategy_weight: λ in the loss: action NLL + λ · strategy NLL + μ · NLL of the action given the strategy.
-        head_weight: μ; it trains each action head on the steps of its own strategy.
-        balance: Weight strategies by the inverse of their frequency, to the power 0.5, in the strategy NLL.
-        learning_rate: AdamW's, after the warm-up.
-        weight_decay: AdamW's.
+        head_weight: μ in the loss; its term trains each action head on the steps of its own strategy.
+        balance: Weight strategies in the strategy NLL by the inverse square root of their frequency.
+        learning_rate: Learning rate of AdamW after the warm-up.
+        weight_decay: Weight decay of AdamW.
         warmup: Optimiser steps over which the learning rate rises from 0.
-        final_rate: Share of the learning rate at which its cosine ends.
-        clip: Largest norm of the gradient.
+        final_rate: Learning rate at the end of the cosine schedule, as a share of the learning rate.
+        clip: Norm to which larger gradients are clipped.
     """
 
     strategy_weight: float = 1.0
@@ -164,7 +164,7 @@ class CloningOptions(Options):
         """Checks the options.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
         check_at_least(0, self, "strategy_weight", "head_weight", "weight_decay", "warmup", "final_rate")
@@ -173,7 +173,7 @@ class CloningOptions(Options):
 
 @dataclass(frozen=True)
 class ModelsConfig(Options):
-    """Lists the policies that are known by name.
+    """Lists the preset policies.
 
     Attributes:
         json: Write JSON instead of a table.
@@ -184,12 +184,12 @@ class ModelsConfig(Options):
 
 @dataclass(frozen=True)
 class ImportHihackConfig(Options):
-    """Turns one of the paper's checkpoints into one of ours.
+    """Converts one of the paper's checkpoints into a checkpoint of this package.
 
     Attributes:
-        file: The checkpoint, as torch.save wrote it.
-        out: The new checkpoint.
-        legacy: Let a transformer attend as the published code does; otherwise as ours do. LSTMs are the same.
+        file: The paper's checkpoint, as torch.save wrote it.
+        out: File for the new checkpoint.
+        legacy: Let a transformer attend as in the published code, instead of as in this package. LSTMs do not differ.
     """
 
     file: Path
@@ -203,23 +203,23 @@ class TrainConfig(RunOptions, CloningOptions):
 
     Attributes:
         data: Dataset folders or shards.
-        label: The label to learn strategies from: strategy, hihack_strategy or substrategy; by default the policy's.
-        weights: A checkpoint or a run's folder to begin with, instead of fresh weights; the policy is then its own.
-        high: Of a cleaved policy, the checkpoint that chooses strategies.
-        low: Of a cleaved policy, the checkpoint that chooses actions given each strategy.
-        freeze: Of a cleaved policy, the part that is not trained: high or low.
-        select: A condition on the games: "role == 'Val' and score > 5000".
-        lanes: Games side by side in a batch of each process.
-        unroll: Steps of each in a batch; memory is carried on from batch to batch.
-        accumulate: Batches that share an optimiser step.
-        loader_workers: Processes that read batches; 0 reads in threads of this one.
-        steps: End after so many optimiser steps.
-        passes: End after so many passes over the train split; 1 unless another end is given.
+        label: The label to learn strategies from: strategy, hihack_strategy or substrategy; the policy's by default.
+        weights: A checkpoint or a run's folder to take the policy and its weights from, instead of fresh weights.
+        high: For a cleaved policy, the checkpoint of the part that chooses strategies.
+        low: For a cleaved policy, the checkpoint of the part that chooses actions given each strategy.
+        freeze: For a cleaved policy, the part that is not trained: high or low.
+        select: A condition that selects games: "role == 'Val' and score > 5000".
+        lanes: Number of lanes (games side by side) in each process's batch.
+        unroll: Steps of each lane in a batch; memory is carried from batch to batch.
+        accumulate: Batches per optimiser step.
+        loader_workers: Processes that read batches; 0 reads them in threads of the training process.
+        steps: End training after this many optimiser steps.
+        passes: End training after this many passes over the train split; 1 unless another end is given.
         validate_every: Optimiser steps between validations.
-        validation_batches: Batches of a validation at most; 0 for the whole split.
-        checkpoint_every: Optimiser steps between checkpoints of the last state, besides those after validations.
-        early_stop: End after so many validations without a better action NLL; 0 never does.
-        ema: Decay of a moving average of the weights, which is then what is validated and kept; 0 keeps none.
+        validation_batches: Largest number of batches in a validation; 0 for the whole split.
+        checkpoint_every: Optimiser steps between checkpoints of the current state; validations save further ones.
+        early_stop: End training after this many validations without a better action NLL; 0 never does.
+        ema: Decay of a moving average of the weights, which is validated and saved in their place; 0 uses none.
         compile: Compile encoders and heads with torch.compile.
     """
 
@@ -246,10 +246,10 @@ class TrainConfig(RunOptions, CloningOptions):
     compile: bool = False
 
     def __post_init__(self) -> None:
-        """Checks every option, and that they go together.
+        """Checks every option, and that the options fit together.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
         check_at_least(1, self, "lanes", "unroll", "accumulate", "validate_every")
@@ -276,6 +276,6 @@ class TrainConfig(RunOptions, CloningOptions):
             raise InputError(f"{given[0]}: the policy is what the checkpoint holds; leave policy and set out")
 
     def continued(self, now: TrainConfig) -> TrainConfig:
-        """See :meth:`RunOptions.continued`; the games may be elsewhere now."""
+        """See :meth:`RunOptions.continued`; new paths of the data, if given, replace the saved ones."""
         continued = super().continued(now)
         return replace(continued, data=now.data) if now.data else continued

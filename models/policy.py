@@ -17,7 +17,7 @@ class Policy(nn.Module):
     """An encoder (or one for each of the core's views), a core and heads.
 
     Args:
-        config: What it is made of.
+        config: The configuration.
     """
 
     def __init__(self, config: PolicyConfig) -> None:
@@ -29,26 +29,26 @@ class Policy(nn.Module):
         self.heads = make_heads(config.heads, self.core.size, actions)
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
-        """The state before a game: name → [B, …].
+        """Returns the state before a game: name → [B, …].
 
         Args:
-            lanes: B.
-            device: Where; by default where the weights are.
+            lanes: Number of lanes, B.
+            device: Device of the state; by default that of the weights.
         """
         return self.core.initial_state(lanes, device or next(self.parameters()).device)
 
     def unroll(
         self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], labels: Tensor | None = None
     ) -> tuple[PolicyOutput, State]:
-        """Goes through an unroll.
+        """Processes an unroll.
 
         Args:
             inputs: The observations that ``config.observations`` names, [T, B, …] as stored; ``previous_action``, u8
-                [T, B], 255 where there was none; ``first``, bool [T, B]: a game starts at this frame. Others are
-                ignored.
+                [T, B], 255 where there was none; ``first``, bool [T, B]: a game starts at this frame. Other entries
+                are ignored.
             state: The state before the first frame.
-            labels: Indices of the strategies that were pursued, i64 [T, B], below 0 where none is known; of use in
-                training with ``combine="label"`` alone.
+            labels: Indices of the strategies that were pursued, i64 [T, B], below 0 where unknown; used only in
+                training with ``combine="label"``.
 
         Returns:
             Outputs [T, B, …] and the state after the last frame.
@@ -60,14 +60,14 @@ class Policy(nn.Module):
         return self.heads(features, labels), after
 
     def step(self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[PolicyOutput, State]:
-        """Goes one step on; the same as an unroll of one step.
+        """Processes one step, with the same result as an unroll of one step.
 
         Args:
             inputs: As for :meth:`unroll`, but [B, …].
-            state: The state before it.
+            state: The state before the step.
 
         Returns:
-            Outputs [B, …] and the state after it.
+            Outputs [B, …] and the state after the step.
         """
         unrolled = {name: inputs[name][None] for name in (*self._frame_inputs(), "first") if name in inputs}
         output, after = self.unroll(unrolled, state)

@@ -1,4 +1,4 @@
-"""What a policy expects at each step of recorded games, beside what was done."""
+"""Predictions of a policy at each step of recorded games, beside the actions taken."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from strathack.models.heads import PolicyOutput
 from strathack.models.losses import action_table, inputs_of
 
 BELIEF = "belief_"
-"""What the names of the columns begin with that hold a strategy's probability."""
+"""Prefix of the names of columns that hold a strategy's probability."""
 
 
 def predictions(policy: AnyPolicy, dataset: Dataset, *, steps: int | None = None, unroll: int = 128) -> pd.DataFrame:
-    """Goes through games with a policy, its memory carried on through each.
+    """Runs a policy over games, carrying its memory through each game.
 
     Args:
         policy: The policy, in evaluation mode.
-        dataset: The games; their frames are stored.
-        steps: Steps of each game; by default all.
-        unroll: Steps at a time.
+        dataset: The games, with stored observations.
+        steps: How many steps of each game; by default all.
+        unroll: Steps to process at a time.
 
     Returns:
-        A row a step: ``game``, ``step``, the ``strategy`` that was running, the ``action`` taken and the one that the
-        policy found ``likely``, by name; ``nll``, the negative log-likelihood of the action in nats (NaN of actions
-        that it does not know); and for a hierarchical policy ``belief_<strategy>``, its probability, f32.
+        One row per step: ``game``, ``step``; by name, the ``strategy`` pursued, the ``action`` taken and the ``likely``
+        one, most likely by the policy; ``nll``, the negative log-likelihood of the action in nats (NaN for actions that
+        the policy does not have); and for a hierarchical policy ``belief_<strategy>``, a strategy's probability, f32.
 
     Raises:
-        InputError: If there is no step, or an observation is not stored.
+        InputError: If there are no steps, or an observation that the policy needs is not stored.
     """
     dataset = dataset.take(np.flatnonzero(dataset.rows["steps"]))
     if not len(dataset):
@@ -70,7 +70,7 @@ def _of_game(policy: AnyPolicy, game: Dataset, steps: int | None, unroll: int) -
 
 @torch.inference_mode()
 def _outputs(policy: AnyPolicy, game: Dataset, steps: int, unroll: int) -> Iterator[PolicyOutput]:
-    """Outputs of one game, [T, …] each, on the CPU."""
+    """Yields the outputs of one game, [T, …] each, on the CPU."""
     device = next(policy.parameters()).device
     state, table = policy.initial_state(1), torch.from_numpy(action_table(policy.config.actions)).to(device)
     done = 0

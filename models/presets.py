@@ -1,4 +1,4 @@
-"""Policies by name: those of the paper ("NetHack is Hard to Hack", Piterbarg et al., 2023), and our own."""
+"""Preset policies, by name: those of the paper ("NetHack is Hard to Hack", Piterbarg et al., 2023), and our own."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ PRESETS: Mapping[str, PolicyConfig] = {
 
 
 def preset(name: str) -> PolicyConfig:
-    """The policy of that name.
+    """Returns the configuration of the preset of this name.
 
     Raises:
-        InputError: If there is none, with the near match.
+        InputError: If there is no such preset; the message suggests a near match.
     """
     if name not in PRESETS:
         raise InputError(f"policy: {name!r} is unknown{near_match(name, PRESETS)}")

@@ -1,4 +1,4 @@
-"""What every run has, whatever is trained: a folder, a device, loggers, perhaps several processes."""
+"""What every training run has: a folder, a device, loggers and, if asked for, several processes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from strathack.models.options import AnyRunOptions, RunOptions
 from strathack.models.saving import LAST, load_values
 
 OPTIONS, METRICS = "options.json", "metrics.csv"
-"""Files of a run beside its checkpoints: its options and its learning curves."""
+"""Files in a run's folder beside its checkpoints: its options and its learning curves."""
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _LARGEST = -1, -3, 2**31 - 1
-"""Parameters of mallopt(3), and the largest value that one can have."""
+"""Parameters of mallopt(3), and the largest value that a parameter can have."""
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
@@ -38,12 +38,12 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 @dataclass(frozen=True)
 class Run(Generic[AnyRunOptions]):
-    """A run that begins or goes on.
+    """A new or a resumed run.
 
     Attributes:
-        options: Its options; of one that goes on, its own.
-        folder: Where it is.
-        saved: The checkpoint that it goes on from, as it was saved; None for a new run.
+        options: The run's options; those of a resumed run come from :meth:`RunOptions.continued`.
+        folder: The run's folder.
+        saved: The contents of the checkpoint that a resumed run continues from; None for a new run.
     """
 
     options: AnyRunOptions
@@ -52,11 +52,11 @@ class Run(Generic[AnyRunOptions]):
 
     @classmethod
     def of(cls, given: AnyRunOptions) -> Run[AnyRunOptions]:
-        """The run that options ask for; nothing is written.
+        """Returns the run that the options ask for, and writes nothing.
 
         Raises:
-            InputError: If there is none to go on with, or a new one would be in the place of another.
-            FormatError: If what is there is none of this release.
+            InputError: If there is no run to resume, or the folder for a new run holds another run.
+            FormatError: If the run to resume is not one of this release.
         """
         folder = given.folder
         path = folder / OPTIONS
@@ -73,13 +73,13 @@ class Run(Generic[AnyRunOptions]):
         return cls(own.continued(given), folder, load_values(folder / LAST))
 
     def begin(self, step: int) -> list[Logger]:
-        """Writes the options of a new run, and opens what is logged to.
+        """Writes the options of a new run, and opens the loggers.
 
         Args:
-            step: From which step on rows are added.
+            step: Step after which the run adds rows.
 
         Raises:
-            InputError: If what a logger needs is not installed.
+            InputError: If a package that a logger needs is not installed.
         """
         loggers = other_loggers(self.options, self.folder)
         if self.saved is None and is_first_process():
@@ -90,7 +90,7 @@ class Run(Generic[AnyRunOptions]):
 
 
 def with_absolute_paths(options: AnyOptions) -> AnyOptions:
-    """Options that mean the same in any folder, those of their groups included."""
+    """Returns the options with absolute paths, also in their groups, so that they hold in any working directory."""
     changed = {name: _resolved(getattr(options, name)) for name in hints_of(type(options))}
     return replace(options, **changed)  # type: ignore[type-var]
 
@@ -105,10 +105,10 @@ def _resolved(value: Any) -> Any:
 
 @contextmanager
 def process_of_a_run(options: RunOptions) -> Iterator[None]:
-    """Has this process be one that trains; a failure to write becomes one line.
+    """Prepares this process for training; within the context, an OSError becomes a one-line RunError.
 
     Raises:
-        RunError: If something cannot be written.
+        RunError: If a file cannot be written.
     """
     quieten()
     hold_freed_memory()
@@ -120,25 +120,25 @@ def process_of_a_run(options: RunOptions) -> Iterator[None]:
 
 @runtime_checkable
 class StartsProcesses(Protocol):
-    """A launcher of Lightning's that starts the processes of the other devices."""
+    """A Lightning launcher that starts the processes of the other devices."""
 
     procs: list[subprocess.Popen[Any]]
 
 
 @contextmanager
 def together(launcher: Callable[[], object]) -> Iterator[None]:
-    """While several processes train as one: all end with an error of this one, and this one waits for the others.
+    """Context of training in several processes: kills the others on an error here; otherwise waits until they end.
 
     Args:
-        launcher: Tells which of Lightning's launchers started the others, if any; asked at the end.
+        launcher: Returns the Lightning launcher that started the other processes, if any; called at the end.
 
     Raises:
-        RunError: If one of them has failed.
+        RunError: If another process has failed, or does not end.
     """
     try:
         yield
     except BaseException:
-        for process in _started_by(launcher()):  # they would wait for this one
+        for process in _started_by(launcher()):  # otherwise they would wait for this process
             process.kill()
         raise
     check_ended(_started_by(launcher()))
@@ -149,7 +149,7 @@ def _started_by(launcher: object) -> list[subprocess.Popen[Any]]:
 
 
 def status_of(command: str, folder: Path, interrupted: int | None) -> int:
-    """The exit status of a run: 0, or over 128 after an interruption, which is told of."""
+    """Returns the exit status of a run: 0, or 128 + the signal after an interruption, which is printed."""
     if interrupted is None:
         return 0
     print(f"interrupted; strathack {command} --resume {folder} goes on", file=sys.stderr)
@@ -157,7 +157,7 @@ def status_of(command: str, folder: Path, interrupted: int | None) -> int:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that was called, and none that Lightning or torchrun started beside it."""
+    """Returns whether this is the first process, rather than one that Lightning or torchrun started beside it."""
     return not any(int(os.environ.get(name, 0)) for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
 
 
@@ -165,11 +165,11 @@ def check_ended(processes: Sequence[subprocess.Popen[Any]], patience: float = 60
     """Waits for the processes that were started beside this one.
 
     Args:
-        processes: They are about to end.
-        patience: Seconds for them to.
+        processes: The processes, which are about to end.
+        patience: Seconds to wait for each process.
 
     Raises:
-        RunError: If one has failed, or does not end.
+        RunError: If a process has failed, or does not end in time.
     """
     for number, process in enumerate(processes, 1):
         try:
@@ -177,15 +177,15 @@ def check_ended(processes: Sequence[subprocess.Popen[Any]], patience: float = 60
         except subprocess.TimeoutExpired:
             process.kill()
             raise RunError(f"process {number} of {len(processes) + 1} did not end; it was killed") from None
-        if status and status <= 128:  # above, it was asked to end, as this one was
+        if status and status <= 128:  # above 128, a signal asked it to end, as it asked this process
             raise RunError(f"process {number} of {len(processes) + 1} failed (exit status {status}); see above")
 
 
 def checked_device(options: RunOptions) -> str:
-    """Lightning's name for where to train.
+    """Returns Lightning's name for the device to train on.
 
     Raises:
-        InputError: If there is no such device, or not as many.
+        InputError: If there is no such device, or fewer than asked for.
     """
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if options.device == "cuda" and not there:
@@ -198,9 +198,9 @@ def checked_device(options: RunOptions) -> str:
 
 
 def hold_freed_memory() -> None:
-    """Has this process keep memory that is freed for what comes next, where its C library is told how (glibc).
+    """Makes this process keep freed memory for later allocations, where the C library supports it (glibc).
 
-    By default blocks above some megabytes, activations say, are given back to the system and asked for again, which
+    By default blocks above some megabytes, such as activations, are returned to the system and requested again, which
     costs a page fault every 4 KiB: a third of a convolutional policy's update, more on virtual machines.
     """
     if sys.platform != "linux":
@@ -212,7 +212,7 @@ def hold_freed_memory() -> None:
 
 
 def quieten() -> None:
-    """Keeps Lightning's remarks, which are for programmers, off a user's terminal."""
+    """Hides Lightning's messages and warnings, which are for programmers, from the user's terminal."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")

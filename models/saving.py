@@ -1,4 +1,4 @@
-"""Checkpoints: tensors as safetensors, everything else as JSON in the same file's header. Loading runs nothing."""
+"""Checkpoints: tensors as safetensors, everything else as JSON in the same file's header. Loading runs no code."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ FORMAT = "strathack-checkpoint"
 VERSION = 1
 LAST, BEST = "last.safetensors", "best.safetensors"
 POLICY = "policy."
-"""What the names of a policy's weights begin with in ``state_dict``."""
+"""Prefix of the names of a policy's weights in ``state_dict``."""
 
 
 def save_values(path: Path, values: Mapping[str, Any]) -> None:
     """Writes nested dictionaries, lists and tuples of tensors and plain values, whole or not at all.
 
     Raises:
-        TypeError: If something else is among them.
-        OSError: If it cannot be written.
+        TypeError: If a value is of another type.
+        OSError: If the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     skeleton = _packed(values, "", tensors)
@@ -42,7 +42,7 @@ def load_values(path: Path) -> dict[str, Any]:
 
     Raises:
         InputError: If there is no such file.
-        FormatError: If it is no checkpoint, or one of a version that this release does not know.
+        FormatError: If the file is no checkpoint, or of a version that this release does not know.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
@@ -66,7 +66,7 @@ def load_values(path: Path) -> dict[str, Any]:
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON in which every tensor, tuple and dictionary is an object with one key that tells which it is."""
+    """Returns JSON values; every tensor, tuple or dictionary becomes an object with one key, its type."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Tensor):
@@ -100,7 +100,7 @@ def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 class SafetensorsIO(CheckpointIO):
-    """Has Lightning write and read its checkpoints as above, with no pickle anywhere."""
+    """Makes Lightning use :func:`save_values` and :func:`load_values` for its checkpoints, without any pickle."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Writes a checkpoint, whole or not at all."""
@@ -118,26 +118,26 @@ class SafetensorsIO(CheckpointIO):
 
 
 def save_policy(path: Path, policy: AnyPolicy, about: Mapping[str, Any] | None = None) -> None:
-    """Writes a policy alone: weights and configuration.
+    """Writes only a policy: its weights and its configuration.
 
     Args:
         path: The file.
         policy: The policy.
-        about: Plain values to keep beside it.
+        about: Plain values to save with the policy.
     """
     weights = {f"{POLICY}{name}": value for name, value in policy.state_dict().items()}
     save_values(path, {"state_dict": weights, "policy": policy.config.to_values(), "about": dict(about or {})})
 
 
 def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
-    """A policy from a checkpoint, in evaluation mode; nothing that is in the file is run.
+    """Loads a policy from a checkpoint, in evaluation mode; no code in the file is run.
 
     Args:
-        path: A checkpoint; or a training run's folder: its best one, or the last where none is best yet.
-        device: Where to.
+        path: A checkpoint; or a run's folder, for its best checkpoint or, if there is no best one yet, its last.
+        device: Device for the policy.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no checkpoint.
         FormatError: If the file is no checkpoint of a policy.
     """
     path = checkpoint_at(path)
@@ -153,10 +153,10 @@ def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
 
 
 def checkpoint_at(path: Path) -> Path:
-    """The checkpoint that a path means.
+    """Returns the path itself or, for a run's folder, the path of its best or last checkpoint.
 
     Raises:
-        InputError: If there is none.
+        InputError: If a folder has no checkpoint.
     """
     if path.is_dir():
         for name in (BEST, LAST):

@@ -12,13 +12,13 @@ from strathack.models.presets import PRESETS
 
 
 def parameter_count(config: AnyConfig) -> int:
-    """How many parameters the policy of a configuration has."""
+    """Returns how many parameters the policy of a configuration has."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in make_policy(config).parameters())
 
 
 def parts_of(config: PolicyConfig) -> tuple[str, str, str]:
-    """Encoder, core and heads, in a word or two each."""
+    """Describes encoder, core and heads in a word or two each."""
     core, heads = config.core, config.heads
     if isinstance(core, LSTMTransformerConfig):
         said = f"lstm {core.lstm.hidden} + {core.transformer.layers} layers"
@@ -30,7 +30,7 @@ def parts_of(config: PolicyConfig) -> tuple[str, str, str]:
 
 
 def presets_table() -> Table:
-    """The policies that are known by name."""
+    """Makes the table of the preset policies."""
     table = Table()
     table.add_column("policy", no_wrap=True)
     table.add_column("parameters", justify="right", no_wrap=True)
@@ -42,7 +42,7 @@ def presets_table() -> Table:
 
 
 def validation_table(result: Result) -> Table:
-    """What was measured, in one table: actions, strategies, and both by strategy."""
+    """Makes the table of a validation's result: for actions, for strategies, and for both by strategy."""
     table = Table(title=f"validation, {result.steps:,} steps")
     for name, justify in (("", "left"), ("steps", "right"), ("recall", "right"), ("action accuracy", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The paper's picture of a character cell: 6×6 RGB pixels, looked up, never rendered."""
+"""The paper's pictures of character cells: 6×6 RGB pixels, looked up in a table instead of rendered."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PALETTE = (
 
 @cache
 def tile_table() -> np.ndarray:
-    """Every character (Latin-1) in each of the 16 colours on black, as the paper's policies see it.
+    """Returns pictures of every character (Latin-1) in each of the 16 colours on black, as the paper's policies see it.
 
-    Pillow's built-in bitmap font, its cells of 6×11 pixels shrunk to 6×6 by area averaging.
+    The font is Pillow's built-in bitmap font, its cells of 6×11 pixels shrunk to 6×6 by area averaging.
 
     Returns:
-        RGB, u8 [256, 16, 6, 6, 3]: character, colour, row, column. To be copied before it is changed.
+        RGB, u8 [256, 16, 6, 6, 3]: character, colour, row, column. Read-only; copy it to change it.
 
     Raises:
         InputError: If Pillow is not installed.
@@ -51,7 +51,7 @@ def tile_table() -> np.ndarray:
 
 
 def area_weights(long: int, short: int) -> np.ndarray:
-    """How much each of many equal intervals gives to each of fewer that cover the same length, f64 [short, long]."""
+    """Returns weights that average ``long`` equal intervals into ``short`` of equal total length, f64 [short, long]."""
     scale = long / short
     low, high = np.arange(short)[:, None] * scale, (np.arange(short)[:, None] + 1) * scale
     places = np.arange(long)

@@ -1,4 +1,4 @@
-"""What cloning is made of, from a run's options: policy, data, module and trainer, each checked before any step."""
+"""Makes policy, data, module and trainer from the options of a cloning run, and checks them before any step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from strathack.models.running import Run, checked_device, is_first_process, toge
 from strathack.models.saving import LAST, SafetensorsIO, load_policy
 
 TRAINING, VALIDATION = "training.json", "validation.json"
-"""The last row of training and the last validation in full, with their confusion matrices."""
+"""Files for the last training row and the last validation, in full, with their confusion matrices."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Cloned:
     """How a run ended.
 
     Attributes:
-        folder: The run's.
-        module: What was trained.
-        interrupted: The signal that asked it to end, if one did; it can be resumed.
+        folder: The run's folder.
+        module: The trained module.
+        interrupted: The signal that interrupted the run, which can be resumed; None if it ran to its end.
     """
 
     folder: Path
@@ -54,11 +54,11 @@ class Cloned:
 
 
 def clone(options: TrainConfig) -> Cloned:
-    """Trains, or goes on training.
+    """Trains a policy, or resumes a run.
 
     Raises:
-        InputError: If options, data and policy do not go together.
-        RunError: If the loss is no number.
+        InputError: If options, data and policy do not fit together.
+        RunError: If the loss is not finite.
     """
     run = Run.of(options)
     cloning = cloning_of(run)
@@ -77,13 +77,13 @@ def clone(options: TrainConfig) -> Cloned:
 
 @dataclass(frozen=True)
 class Cloning:
-    """What Lightning's loop takes.
+    """What Lightning's training loop needs.
 
     Attributes:
         trainer: Lightning's trainer.
         module: The policy, and how it is trained.
         data: The streams of batches.
-        checkpoint: The checkpoint that training goes on from; None for a new run.
+        checkpoint: The checkpoint to resume from; None for a new run.
     """
 
     trainer: pl.Trainer
@@ -93,10 +93,10 @@ class Cloning:
 
 
 def cloning_of(run: Run[TrainConfig]) -> Cloning:
-    """Makes and checks everything that training takes; the run's folder is there then.
+    """Makes and checks everything that training needs; afterwards the run's folder exists.
 
     Raises:
-        InputError: If options, data and policy do not go together.
+        InputError: If options, data and policy do not fit together.
     """
     options, saved = run.options, run.saved
     check_data_are_there(run)
@@ -123,10 +123,10 @@ def cloning_of(run: Run[TrainConfig]) -> Cloning:
 
 
 def check_data_are_there(run: Run[TrainConfig]) -> None:
-    """Checks that the data of a run that goes on have not moved.
+    """Checks that the data of a resumed run still exist where the run last found them.
 
     Raises:
-        InputError: If they have; the message says how to name them anew.
+        InputError: If they do not; the message tells how to give their new path.
     """
     if run.saved is None:
         return
@@ -139,10 +139,10 @@ def check_data_are_there(run: Run[TrainConfig]) -> None:
 
 
 def check_same_games(path: Path, dataset: Dataset, about: Mapping[str, Any], trained_on: Mapping[str, Any]) -> None:
-    """Checks that a run goes on with the games that it was trained on.
+    """Checks that a resumed run is given the games that it was trained on.
 
     Raises:
-        InputError: If these are others; the message says how they differ.
+        InputError: If the games differ; the message tells how.
     """
     if about["dataset"] == trained_on["dataset"]:
         return
@@ -157,7 +157,7 @@ def check_same_games(path: Path, dataset: Dataset, about: Mapping[str, Any], tra
 def trainer_of(
     run: Run[TrainConfig], accelerator: str, loggers: list[Logger], callbacks: list[pl.Callback]
 ) -> pl.Trainer:
-    """Lightning's trainer; what ends it is the budget."""
+    """Makes Lightning's trainer; it has no limit of epochs, since :class:`Budget` ends training."""
     options = run.options
     return pl.Trainer(
         accelerator=accelerator,
@@ -180,10 +180,10 @@ def trainer_of(
 
 
 def checked_lanes(config: TrainConfig, dataset: Dataset) -> int:
-    """How many lanes the games allow for.
+    """Returns the number of lanes: as many as asked for, or fewer if there are too few games.
 
     Raises:
-        InputError: If a split is empty, or no game is as long as an unroll.
+        InputError: If a split is empty, no game is as long as an unroll, or there are fewer games than streams.
     """
     lengths = {}
     for split in ("train", "validation"):
@@ -207,10 +207,10 @@ def checked_lanes(config: TrainConfig, dataset: Dataset) -> int:
 
 
 def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
-    """The policy that the options ask for.
+    """Makes the policy that the options ask for.
 
     Raises:
-        InputError: If it is not one, or needs observations that the dataset does not have.
+        InputError: If the options do not give a policy, or it needs observations that the dataset does not have.
     """
     policy: AnyPolicy
     if config.high is not None and config.low is not None:
@@ -225,7 +225,7 @@ def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
     else:
         policy = Policy(_preset_for(config, dataset))
     check_observations(policy.config, dataset, config.data[0])
-    return policy.train()  # what was loaded is in evaluation mode, and Lightning leaves it there
+    return policy.train()  # loaded policies are in evaluation mode, which Lightning does not change
 
 
 def _preset_for(config: TrainConfig, dataset: Dataset) -> PolicyConfig:
@@ -243,10 +243,10 @@ def _preset_for(config: TrainConfig, dataset: Dataset) -> PolicyConfig:
 
 
 def demonstrations(config: TrainConfig, dataset: Dataset, lanes: int, policy: AnyConfig) -> DemonstrationModule:
-    """The streams of batches."""
+    """Makes the data module, which streams batches."""
     columns = ("actions", *([config.label or policy.label] if policy.label else []))
-    # With few games to validate on, longer unrolls make batches as large; what a policy says does not depend on it,
-    # unless it attends as the published code does.
+    # With few games to validate on, longer unrolls make batches as large as in training. The length of unrolls does not
+    # affect a policy's outputs, unless the policy attends as the published code does.
     games = int((dataset.select(split="validation").rows["steps"] > 0).sum())
     longer = 1 if is_legacy(policy) else max(lanes // -(-games // config.devices), 1)
     return DemonstrationModule(
@@ -255,14 +255,14 @@ def demonstrations(config: TrainConfig, dataset: Dataset, lanes: int, policy: An
         steps=config.unroll,
         workers=config.loader_workers,
         validation_steps=config.unroll * longer,
-        # What Lightning calls an epoch ends with a validation.
+        # Lightning validates at the end of what it calls an epoch.
         batches_per_epoch=config.validate_every * config.accumulate,
         options={"observations": policy.observations, "columns": columns, "places": True, "seed": config.seed},
     )
 
 
 def is_legacy(policy: AnyConfig) -> bool:
-    """Whether a transformer of it attends as the published code does."""
+    """Returns whether the policy has a transformer that attends as the published code does."""
     if isinstance(policy, CleavedConfig):
         return is_legacy(policy.high) or is_legacy(policy.low)
     core = policy.core.transformer if isinstance(policy.core, LSTMTransformerConfig) else policy.core
@@ -270,7 +270,7 @@ def is_legacy(policy: AnyConfig) -> bool:
 
 
 def budget_of(config: TrainConfig, data: DemonstrationModule) -> Budget:
-    """When training ends: at the first of the ends that were given, after one pass where none was."""
+    """Makes the budget, which ends training at the first of the given ends, or after one pass if none is given."""
     passes = config.passes
     if config.steps is None and config.minutes is None and passes is None:
         passes = 1.0
@@ -282,7 +282,7 @@ def budget_of(config: TrainConfig, data: DemonstrationModule) -> Budget:
 
 
 def callbacks_of(run: Run[TrainConfig], budget: Budget) -> list[pl.Callback]:
-    """Lightning's callbacks and ours, in the order in which they are called."""
+    """Returns Lightning's callbacks and our own, in the order in which they are called."""
     options = run.options
     callbacks: list[pl.Callback] = [budget, Rows()]
     if options.ema:
@@ -290,7 +290,7 @@ def callbacks_of(run: Run[TrainConfig], budget: Budget) -> list[pl.Callback]:
     if options.early_stop:
         monitored = "validation/action_nll"
         callbacks.append(pl.callbacks.EarlyStopping(monitored, patience=options.early_stop, check_finite=False))
-    # What the others did at the end of a batch belongs into the checkpoint.
+    # After the callbacks above, since checkpoints must hold what those did at the end of a batch.
     callbacks.append(Checkpoints(run.folder, options.checkpoint_every))
     if not options.quiet and is_first_process():
         callbacks.append(TrainingProgress(budget))
@@ -298,7 +298,7 @@ def callbacks_of(run: Run[TrainConfig], budget: Budget) -> list[pl.Callback]:
 
 
 def compile_parts(policy: AnyPolicy) -> None:
-    """Has encoders and heads compiled; cores are cut at the starts of games, which no compiler foresees."""
+    """Compiles encoders and heads; not cores, which split unrolls at the unpredictable starts of games."""
     for module in policy.modules():
         if isinstance(module, Policy):
             for part in (*module.encoders, module.heads):
@@ -306,11 +306,11 @@ def compile_parts(policy: AnyPolicy) -> None:
 
 
 def _strategy(config: TrainConfig) -> Any:
-    """How several processes work together.
+    """Returns Lightning's strategy for one or several processes.
 
-    Cloning leaves the value head out, and a cleaved policy the heads that its other part stands in for, so there are
-    parameters without a gradient. Buffers are the same everywhere and never change; were they sent around at every
-    forward pass, validations of unequal length would wait for each other for ever.
+    Cloning does not use the value head, and a cleaved policy does not use the heads that its other part replaces, so
+    some parameters have no gradient. Buffers are equal in all processes and never change; if they were broadcast at
+    every forward pass, processes with validations of unequal length would wait for each other for ever.
     """
     if config.devices == 1:
         return "auto"

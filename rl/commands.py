@@ -1,4 +1,4 @@
-"""The command ``finetune``; it returns its exit status."""
+"""The command ``finetune``, a function that returns its exit status."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from strathack.rl.options import FinetuneConfig
 
 
 def finetune(config: FinetuneConfig) -> int:
-    """``strathack finetune``: fine-tunes, or goes on with it, and prints what came of it.
+    """``strathack finetune``: fine-tunes a policy or resumes a run, and prints the result.
 
     Raises:
         InputError: If options, environment, policy and demonstrations do not go together.
-        RunError: If the loss is no number, or rollout workers cannot go on.
+        RunError: If the loss is not finite, or the rollout workers cannot go on.
     """
     with process_of_a_run(config):
         ended = fine_tune(config)

@@ -1,4 +1,4 @@
-"""What is played, what it is worth and how it is learned from: frozen dataclasses that check themselves."""
+"""Settings of games, rewards, learning and imitation: frozen dataclasses that check themselves."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from strathack.dataset.options import check_above_zero, check_at_least
 from strathack.rl.schedules import Schedule
 
 FROZEN_PARTS = ("encoder", "core", "strategy", "actions")
-"""Parts of a policy that may be kept as they are."""
+"""Parts of a policy that can be frozen, that is, not trained."""
 
 
 class ActionNames(TextValue, tuple[str, ...]):
-    """Names of actions, each once; none stand for all."""
+    """Names of actions, without duplicates; an empty tuple stands for all actions."""
 
     @classmethod
     def parse(cls, text: str) -> ActionNames:
-        """Reads names between commas: ``north,east,search``.
+        """Reads names separated by commas: ``north,east,search``.
 
         Raises:
-            InputError: If one is unknown or occurs twice.
+            InputError: If a name is unknown or occurs twice.
         """
         names = split_list(text)
         if len(set(names)) < len(names):
@@ -44,7 +44,7 @@ class ActionNames(TextValue, tuple[str, ...]):
 
 
 ALL_ACTIONS = ActionNames()
-"""No names stand for all of them."""
+"""The empty tuple, which stands for all actions."""
 
 
 class FrozenParts(TextValue, tuple[str, ...]):
@@ -52,10 +52,10 @@ class FrozenParts(TextValue, tuple[str, ...]):
 
     @classmethod
     def parse(cls, text: str) -> FrozenParts:
-        """Reads names of parts between commas.
+        """Reads names of parts separated by commas.
 
         Raises:
-            InputError: If one is unknown.
+            InputError: If a name is unknown.
         """
         parts = split_list(text)
         for part in parts:
@@ -72,7 +72,7 @@ def check_finite(owner: object, *names: str) -> None:
     """Checks that fields are finite and not below 0.
 
     Raises:
-        InputError: By name of the field.
+        InputError: If one is not; the message names it.
     """
     for name in names:
         value = getattr(owner, name)
@@ -85,16 +85,16 @@ class GameConfig(Options):
     """The games that are played.
 
     Attributes:
-        character: Who is played, as NLE writes it: @ (drawn from the seed) or role-race-alignment-gender; by default
-            the environment's own.
-        actions: Actions by name that may be taken, separated by commas: north,east,south,west,search; by default all.
-        seeds: Seeds to draw games from: 0:1000; by default fresh ones.
-        max_steps: Steps after which a game is cut; by default none.
-        no_progress: Steps without the game's clock moving after which it is cut; 0 for never.
-        penalty_step: What a step adds to the reward on which the game's clock does not move; by default the
+        character: The character to play, in NLE's notation: @ (drawn from the seed) or role-race-alignment-gender; by
+            default the environment's own.
+        actions: Actions that may be taken, separated by commas: north,east,south,west,search; by default all.
+        seeds: Seeds to draw games from: 0:1000; by default fresh seeds.
+        max_steps: Number of steps after which a game is cut off; no limit by default.
+        no_progress: Steps after which a game is cut off if its turn counter does not advance; 0 for no limit.
+        penalty_step: Added to the reward of a step on which the game's turn counter does not advance; by default the
             environment's own.
-        penalty_time: What each turn of the game's clock adds; by default the environment's own.
-        penalty_death: What is taken off the reward of a step with which a game ends without success.
+        penalty_time: Added to the reward for each turn of the game; by default the environment's own.
+        penalty_death: Subtracted from the reward of a step that ends a game without success.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"keys": "actions"}
@@ -112,7 +112,7 @@ class GameConfig(Options):
         """Checks every field.
 
         Raises:
-            InputError: By name of the field.
+            InputError: If a field is wrong; the message names it.
         """
         super().__post_init__()
         check_at_least(1, self, "max_steps")
@@ -126,12 +126,12 @@ class GameConfig(Options):
 
 @dataclass(frozen=True)
 class RewardConfig(Options):
-    """From an environment's rewards to those that are learned from.
+    """How an environment's rewards become the rewards that are learned from.
 
     Attributes:
-        scale: What rewards are multiplied by.
-        normalise: Divide them by the root mean square of discounted returns so far.
-        clip: What their absolute value is cut to, after that; 0 for nothing.
+        scale: Factor by which rewards are multiplied.
+        normalise: Divide rewards by the root mean square of the discounted returns so far.
+        clip: Largest absolute value of a reward, applied last; 0 for no limit.
     """
 
     scale: float = 1.0
@@ -146,28 +146,29 @@ class RewardConfig(Options):
 
 @dataclass(frozen=True)
 class APPOConfig(Options):
-    """How a policy is made better by what it played.
+    """How a policy learns from the games that it played.
 
     Attributes:
-        unroll: Steps of a stretch that is learned from as a whole.
-        batch: Lanes of unrolls in an update; by default as many as there are environments.
-        passes: How often each batch is learned from.
+        unroll: Steps of an unroll, a stretch of play that is learned from as a whole.
+        batch: Number of lanes in a batch; by default as many as there are environments.
+        passes: How many times each batch is learned from.
         discount: γ.
         trace_decay: λ of V-trace.
         clip_rho: ρ̄ of V-trace.
         clip_c: c̄ of V-trace.
         clip_policy: ε of PPO's policy loss.
-        clip_value: How far a value may move from what it was when acting; 0 for anywhere.
+        clip_value: How far a value may move from what it was when acting; 0 for no limit.
         value_weight: Weight of the critic's loss.
         entropy: Weight of the entropy; by default the recipe's.
         normalise_advantages: Give the advantages of a batch mean 0 and standard deviation 1.
-        learning_rate: Adam's.
+        learning_rate: Adam's learning rate.
         clip: Largest norm of the gradient.
-        critic_warmup: Updates in which the critic alone is trained; by default the recipe's.
-        freeze: Parts that are not trained, separated by commas: encoder, core, strategy, actions; by default the
-            recipe's.
-        min_strategy_steps: Steps for which a strategy that was chosen is kept at least; 0 chooses none.
-        max_lag: Updates since a step was played after which it is no longer learned from; by default any number.
+        critic_warmup: Number of first updates, which train the critic alone; by default the recipe's.
+        freeze: Parts of the policy that are not trained, separated by commas: encoder, core, strategy, actions; by
+            default the recipe's.
+        min_strategy_steps: Smallest number of steps for which a chosen strategy is kept; 0 chooses none.
+        max_lag: Largest number of updates between playing a step and learning from it; older steps are left out.
+            By default there is no limit.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"hold": "min_strategy_steps"}
@@ -195,7 +196,7 @@ class APPOConfig(Options):
         """Checks every field.
 
         Raises:
-            InputError: By name of the field.
+            InputError: If a field is wrong; the message names it.
         """
         super().__post_init__()
         check_at_least(1, self, "unroll", "passes", "batch")
@@ -213,24 +214,25 @@ class APPOConfig(Options):
 class ImitationConfig(Options):
     """What keeps a policy from forgetting.
 
-    Weights are a number; linear:0.5:0:10000, from one to another over so many updates; or exponential:0.5:0.99998,
-    multiplied with each update, with a floor by option (exponential:0.5:0.99998:0.05).
+    A weight is a number; linear:0.5:0:10000, from 0.5 to 0 over 10000 updates; or exponential:0.5:0.99998, which
+    starts at 0.5 and is multiplied by 0.99998 with each update, optionally with a floor (exponential:0.5:0.99998:0.05).
 
     Attributes:
-        demos: A dataset whose train split is cloned beside every update.
-        demos_weight: Weight of the cloning loss; by default the recipe's, or 1 without one that clones.
+        demos: A dataset whose train split is cloned alongside every update.
+        demos_weight: Weight of the cloning loss; by default the recipe's, or 1 if demos are given and the recipe
+            does not clone.
         demos_lanes: Games side by side in a batch of demonstrations.
         strategy_weight: λ of the cloning loss; see strathack train.
         head_weight: μ of the cloning loss; see strathack train.
-        kickstart_weight: Weight of the divergence from a frozen teacher on the states that are played; by default the
+        kickstart_weight: Weight of the divergence from a frozen teacher on the steps that are played; by default the
             recipe's.
-        teacher: The teacher: a checkpoint or a run's folder; by default the policy that is fine-tuned, as it began.
-        held_out: A dataset whose validation split tells what is kept of the cloned skill; by default demos.
-        direction: forward is KL(teacher ‖ student), reverse KL(student ‖ teacher).
+        teacher: The teacher: a checkpoint or a run's folder; by default the policy that the run begins with.
+        held_out: A dataset whose validation split measures how much of the cloned skill is kept; by default demos.
+        direction: Divergence from the teacher: forward is KL(teacher ‖ student), reverse is KL(student ‖ teacher).
     """
 
     moved: ClassVar[tuple[str, ...]] = ("demos", "held_out", "teacher")
-    """Options that say where something is, which may have moved since."""
+    """Options that are paths, which may be given anew when a run is resumed."""
 
     demos: Path | None = None
     demos_weight: Schedule | None = None
@@ -246,7 +248,7 @@ class ImitationConfig(Options):
         """Checks every field.
 
         Raises:
-            InputError: By name of the field.
+            InputError: If a field is wrong; the message names it.
         """
         super().__post_init__()
         check_at_least(1, self, "demos_lanes")
@@ -254,10 +256,10 @@ class ImitationConfig(Options):
 
     @property
     def clones(self) -> bool:
-        """Whether demonstrations are cloned at any time."""
+        """Whether demonstrations are cloned at any time during the run."""
         return self.demos_weight is not None and self.demos_weight.is_ever_above_zero
 
     @property
     def kickstarts(self) -> bool:
-        """Whether the policy is kept near a teacher at any time."""
+        """Whether the policy is kept near a teacher at any time during the run."""
         return self.kickstart_weight is not None and self.kickstart_weight.is_ever_above_zero

@@ -1,4 +1,4 @@
-"""The options of ``strathack finetune`` and ``strathack evaluate``: they check themselves."""
+"""The options of ``strathack finetune`` and ``strathack evaluate``, which check themselves."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ DEFAULT_GAMES = 128
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(RunOptions, WorkerOptions):
-    """Trains a policy on what it plays, together with imitation.
+    """Trains a policy on the games that it plays, together with imitation.
 
     Attributes:
-        run: The run or checkpoint to begin with; none begins with fresh weights.
-        env: A gymnasium id of NLE's or MiniHack's, an environment's entry point, or package.module:callable.
-        policy: A policy by name, where no run is given; "strathack models" lists them.
-        recipe: Settings that go together: scratch, hihack or kickstart. Options that are given come before them.
-        game: The games.
-        reward: The rewards.
-        appo: The learning.
-        imitation: What keeps it from forgetting.
-        workers: Rollout workers: processes that step environments, by Ray, for each learner; by default one a core. 0
-            steps them in this process.
-        env_groups: Groups of a rollout worker's environments, which are stepped in turn.
-        envs: Environments of a group.
-        frames: End after so many frames, those of an interrupted run included.
-        minutes: End after so many minutes.
+        run: The run or checkpoint to begin with; without one, training begins with fresh weights.
+        env: A gymnasium id of NLE or MiniHack, the name of an entry point, or package.module:callable.
+        policy: The name of a policy, if no run is given; "strathack models" lists them.
+        recipe: A set of settings by name: scratch, hihack or kickstart. Options that are given override it.
+        game: The games that are played.
+        reward: How rewards are scaled.
+        appo: How the policy learns.
+        imitation: What keeps the policy from forgetting.
+        workers: Rollout workers of each learner: Ray processes that step environments; by default one per core. 0
+            steps the environments in this process.
+        env_groups: Env groups of each rollout worker: environments that are stepped together. The groups take turns.
+        envs: Environments in each env group.
+        frames: End after this many frames, including those from before a run was resumed.
+        minutes: End after this many minutes.
         checkpoint_every: Updates between checkpoints.
         log_every: Updates between rows of metrics.csv.
-        validate_every: Updates between validations on held-out demonstrations, which tell what is kept of the cloned
-            skill; 0 for none.
-        save_games: A dataset folder for the games that are played, the policy's strategies as labels.
-        hang_seconds: Seconds without an answer after which a rollout worker is taken for hung, and replaced.
-        threads: Threads of the learner's arithmetic; by default one a core, since it gives way to those who act.
-        precision: Arithmetic of the learner; auto is bf16 on GPUs and 32 elsewhere.
-        device: Where to learn and to act; auto takes GPUs where there are any.
-        devices: GPUs, or processes on the CPU, each with its own rollout workers.
-        nodes: Machines, each started with torchrun.
+        validate_every: Updates between validations on held-out demonstrations, which measure how much of the cloned
+            skill is kept; 0 for none.
+        save_games: A dataset folder for the games that are played, with the policy's strategies as labels.
+        hang_seconds: Seconds without an answer after which a rollout worker counts as hung and is replaced.
+        threads: Threads for the learner's arithmetic; by default one per core, since acting has priority over it.
+        precision: The learner's arithmetic; auto is bf16 on GPUs and 32 elsewhere.
+        device: Where to learn and act; auto uses GPUs if there are any.
+        devices: Number of GPUs, or of processes on the CPU, each with its own rollout workers.
+        nodes: Number of machines, each started with torchrun.
         seed: Decides fresh weights, the games' seeds and the order of demonstrations.
     """
 
@@ -76,16 +76,16 @@ class FinetuneConfig(RunOptions, WorkerOptions):
     nodes: int = 1
 
     def __post_init__(self) -> None:
-        """Checks every option, and that they go together; fills in what the recipe says.
+        """Checks every option and that the options go together; fills in the recipe's settings.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is wrong; the message names it.
         """
         super().__post_init__()
         check_at_least(1, self, "env_groups", "envs", "nodes", "threads")
         check_above_zero(self, "hang_seconds")
         if self.resume is not None:
-            check_nothing_else_is_given(self.imitation, (), self.budget, self.imitation.moved)  # where its data are now
+            check_nothing_else_is_given(self.imitation, (), self.budget, self.imitation.moved)  # paths may be new
             return
         if len(self.run) > 1:
             raise InputError(f"run: {len(self.run)} are given; expected one run or checkpoint to begin with")
@@ -120,42 +120,42 @@ class FinetuneConfig(RunOptions, WorkerOptions):
 
     @property
     def begin(self) -> Path | None:
-        """The run or checkpoint to begin with."""
+        """The run or checkpoint to begin with; None for fresh weights."""
         return self.run[0] if self.run else None
 
     @property
     def learners(self) -> int:
-        """Processes that learn side by side."""
+        """The number of processes that learn side by side."""
         return self.devices * self.nodes
 
     def continued(self, now: FinetuneConfig) -> FinetuneConfig:
-        """See :meth:`RunOptions.continued`; what imitation reads may be elsewhere now."""
+        """See :meth:`RunOptions.continued`; the paths that imitation reads may be new, too."""
         moved = {name: place for name in ImitationConfig.moved if (place := getattr(now.imitation, name)) is not None}
         return replace(super().continued(now), imitation=replace(self.imitation, **moved))
 
 
 FIRST_EVALUATED_SEED = 100_000
-"""Where seeds of evaluations begin by default, far from those that demonstrations are collected from."""
+"""The first seed of evaluations by default, far from the seeds that demonstrations are collected from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(GameOptions, WorkerOptions):
-    """Plays games to see what a player is worth: every seed once, each game to its end.
+    """Plays games to see how good a player is: every seed once, each game to its end.
 
     Attributes:
-        what: A run's folder, a checkpoint, autoascend, a bot's folder, package.module:callable, or random.
-        out: The folder for scores.parquet and evaluation.json, and for the games' keys.
-        games: How many games.
-        seeds: Their seeds, numbers and half-open ranges: 100000:101024; by default as many as games from 100000 on.
-        greedy: A policy takes what is most likely instead of drawing.
-        min_strategy_steps: A policy chooses strategies, and keeps each for at least so many steps; 0 chooses none.
-        save_games: A dataset folder for the games with their frames, the policy's strategies as labels; by default
-            their keys alone are kept, in the folder given by out.
-        env_groups: Groups of a process's games, which are stepped in turn.
-        envs: Games of a group.
-        retries: How often a seed is tried again whose worker died.
-        device: Where a policy runs; auto takes a GPU where there is one.
-        quiet: Plain lines instead of a live display.
+        what: The player: a run's folder, a checkpoint, autoascend, a bot's folder, package.module:callable, or random.
+        out: The folder for scores.parquet, evaluation.json and the games' keys.
+        games: Number of games.
+        seeds: Seeds to play, numbers and half-open ranges: 100000:101024; by default one per game, from 100000 on.
+        greedy: Let a policy take the most likely action instead of drawing one.
+        min_strategy_steps: Let a policy choose strategies and keep each for at least this many steps; 0 chooses none.
+        save_games: A dataset folder for the games with their frames, and with the policy's strategies as labels; by
+            default only the games' keys are kept, in the folder given by out.
+        env_groups: Env groups of each process: games that are stepped together. The groups take turns.
+        envs: Games in each env group.
+        retries: How often a seed is tried again if its worker dies.
+        device: Where a policy runs; auto uses a GPU if there is one.
+        quiet: Print plain lines instead of a live display.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"hold": "min_strategy_steps", "slices": "env_groups"}
@@ -174,10 +174,10 @@ class EvaluateConfig(GameOptions, WorkerOptions):
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        """Checks every option, and that they go together.
+        """Checks every option and that the options go together.
 
         Raises:
-            InputError: By name of the option.
+            InputError: If an option is wrong; the message names it.
         """
         super().__post_init__()
         check_at_least(1, self, "env_groups", "envs", "games")
@@ -187,11 +187,11 @@ class EvaluateConfig(GameOptions, WorkerOptions):
 
     @property
     def all_seeds(self) -> Seeds:
-        """The seeds that are played, those of other roles included."""
+        """The seeds that are asked for, including those that draw other roles."""
         first = FIRST_EVALUATED_SEED
         return self.seeds or Seeds(range(first, first + (self.games or DEFAULT_GAMES)))
 
     @property
     def games_folder(self) -> Path:
-        """The dataset that the games go into."""
+        """The dataset folder that the games are written to."""
         return self.save_games or self.out / "games"

@@ -1,4 +1,4 @@
-"""Recipes: settings that go together, by name, each from a paper."""
+"""Recipes: named sets of settings, each from a paper."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from strathack.rl.schedules import Schedule
 
 @dataclass(frozen=True)
 class Recipe:
-    """What options are where none is given.
+    """The values of options that are not given.
 
     Attributes:
-        source: Where it comes from.
+        source: The paper that the settings come from.
         entropy: Weight of the entropy.
         freeze: Parts of the policy that are not trained.
-        critic_warmup: Updates in which the critic alone is trained.
+        critic_warmup: Number of first updates, which train the critic alone.
         demos_weight: Weight of the cloning loss.
         kickstart_weight: Weight of the divergence from the teacher.
     """
@@ -41,7 +41,7 @@ RECIPES: Mapping[str, Recipe] = {
         "Wołczyk et al., 'Fine-tuning Reinforcement Learning Models is Secretly a Forgetting Mitigation Problem', 2024",
         entropy=0.0,
         freeze=FrozenParts(["encoder"]),
-        # How long theirs is depends on the critic; this is ours.
+        # In the paper, the length of the warm-up depends on the critic; this number is our own.
         critic_warmup=200,
         kickstart_weight=Schedule.parse("exponential:0.5:0.99998"),
     ),
@@ -50,10 +50,10 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of that name.
+    """Returns the recipe of that name.
 
     Raises:
-        InputError: If there is none, with the near match.
+        InputError: If there is none; the message suggests a similar name.
     """
     if name not in RECIPES:
         raise InputError(f"recipe: {name!r} is unknown{near_match(name, RECIPES)}")

@@ -1,4 +1,4 @@
-"""Weights that change as training goes on."""
+"""Weights that change during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMS = {
     "linear": ("weight", "end", "updates"),
     "exponential": ("weight", "decay", "floor"),
 }
-"""Kind → its numbers in order; an exponential's floor may be left out."""
+"""Kind → the names of its numbers, in order; the floor of an exponential may be left out."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Schedule(TextValue):
     """A weight as a function of the number of updates.
 
     Attributes:
-        kind: ``constant``; ``linear``, from ``weight`` to ``end`` over so many updates; or ``exponential``, multiplied
-            by ``decay`` with each update, down to a floor.
-        weight: At first.
-        end: At last; a floor for an exponential.
-        updates: Over how many updates a linear one goes.
-        decay: Of an exponential one.
+        kind: ``constant``; ``linear``, from ``weight`` to ``end`` over ``updates`` updates; or ``exponential``,
+            multiplied by ``decay`` with each update, down to a floor.
+        weight: The weight at first.
+        end: The last weight of a linear schedule; the floor of an exponential one.
+        updates: The number of updates over which a linear schedule changes.
+        decay: The factor by which an exponential schedule is multiplied with each update.
     """
 
     kind: str = "constant"
@@ -37,7 +37,7 @@ class Schedule(TextValue):
     decay: float = 1.0
 
     def at(self, update: int) -> float:
-        """The weight after so many updates."""
+        """Returns the weight after ``update`` updates."""
         if self.kind == "linear":
             share = min(update / self.updates, 1.0)
             return self.weight + share * (self.end - self.weight)
@@ -45,7 +45,7 @@ class Schedule(TextValue):
 
     @property
     def is_ever_above_zero(self) -> bool:
-        """Whether the weight is above 0 after any number of updates."""
+        """Whether the weight is above 0 at any time."""
         return self.weight > 0 or self.end > 0
 
     def __str__(self) -> str:
@@ -58,10 +58,10 @@ class Schedule(TextValue):
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
-        """Reads ``0.5``, ``linear:0.5:0:10000`` or ``exponential:0.5:0.99998`` (and ``:0.05``, a floor).
+        """Reads ``0.5``, ``linear:0.5:0:10000`` or ``exponential:0.5:0.99998`` (``:0.05`` may follow, a floor).
 
         Raises:
-            InputError: If it is none of these, or contradicts itself.
+            InputError: If the text has none of these forms, or contradicts itself.
         """
         kind, *parts = text.split(":") if ":" in text else ("constant", text)
         if kind not in FORMS:
@@ -93,7 +93,7 @@ def _exponential(text: str, numbers: Sequence[float]) -> Schedule:
 
 
 def _text(number: float) -> str:
-    """A number, as short as it reads back the same."""
+    """Returns the shortest text that reads back as the same number."""
     return str(int(number)) if number == int(number) else repr(number)
 
 

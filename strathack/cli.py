@@ -1,4 +1,4 @@
-"""The command line: every command is a dataclass of options that check themselves and a function of them."""
+"""The command line: every command is a dataclass of options, which check themselves, and a function that takes them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from strathack.dataset.errors import InputError, RunError
 
 @dataclass(frozen=True)
 class Command:
-    """A command, imported when it is asked for.
+    """A command, by the names of its options and its function, which are imported when they are needed.
 
     Attributes:
         options: ``module:name`` of the dataclass that describes and checks its options.
         run: ``module:name`` of the function that takes those options and returns the exit status.
-        help: One line.
+        help: One line that describes the command.
     """
 
     options: str
@@ -172,7 +172,7 @@ GROUP_HELP: Mapping[str, str] = {
 
 
 GROUP_DEFAULT: Mapping[str, str] = {"models": "list"}
-"""What a group does when no command of it is named."""
+"""Group → the command that runs if none of its commands is named."""
 
 EXTRAS: Mapping[str, str] = {
     "torch": "train",
@@ -185,7 +185,7 @@ EXTRAS: Mapping[str, str] = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which ``1:3`` is a range and no number to the base of 60, ``010`` no octal one, and a time a text."""
+    """Loads YAML, but reads ``1:3`` as a range (not a base-60 number), ``010`` not as octal, and times as text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -194,26 +194,26 @@ _Loader.yaml_implicit_resolvers = {
 }
 _DIGITS = list("-+0123456789")
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$"), _DIGITS)
-# YAML 1.1 wants a point in it; a learning rate is written 1e-4.
+# YAML 1.1 requires a decimal point in a float; a learning rate is often written 1e-4.
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), _DIGITS)
 
 
 def _load_yaml(text: str) -> Any:
-    """What a configuration file or the text of an option holds; ``5:`` is a text, and no key without a value."""
+    """Parses a configuration file or the text of an option; reads ``5:`` as text, not as a key without a value."""
     loaded = yaml.load(text, _Loader)
     return text if isinstance(loaded, dict) and "\n" not in text and None in loaded.values() else loaded
 
 
 _REFUSED = re.compile(r'Parser key "([^"]+)":.*?Not of type \w+: (.*?)(?=\n\s+(?:- Expected|Given)|$)', re.DOTALL)
-"""What jsonargparse says of a text that is no such value: the option, and why."""
+"""Matches jsonargparse's message about an invalid value; the groups are the option and the reason."""
 
 
 class _Parser(ArgumentParser):
-    """Says in one line what is wrong, and writes option names with dashes (underscores do as well)."""
+    """Prints errors in one line, and option names with dashes (underscores are accepted as well)."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         refused = _REFUSED.search(message)
-        if refused is not None:  # by a value's own parser
+        if refused is not None:  # refused by a value's own parser
             fail(f"{refused[1]}: {refused[2]}")
         said = " ".join(line.strip() for line in message.splitlines() if line.strip())
         text = re.search(r"(?:key \"|)([a-z_.]+)\": .*Expected a <class 'str'>. Got value: (\S+)", said)
@@ -225,7 +225,7 @@ class _Parser(ArgumentParser):
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
-    """Prints one line and exits."""
+    """Prints an error in one line and exits."""
     print(f"strathack: error: {message}", file=sys.stderr)
     sys.exit(status)
 
@@ -234,13 +234,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line.
 
     Args:
-        arguments: Words after the program's name; those of this process by default.
+        arguments: Words after the program's name; by default those that this process was started with.
 
     Returns:
         The exit status: 0, 1 if the work could not be finished, 2 if the request was bad.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # what its encoding does not have is written as escapes
+        if isinstance(stream, TextIOWrapper):  # characters that its encoding lacks are printed as escapes
             stream.reconfigure(errors="backslashreplace")
     words = [_as_declared(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
@@ -285,10 +285,10 @@ def _add_commands(
 
 
 def _add_options(parser: _Parser, options: type[Options], group: str = "") -> None:
-    """Adds a dataclass's fields, its own before those of its bases.
+    """Adds the fields of a dataclass as options, its own fields before those of its bases.
 
-    Those without a default are given by position, truth values are flags, lists of paths are given one by one. A field
-    that holds a dataclass is a group of options, ``--group.option``.
+    Fields without a default are positional arguments, booleans are flags, and a list of paths is given as separate
+    words. A field that holds a dataclass becomes a group of options, ``--group.option``.
     """
     declared = {field.name: field for field in fields(options) if field.init}  # type: ignore[arg-type]
     order = dict.fromkeys(name for base in options.__mro__ for name in vars(base).get("__annotations__", {}))
@@ -316,13 +316,13 @@ def _add_option(where: Any, name: str, field: Field[Any], hint: Any, description
     elif field.default is MISSING:
         where.add_argument(name, type=_registered(hint), help=description)
     else:
-        # As text, since jsonargparse would take a dataclass for a group of options.
+        # As text, since jsonargparse would treat a dataclass as a group of options.
         default = str(field.default) if isinstance(field.default, TextValue) else field.default
         where.add_argument(f"--{name}", type=_registered(hint), default=default, help=description)
 
 
 def _registered(hint: Any) -> Any:
-    """A type that jsonargparse knows how to read and to write."""
+    """Registers how jsonargparse reads and writes values of a type, and returns the type."""
     for kind in (hint, *get_args(hint)):
         if isinstance(kind, type) and issubclass(kind, TextValue):
             register_type(kind, str, partial(_parsed, kind), deserializer_exceptions=InputError)
@@ -330,19 +330,19 @@ def _registered(hint: Any) -> Any:
 
 
 def _parsed(kind: type[TextValue], text: object) -> Any:
-    """A value from what a command line or YAML holds; there a single seed is a number, and several may be a list."""
+    """Parses a value from the command line or YAML, where one seed is a number and several seeds may be a list."""
     return kind.parse(",".join(map(str, text)) if isinstance(text, list) else str(text))
 
 
 def _chosen(
     parsed: Namespace, commands: Mapping[str, Command | Mapping[str, Command]], default: str | None = None
 ) -> tuple[Command, dict[str, Any]]:
-    """The command that was chosen, and its options by name."""
+    """Returns the chosen command, and its options by name."""
     name = str(parsed["subcommand"] or default)
     command = commands[name]
     if not isinstance(command, Command):
         return _chosen(parsed[name], command, GROUP_DEFAULT.get(name))
-    # What was left out and has no default of the parser's has one of the dataclass.
+    # Options that were left out and have no default in the parser get the dataclass's default.
     given = parsed[name].as_dict() if parsed["subcommand"] else {}
     options = _given(given)
     options.pop("config", None)
@@ -356,7 +356,7 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_new_names(options: type[Options], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values under the names that options have now; says so where an old one was used."""
+    """Returns the values under the options' current names; prints a notice if an old name was used."""
     hints, old_names = hints_of(options), former_names(options)
     renamed: dict[str, Any] = {}
     for name, value in values.items():
@@ -372,7 +372,7 @@ def _with_new_names(options: type[Options], values: Mapping[str, Any], prefix: s
 
 
 def _import_run(reference: str) -> Any:
-    """A command's function.
+    """Imports a command's function.
 
     Raises:
         InputError: If a package that it needs is not installed.

@@ -1,1 +1,1 @@
-"""The report: one page, without a network, of a dataset or an evaluation."""
+"""The report: one page about a dataset or an evaluation, which needs no network."""

@@ -1,4 +1,4 @@
-"""From a dataset to what its page is made from."""
+"""Collects from a dataset the data that its page is made from."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from strathack.dataset.progress import progress
 
 
 def report_of(config: ReportConfig, dataset: Dataset, frames: FrameSource, version: str) -> ReportData:
-    """Reads the games of a report, and packs those that are to be watched.
+    """Reads the games of a report, and packs the games to be watched.
 
     Args:
         config: The options.
         dataset: The games.
-        frames: Where frames come from that are not stored.
-        version: Of this package.
+        frames: Source of frames that are not stored.
+        version: Version of this package.
 
     Raises:
-        InputError: If no game can be read, or one that is asked for is not there.
+        InputError: If no game can be read, or a game asked for does not exist.
         RunError: If a game cannot be replayed.
     """
     wanted = [game_named(dataset, name).name for name in config.wanted]
@@ -56,5 +56,5 @@ def report_of(config: ReportConfig, dataset: Dataset, frames: FrameSource, versi
 
 
 def counted(number: int, what: str) -> str:
-    """A number and its noun: ``1 game``, ``1,234 games``."""
+    """Returns a number and its noun: ``1 game``, ``1,234 games``."""
     return f"{number:,} {what}{'s' * (number != 1)}"

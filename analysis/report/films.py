@@ -1,7 +1,7 @@
-"""A game packed for the page's player.
+"""Packs a game so that the page's script can show it.
 
-Screens repeat: a menu hides rows that come back as they were. So every different row is held once, and a step names the
-rows that differ from the step before. The page's script reads this; the two belong together.
+Screens repeat: for example, rows hidden by a menu reappear unchanged. So every distinct row is held once, and each step
+names the rows that differ from the step before. The page's script reads this form; always change both together.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class PackedFilm:
 
     Attributes:
         name: The game's name.
-        label: What the list of games says.
-        packed: See :func:`packed`.
+        label: The game's entry in the list of games.
+        packed: The packed game; see :func:`packed`.
     """
 
     name: str
@@ -39,14 +39,14 @@ class PackedFilm:
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Screens as rows.
+    """Screens, stored as rows.
 
     Attributes:
-        counts: Rows that change at each step, u8 [T].
-        places: Which they are, 0 to 23, u8 [changes].
-        ids: What they become, places in ``rows``, u32 [changes].
-        rows: Every different row, characters and then colours, u8 [rows, 160].
-        cursors: u8 [T, 2].
+        counts: Number of rows that change at each step, u8 [T].
+        places: The number of each changed row on the screen, 0 to 23, u8 [changes].
+        ids: The new content of each changed row, as a place in ``rows``, u32 [changes].
+        rows: Every distinct row, characters and then colours, u8 [rows, 160].
+        cursors: Row and column of the cursor, u8 [T, 2].
     """
 
     counts: np.ndarray
@@ -57,7 +57,7 @@ class PackedRows:
 
 
 def pack_rows(film: Film) -> PackedRows:
-    """Packs a game's screens; before the first step all rows are the first one, which is empty."""
+    """Packs a game's screens; before the first step every row of the screen is ``rows[0]``, which is empty."""
     empty = np.concatenate([np.full(SCREEN_COLUMNS, 32, np.uint8), np.zeros(SCREEN_COLUMNS, np.uint8)])
     known = {empty.tobytes(): 0}
     last = np.tile(empty, (1, SCREEN_ROWS, 1))
@@ -65,7 +65,7 @@ def pack_rows(film: Film) -> PackedRows:
     for start in range(0, len(film), _BLOCK_STEPS):
         screens = [screen for _, screen in film.screens(start, start + _BLOCK_STEPS)]
         chars = printable(np.stack([screen.chars for screen in screens]))
-        # The colour of a space is not seen.
+        # The colour of a space is invisible.
         colours = np.where(chars == 32, 0, np.stack([screen.colours for screen in screens]))
         cells = np.concatenate([last, np.concatenate([chars, colours], axis=2)])
         step, place = np.nonzero((cells[1:] != cells[:-1]).any(axis=2))
@@ -83,9 +83,9 @@ def pack_rows(film: Film) -> PackedRows:
 
 
 def packed(film: Film) -> str:
-    """A game as text: base64 of gzip of a header (its length, u32, and JSON) and arrays one after another.
+    """Packs a game as text: base64 of gzip of a header (its length as u32, then JSON) and the arrays one after another.
 
-    Numbers above a byte are split into planes, low bytes first, which compress better.
+    Numbers of more than one byte are split into planes, one per byte, low bytes first; these compress better.
     """
     rows = pack_rows(film)
     strategy, strategy_lengths = runs_of(film.strategy)
@@ -113,15 +113,15 @@ def packed(film: Film) -> str:
     }
     told = json.dumps(header).encode()
     content = len(told).to_bytes(4, "little") + told + b"".join(values.tobytes() for values in arrays.values())
-    # Without a time, so that the same games give the same page.
+    # Without a timestamp, so that the same games give the same page.
     return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
 
 
 def _planes(values: np.ndarray, count: int) -> np.ndarray:
-    """The low ``count`` bytes of numbers, u8 [count, n].
+    """Returns the low ``count`` bytes of numbers, u8 [count, n].
 
     Raises:
-        ValueError: If a number needs more.
+        ValueError: If a number needs more bytes.
     """
     if values.size and int(values.max()) >= 256**count:
         raise ValueError(f"{values.max()} does not fit into {count} bytes")

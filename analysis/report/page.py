@@ -1,4 +1,4 @@
-"""Putting the page together from what was read of the games."""
+"""Makes the page from the data that were read of the games."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ TIMELINE_COLUMNS = 240
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report is made from.
+    """The data that a report is made from.
 
     Attributes:
-        title: What it is of.
-        subtitle: One line more.
-        card: What the data are and how they were made, labels and values.
-        games: The games, in the order in which the table begins.
-        films: Those that can be watched.
+        title: The report's title.
+        subtitle: One line below the title.
+        card: What the data are and how they were made, as pairs of label and value.
+        games: The games, in the order in which the table first shows them.
+        films: The games that can be watched.
         notes: Sentences about what the page lacks, and why.
-        left_out: What could not be read, a line each.
-        version: Of this package.
+        left_out: One line for each game or shard that could not be read or watched.
+        version: Version of this package.
     """
 
     title: str
@@ -82,7 +82,7 @@ class Column:
     classes: list[str] = field(default_factory=list)
 
     def to_values(self) -> dict[str, Any]:
-        """As the page's script takes it."""
+        """Returns the column in the form that the page's script reads."""
         classes = [*(["text"] if self.text else []), *([] if self.narrow else ["narrow-hidden"]), *self.classes]
         return {"name": self.name, "title": self.title, "digits": self.digits, "class": " ".join(classes)}
 
@@ -90,7 +90,7 @@ class Column:
 UNKNOWN = "unknown"
 
 _LEAST = {"turns": 0, "max_depth": 1, "experience_level": 1}
-"""What is below these, in imported games, is not known."""
+"""The lowest valid value of a column; lower values, in imported games, mean that the value is not known."""
 
 TABLE: tuple[Column, ...] = (
     Column("game", "Game", text=True),
@@ -111,7 +111,7 @@ TABLE: tuple[Column, ...] = (
 
 
 def page_of(data: ReportData) -> str:
-    """The page, as HTML that needs nothing else.
+    """Returns the page as HTML that needs no other files.
 
     Raises:
         ValueError: If there is no game.
@@ -143,7 +143,7 @@ def _read(name: str) -> str:
 
 
 def _as_script(values: Any) -> str:
-    """JSON that cannot end the element it stands in."""
+    """Returns values as JSON that cannot close the HTML element that contains it."""
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
@@ -162,7 +162,7 @@ def _tiles(summary: Summary, scores: pd.DataFrame) -> list[tuple[str, str, str]]
 
 
 def _parts(estimate: str) -> tuple[str, str]:
-    """``1,234 (1,100–1,400)`` as two."""
+    """Splits ``1,234 (1,100–1,400)`` into the value and a text on its interval."""
     value, _, interval = estimate.partition(" (")
     return value, f"95 % interval {interval.rstrip(')')}" if interval else ""
 
@@ -197,7 +197,7 @@ def _value(info: Mapping[str, Any], name: str) -> Any:
 
 
 def _timeline(game: GameSteps, place: Mapping[str, int]) -> list[int]:
-    """Codes and lengths of its runs of columns, one after another."""
+    """Returns the code and the length of each run of equal columns, all in one list."""
     codes, lengths = runs_of(columns_of(game.labels, TIMELINE_COLUMNS))
     return [
         int(number) for code, length in zip(codes, lengths, strict=True) for number in (place[game.names[code]], length)
@@ -252,7 +252,7 @@ def _pictures_of_strategies(games: Sequence[GameSteps]) -> list[Picture]:
         )
         pictures.append(Picture("before-death", "Before a death", picture))
     published = published_against_true(games)
-    # Without published labels there is but the column for none.
+    # Without published labels there is only the column `none`.
     if published.shape[1] > 1:
         pictures.append(
             Picture(

@@ -1,4 +1,4 @@
-"""Figures as SVG in a page: text and lines take the page's colour, in light and dark."""
+"""Figures as SVG in a page, whose text and lines take the page's text colour, in light and dark mode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 _INK = "#010203"
-"""A colour that no picture has; the page's own stands in its place."""
+"""A colour that no picture uses; it is replaced by the page's text colour."""
 
 _SETTINGS = {
     **dict.fromkeys(
@@ -24,9 +24,9 @@ _SETTINGS = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
-    "text.parse_math": False,  # names are names
+    "text.parse_math": False,  # names are plain text, not formulas
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "strathack",  # the same picture has the same names inside
+    "svg.hashsalt": "strathack",  # the same picture always gets the same ids
 }  # fmt: skip
 
 
@@ -35,14 +35,14 @@ def svg(draw: Callable[[], Figure], title: str) -> Markup:
 
     Args:
         draw: Makes the figure.
-        title: What it shows, for those who cannot see it.
+        title: What the figure shows, for readers who cannot see it.
     """
     with matplotlib.rc_context(_SETTINGS):
         buffer = io.StringIO()
         draw().savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
-    # As wide as there is room, and no larger than it was drawn.
+    # As wide as the page allows, but no wider than it was drawn.
     width = re.search(r'width="([\d.]+)pt"', text)
     assert width is not None
     label = Markup.escape(title)

@@ -1,4 +1,4 @@
-"""Reading what a report is of: games, those to be watched among them, and a card of where they come from."""
+"""Reads the data of a report: the games, the games to be watched, and a card that describes the data."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from strathack.dataset.frames import FrameSource
 from strathack.dataset.schema import FORMAT_VERSION
 
 OnGame = Callable[[int], None]
-"""Told the steps of each game that is done with."""
+"""Called after each game, with the game's number of steps."""
 
 
 def read_games(dataset: Dataset, frames: FrameSource | None, on_game: OnGame) -> tuple[list[GameSteps], list[str]]:
-    """Reads all games that can be read, in order of their seeds; and says why others could not, a line each.
+    """Reads all games that can be read, in order of seeds; also returns why others could not, one line for each.
 
     Args:
         dataset: The games.
         frames: See :func:`strathack.analysis.steps.read_steps`.
-        on_game: Called after each.
+        on_game: Called after each game, with its number of steps.
     """
     names = names_of(dataset)
     games, left_out = [], list(dataset.left_out)
@@ -46,7 +46,7 @@ def read_games(dataset: Dataset, frames: FrameSource | None, on_game: OnGame) ->
 
 
 def spread_by_score(games: Sequence[GameSteps], count: int) -> list[str]:
-    """Names of games from the best to the worst, with as many between them each time."""
+    """Returns the names of ``count`` games, spread evenly from the best score to the worst."""
     ordered = sorted((game for game in games if len(game.codes)), key=lambda game: -int(game.info["score"]))
     places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
     return [str(ordered[place].info["game"]) for place in places]
@@ -55,17 +55,17 @@ def spread_by_score(games: Sequence[GameSteps], count: int) -> list[str]:
 def pack_films(
     dataset: Dataset, names: Sequence[str], frames: FrameSource, on_game: OnGame
 ) -> tuple[list[PackedFilm], list[str]]:
-    """Packs games for the page's player; and says why some could not be, a line each.
+    """Packs games to be watched in the page; also returns why some could not be packed, one line for each.
 
     Args:
         dataset: The games.
-        names: Names or seeds of those to pack.
-        frames: Where their screens come from.
-        on_game: Called after each.
+        names: Names or seeds of the games to pack.
+        frames: Source of the games' screens.
+        on_game: Called after each game, with its number of steps.
 
     Raises:
-        InputError: If there is no such game.
-        RunError: If one cannot be replayed.
+        InputError: If a game does not exist.
+        RunError: If a game cannot be replayed.
     """
     films, left_out = [], []
     for game in [game_named(dataset, name) for name in names]:
@@ -80,12 +80,12 @@ def pack_films(
 
 
 def card_of(path: Path, dataset: Dataset, games: Sequence[GameSteps]) -> list[tuple[str, str]]:
-    """What the data are and how they were made: labels and values.
+    """Returns what the data are and how they were made, as labels and values.
 
     Args:
-        path: What was asked for.
-        dataset: Its games.
-        games: Those that could be read.
+        path: The path that was asked for.
+        dataset: The games at that path.
+        games: The games that could be read.
     """
     size = sum(shard.stat().st_size for shard in dataset.paths)
     stored = sum(int(tables.rows["steps"].sum()) for tables in dataset.tables)

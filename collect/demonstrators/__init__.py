@@ -1,4 +1,4 @@
-"""Demonstrators by the name they are asked for."""
+"""Makes demonstrators from the names that the command line accepts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["BotDemonstrator", "CallableDemonstrator", "Demonstrator", "make_demo
 
 
 def make_demonstrator(reference: str) -> Demonstrator:
-    """Makes a demonstrator from what the command line names.
+    """Makes a demonstrator from its name on the command line.
 
     Args:
         reference: ``autoascend``, the path of a bot's folder, or ``package.module:callable``.
 
     Raises:
-        InputError: If it is none of these, or not usable.
+        InputError: If the reference is none of these, or the demonstrator cannot be used.
     """
     if reference == "autoascend":
-        # Imported here, since the bot's packages are not there on Python 3.10.
+        # Imported here, since the bot's packages are not available on Python 3.10.
         from strathack.collect.demonstrators.autoascend import AutoAscend
 
         return AutoAscend()

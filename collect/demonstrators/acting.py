@@ -1,4 +1,4 @@
-"""Demonstrators that answer an observation with an action: bots of the nethackers contract, plain callables."""
+"""Demonstrators that map an observation to an action: bots of the nethackers contract, and plain callables."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from strathack.collect.playing.tracker import LabelTracker
 from strathack.dataset.errors import InputError
 
 Policy = Callable[[Mapping[str, np.ndarray]], int]
-"""From an observation (read-only arrays that change with the next step) to an index into
+"""Maps an observation (read-only arrays that change with the next step) to an index into
 ``nle.nethack.ACTIONS``."""
 
 
 class CallableDemonstrator:
     """A plain Python callable as a demonstrator.
 
-    If the callable has an attribute ``strategy`` (a name, or None), it is the label of the action it just gave.
+    If the callable has an attribute ``strategy`` (a name, or None), it labels the action that was just returned.
 
     Args:
         policy: The callable; it is called once a step.
-        name: Kept with the dataset.
-        version: Kept with the dataset.
+        name: Its name, stored with the dataset.
+        version: Its version, stored with the dataset.
     """
 
     def __init__(self, policy: Policy, name: str, version: str = "") -> None:
@@ -41,7 +41,7 @@ class CallableDemonstrator:
         self._policy = policy
 
     def make_labels(self) -> LabelTracker:
-        """A tracker in which nothing is labelled until something is reported."""
+        """Returns a tracker that labels no step until a strategy is reported."""
         return LabelTracker()
 
     def play(self, session: Session) -> None:
@@ -50,15 +50,15 @@ class CallableDemonstrator:
         _act_to_the_end(session, self._policy, self._policy)
 
     def warm_up(self) -> None:
-        """Nothing to do."""
+        """Does nothing: a callable needs no warming up."""
 
 
 class BotDemonstrator:
     """A bot of the nethackers contract: a folder with ``bot.py``, which defines ``make_agent()``.
 
-    The agent has ``reset(observation)`` and ``act(observation)``, perhaps ``close()``, and may offer an
-    attribute ``strategy``. As in that contract, one agent is made a game, the working directory is the bot's,
-    and Python's and NumPy's global random numbers are seeded; here with the game's seed.
+    The agent has ``reset(observation)`` and ``act(observation)``, optionally ``close()`` and an attribute
+    ``strategy``. As in that contract, one agent is made for each game, the working directory is the bot's folder,
+    and Python's and NumPy's global random generators are seeded; here with the game's seed.
 
     Args:
         folder: The bot's folder.
@@ -74,11 +74,11 @@ class BotDemonstrator:
         self._folder = folder.resolve()
 
     def make_labels(self) -> LabelTracker:
-        """A tracker in which nothing is labelled until something is reported."""
+        """Returns a tracker that labels no step until a strategy is reported."""
         return LabelTracker()
 
     def play(self, session: Session) -> None:
-        """Plays a game to its end with an agent of its own."""
+        """Plays a game to its end with a new agent."""
         with _inside(self._folder):
             _seed_global_generators(session.seed)
             agent = importlib.import_module("bot").make_agent()
@@ -102,7 +102,7 @@ def _seed_global_generators(seed: int) -> None:
 
 
 def _act_to_the_end(session: Session, policy: Policy, reporter: Any) -> None:
-    """Plays what ``policy`` answers, labelled with the ``strategy`` that ``reporter`` has after each answer."""
+    """Plays the actions that ``policy`` returns, each labelled with the ``strategy`` that ``reporter`` then has."""
     while not session.done:
         action = policy(session.observation)
         session.labels.report(getattr(reporter, "strategy", None))
@@ -110,7 +110,7 @@ def _act_to_the_end(session: Session, policy: Policy, reporter: Any) -> None:
 
 
 def _index(action: Any) -> int:
-    """An action as a plain integer; booleans, floats and text are refused."""
+    """Returns an action as a plain integer; raises for booleans, floats and text."""
     if isinstance(action, (int, np.integer)) and not isinstance(action, bool):
         return int(action)
     raise InvalidActionError(f"action {action!r} of type {type(action).__name__}; expected an integer")
@@ -118,7 +118,7 @@ def _index(action: Any) -> int:
 
 @contextmanager
 def _inside(folder: Path) -> Iterator[None]:
-    """The bot's folder as working directory and first on the import path, for a while."""
+    """Makes a bot's folder the working directory and the first entry of the import path, within the context."""
     before = os.getcwd()
     os.chdir(folder)
     sys.path.insert(0, str(folder))
@@ -133,7 +133,7 @@ def check_bot(folder: Path) -> None:
     """Checks that a folder holds a bot, without running it.
 
     Raises:
-        InputError: If ``bot.py`` or its ``make_agent`` is missing, or it is not Python.
+        InputError: If ``bot.py`` or its ``make_agent`` is missing, or the file is not Python.
     """
     path = folder / "bot.py"
     if not path.is_file():

@@ -1,7 +1,7 @@
-"""AutoAscend as installed by the package nethackers, with its strategies told step by step.
+"""AutoAscend as installed by the package nethackers, with its strategy recorded at every step.
 
-Nothing of the bot is changed or copied: it announces most of what it does through its environment's
-``debug_log``, and the methods that make its strategies are wrapped on the agent from outside.
+The bot's code is neither changed nor copied: the bot announces most of what it does through its environment's
+``debug_log``, and the methods that make its strategies are wrapped from outside, on the agent object.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ class StrategyMethod:
     Attributes:
         owner: The agent's attribute that has the method; empty for the agent itself.
         method: Its name.
-        strategy: Our name, which is the published one.
-        published: When the published label changes to it: as its condition is about to be ``tested``, when that
-            has ``passed``, or when its body is ``entered``. Those labels are one variable, never restored.
-        announced: What the bot announces while it runs. Two are not announced; we do it by the method's name.
+        strategy: Our name of the strategy, which is also the published name.
+        published: When the published label changes to this strategy: when its condition is about to be ``tested``,
+            when the condition has ``passed``, or when its body is ``entered``. The published label is one variable,
+            which is never restored.
+        announced: What the bot announces while the strategy runs. The bot leaves two strategies unannounced; we
+            announce them by the method's name.
     """
 
     owner: str
@@ -67,11 +69,11 @@ STRATEGY_METHODS: tuple[StrategyMethod, ...] = (
     StrategyMethod("global_logic", "follow_guard", "follow_guard", "passed", "follow_guard"),
     StrategyMethod("", "cure_disease", "cure_disease", "passed", "cure_disease"),
 )
-"""Every strategy of the bot. The rule in ``published`` gives HiHack's labels step by step, checked against the
+"""Every strategy of the bot. The rule in ``published`` reproduces HiHack's labels step by step, as checked against the
 published files."""
 
 TRAVEL = "going to level"
-"""A routine whose announcement goes on with the level's name."""
+"""A routine whose announcement continues with the level's name."""
 
 ROUTINES: tuple[str, ...] = (
     *(strategy.announced for strategy in STRATEGY_METHODS),
@@ -99,7 +101,7 @@ _ROUTINES = frozenset(ROUTINES)
 
 
 class AutoAscend:
-    """The demonstrator.
+    """The demonstrator AutoAscend.
 
     Raises:
         InputError: If the package nethackers is not installed.
@@ -112,7 +114,7 @@ class AutoAscend:
         self.version = f"nethackers {metadata.version('nethackers')}"
 
     def make_labels(self) -> LabelTracker:
-        """A tracker that starts with ``init`` and falls back to ``recover``."""
+        """Returns a tracker that starts with ``init`` and falls back to ``recover``."""
         labels = LabelTracker(STRATEGIES, ROUTINES, before="init", outside="recover")
         labels.published = STRATEGIES.index("init")
         return labels
@@ -132,7 +134,7 @@ class AutoAscend:
 
 
 def _find_package() -> str:
-    """The folder that makes ``autoascend`` importable; the bot is data of the package nethackers."""
+    """Returns the folder to import ``autoascend`` from; the bot is package data of nethackers."""
     if importlib.util.find_spec("nethackers") is None:
         raise InputError(
             "demonstrator: autoascend needs the package nethackers, which needs Python 3.11 or later: "
@@ -149,7 +151,7 @@ def _agent_module() -> Any:
 
 
 class _Environment:
-    """What AutoAscend takes for its environment."""
+    """The environment that is given to AutoAscend."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -165,18 +167,18 @@ class _Environment:
             return self._labels.scope(txt)
         if txt.startswith(TRAVEL):
             return self._labels.scope(TRAVEL)
-        return self._nothing  # the fight's list of weighed actions, which is no name
+        return self._nothing  # the fight's list of weighed actions, not a name
 
     def debug_tiles(self, *args: Any, **kwargs: Any) -> AbstractContextManager[None]:
         return self._nothing
 
 
 Run = Callable[[], Generator[Any, None, Any]]
-"""How the bot writes a strategy: a generator that yields once, whether its condition holds, then runs its body."""
+"""The form of the bot's strategies: a generator that yields once whether its condition holds, then runs its body."""
 
 
 def _instrument(agent: Any, labels: LabelTracker) -> None:
-    """Wraps the agent's strategy-making methods on this agent."""
+    """Wraps the methods of this agent that make its strategies."""
     for strategy in STRATEGY_METHODS:
         owner = getattr(agent, strategy.owner) if strategy.owner else agent
         setattr(owner, strategy.method, _traced(getattr(owner, strategy.method), strategy, labels))
@@ -193,7 +195,7 @@ def _traced(make: Callable[..., Any], method: StrategyMethod, labels: LabelTrack
 
 
 def _trace(run: Run, method: StrategyMethod, labels: LabelTracker) -> Generator[Any, None, Any]:
-    """Runs a strategy as it is, in its scope, and sets the published label by its rule."""
+    """Runs a strategy unchanged in its scope, and sets the published label by the strategy's rule."""
     ordinal = STRATEGIES.index(method.strategy)
     if method.published == "tested":
         labels.published = ordinal

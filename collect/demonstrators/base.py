@@ -12,22 +12,22 @@ class Demonstrator(Protocol):
     """Plays games, one at a time in a process.
 
     Attributes:
-        name: Kept with the dataset.
-        version: Kept with the dataset.
+        name: Its name, stored with the dataset.
+        version: Its version, stored with the dataset.
     """
 
     name: str
     version: str
 
     def make_labels(self) -> LabelTracker:
-        """A tracker for one game, with the labels that this demonstrator gives."""
+        """Returns a label tracker for one game, with the names that this demonstrator's labels use."""
 
     def play(self, session: Session) -> None:
         """Plays until ``session.done``, calling ``session.step`` from this thread.
 
-        It may return before (the game is then kept as ``demonstrator_stopped``) or raise (kept as
-        ``demonstrator_error`` with the error's type and message).
+        It may return earlier (the game's end is then ``demonstrator_stopped``) or raise (the end is then
+        ``demonstrator_error``, stored with the error's type and message).
         """
 
     def warm_up(self) -> None:
-        """Compiles and caches what a first game would compile. Called once on a machine before games start."""
+        """Compiles and caches what a first game would compile. Called once on each machine before games start."""

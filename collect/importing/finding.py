@@ -1,4 +1,4 @@
-"""Finding what is to be imported: the ttyrecs and xlogfiles below a folder, and the games' seeds and names."""
+"""Finds what to import: the ttyrecs and xlogfiles below a folder, and the games' seeds and names."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class TtyrecFile:
 
     Attributes:
         path: Where it is.
-        shown: Its path in the folder that is imported, as text whatever its bytes are.
-        seed: The game's seed, −1 where it is not known.
+        shown: Its path inside the imported folder, as text even if the path's bytes are not valid text.
+        seed: The game's seed, −1 if it is not known.
         name: The game's name in the dataset.
     """
 
@@ -39,14 +39,14 @@ class TtyrecFile:
 
 @dataclass(frozen=True)
 class Found:
-    """What is below a folder. Every file that is named like a ttyrec is in ``files``, ``refused`` or ``left_out``.
+    """The files below a folder. Every file that is named like a ttyrec is in ``files``, ``refused`` or ``left_out``.
 
     Attributes:
         files: The ttyrecs, in order of seed and path.
-        refused: What is named like a ttyrec and is none, a line each.
+        refused: What is named like a ttyrec but cannot be read as a file, a line each.
         closed: Folders, links and xlogfiles that cannot be read, a line each.
-        left_out: What is reached a second time by a link, a line each.
-        missing: What an xlogfile names and is not there, a line each.
+        left_out: Files and folders that are reached a second time by a link, a line each.
+        missing: Recordings that an xlogfile names but that do not exist, a line each.
         logs: The xlogfiles.
     """
 
@@ -60,7 +60,7 @@ class Found:
 
 @dataclass
 class _Tree:
-    """The files of a folder, links followed, each file and each folder once."""
+    """The files of a folder; links are followed, and each file and each folder is visited once."""
 
     root: Path
     files: list[Path] = field(default_factory=list)
@@ -69,7 +69,7 @@ class _Tree:
     left_out: list[str] = field(default_factory=list)
 
     def walk(self) -> None:
-        """Walks the whole tree. What is there by itself comes before what a link leads to, which may be the same."""
+        """Walks the whole tree, links last, so that a file reached twice is listed by its own path, not by a link's."""
         seen: dict[tuple[int, int], Path] = {}
         waiting, links = deque([self.root]), deque[Path]()
         while waiting or links:
@@ -93,19 +93,20 @@ class _Tree:
                 list_of.append(f"{self.shown(at)}: cannot be read ({reason})")
 
     def shown(self, path: Path) -> str:
-        """A path as users see it."""
+        """Returns a path as it is shown to users."""
         return path_text(path.relative_to(self.root) if path != self.root else path)
 
 
 def find(data: Path, seeds: str) -> Found:
-    """Every ttyrec below a folder; or the one that ``data`` is.
+    """Finds every ttyrec below a folder, or the one that ``data`` names.
 
     Args:
         data: Where to look; it may be relative.
-        seeds: ``folder``, ``none`` or ``auto``, as :class:`strathack.collect.options.ImportConfig` has it.
+        seeds: ``folder``, ``none`` or ``auto``; see :class:`strathack.collect.options.ImportConfig`.
 
     Raises:
-        InputError: If there is none, or a folder that is to be a seed is no number or holds several games.
+        InputError: If there is no ttyrec, or a folder whose name should be a seed has no valid number as its name or
+            holds several games.
     """
     data = absolute(data)
     if data.is_file():
@@ -145,7 +146,7 @@ def _folder_seed(path: Path, seeds: str) -> int:
 
 
 def _named(where: str, files: list[TtyrecFile]) -> list[TtyrecFile]:
-    """The files with names for their games, no two the same.
+    """Returns the files with a different name for each game.
 
     Raises:
         InputError: If two have the same seed.
@@ -160,23 +161,23 @@ def _named(where: str, files: list[TtyrecFile]) -> list[TtyrecFile]:
             raise InputError(
                 f"{where}: {second.shown} and {first.shown} would both be {name}; --seeds none takes no seeds"
             )
-        # Otherwise they differ in what stands after .ttyrec alone.
+        # Otherwise their paths differ only in what follows .ttyrec.
         named += [replace(file, name=name if len(of_name) == 1 else _hashed(name, file.shown)) for file in of_name]
     return named
 
 
 def _name(file: TtyrecFile) -> str:
-    """The game's name: its seed's; or its path's, where that can be told from every other path by it, else hashed."""
+    """Returns the game's name: by its seed, else by its path, with a hash unless the path alone gives a unique name."""
     if file.seed >= 0:
         return game_name(file.seed)
     path = re.sub(r"\.ttyrec\d*(\.[^/]*)?$", "", file.shown)
     name = "game_" + re.sub(r"[^A-Za-z0-9.-]+", "_", path)
-    # Slashes alone become underscores; a number alone would be the name of a game with a seed.
+    # Unique if only slashes become underscores; a mere number would be the name of a game with a seed.
     plain = re.fullmatch(r"[A-Za-z0-9.-]+(/[A-Za-z0-9.-]+)*", path) and not path.isdecimal()
     return name if plain and len(name) <= _NAME_BYTES else _hashed(name, file.shown)
 
 
 def _hashed(name: str, path: str) -> str:
-    """A name that ends in a hash of the path, cut so that it fits."""
+    """Returns a name that ends in a hash of the path, shortened to fit."""
     digest = hashlib.sha256(path.encode()).hexdigest()[:12]
     return f"{name[: _NAME_BYTES - 1 - len(digest)].rstrip('_')}_{digest}"

@@ -1,4 +1,4 @@
-"""From ttyrecs to the games of a dataset."""
+"""Turns ttyrecs into games of a dataset."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ SCREEN_KEYS = ("tty_chars", "tty_colors", "tty_cursor")
 
 @dataclass(frozen=True)
 class RawGame:
-    """What a worker gets: a ttyrec's bytes and the lines that may be about its game, so that it needs no disk of ours.
+    """What a worker receives: a ttyrec's bytes and the log's lines about it, so that it needs no access to our disk.
 
     Attributes:
-        file: Which it is.
-        data: Its bytes.
-        lines: The xlogfile's lines.
-        unreadable: Why there are no bytes; empty where there are.
+        file: The ttyrec.
+        data: The ttyrec's bytes.
+        lines: The xlogfile's lines that may be about the game.
+        unreadable: Why the bytes could not be read; empty if they were.
     """
 
     file: TtyrecFile
@@ -55,7 +55,7 @@ class RawGame:
 
 
 def load(logs: LogBook, file: TtyrecFile) -> RawGame:
-    """Reads a ttyrec, and finds what the xlogfiles may say of it."""
+    """Reads a ttyrec, and finds the lines of the xlogfiles that may be about it."""
     try:
         return RawGame(file, file.path.read_bytes(), logs.lines_for(file.path))
     except OSError as error:
@@ -66,8 +66,8 @@ class Importer:
     """Imports ttyrec after ttyrec; a :class:`strathack.collect.running.pools.Worker`.
 
     Args:
-        observations: With a replay the observation keys to keep, else None.
-        made: The part of the provenance that every run has anew.
+        observations: The observation keys to keep if the games are replayed, else None.
+        made: The part of the provenance that is new in every run.
     """
 
     def __init__(self, observations: tuple[str, ...] | None, made: Mapping[str, str]) -> None:
@@ -75,7 +75,7 @@ class Importer:
         self._workplace = Workplace()
 
     def work(self, payload: RawGame, on_step: OnStep) -> GameShard | Refused:
-        """Imports one game, or says why it cannot be."""
+        """Imports one game, or returns why it cannot be imported."""
         if payload.unreadable:
             return Refused(f"{payload.file.shown}: {payload.unreadable}")
         try:
@@ -110,7 +110,7 @@ class Importer:
         return GameShard(name=payload.file.name, steps=len(game.actions), shard=shard, note=note)
 
     def warm_up(self) -> None:
-        """Nothing takes long the first time."""
+        """Does nothing: no preparations are slow."""
 
     def close(self) -> None:
         """Removes the scratch folder."""
@@ -118,21 +118,21 @@ class Importer:
 
 
 def _agents(ttyrec: Ttyrec) -> np.ndarray:
-    """Which frames are the agent's steps, bool [n]: those whose keys NLE did not press itself."""
+    """Returns which frames are steps of the agent, bool [n]: the frames whose keys NLE did not press itself."""
     return np.ones(ttyrec.frames, dtype=bool) if ttyrec.labels is None else ttyrec.labels != NO_PUBLISHED_LABEL
 
 
 def read_game(file: TtyrecFile, ttyrec: Ttyrec, line: str) -> GameData:
-    """Everything about a game but its frames.
+    """Returns everything about a game except its frames.
 
     Args:
-        file: Which it is.
-        ttyrec: Its recording.
-        line: The xlogfile's line about it, empty for none.
+        file: The ttyrec.
+        ttyrec: The ttyrec's contents.
+        line: The xlogfile's line about the game, empty for none.
 
     Raises:
-        TtyrecError: If a key is no action, or a label no published one.
-        LogError: If a field of the line is not what it has to be.
+        TtyrecError: If a key is not an action, or a label is not a published one.
+        LogError: If a field of the line is invalid.
     """
     agents = _agents(ttyrec)
     steps = int(agents.sum())
@@ -219,13 +219,13 @@ def _row(file: TtyrecFile, ttyrec: Ttyrec, log: LogEntry, actions: np.ndarray) -
 
 
 def _agents_screens(ttyrec: Ttyrec, agents: np.ndarray) -> Iterator[Screens]:
-    """The agent's frames, by the 1,024."""
+    """Yields the agent's frames, 1,024 at a time."""
     kept: list[Screens] = []
     count = given = 0
     for part in screens(ttyrec):
         rows = agents[given : given + len(part.chars)]
         given += len(part.chars)
-        # Copies, since the arrays are used again.
+        # Copies, since the next part reuses the arrays.
         kept.append(Screens(part.chars[rows].copy(), part.colors[rows].copy(), part.cursor[rows].copy()))
         count += int(rows.sum())
         if count >= FRAME_CHUNK_STEPS or given == ttyrec.frames:
@@ -257,10 +257,10 @@ def _encode_screens(ttyrec: Ttyrec, agents: np.ndarray, on_step: OnStep) -> dict
 
 
 def _replayed(game: GameData, ttyrec: Ttyrec, observations: tuple[str, ...], on_step: OnStep) -> GameData:
-    """The game with what its replay brings back, held against the recording's screens at every step.
+    """Returns the game with the data of its replay, which is compared with the recorded screens at every step.
 
     Raises:
-        DepartedError: If the replay is another game; it names the step.
+        DepartedError: If the replay is another game; the error has the step.
         InputError: If the game has no keys or no seed.
     """
     parts = _agents_screens(ttyrec, _agents(ttyrec))
@@ -277,14 +277,14 @@ def _replayed(game: GameData, ttyrec: Ttyrec, observations: tuple[str, ...], on_
 
 
 def importing(found: Found, observations: tuple[str, ...] | None, options: MakingOptions) -> Work:
-    """The jobs that import the ttyrecs which were found, by their games' names.
+    """Returns the jobs that import the ttyrecs that were found, by game name.
 
-    With no workers, a replay has the process started again under the default clock.
+    With 0 workers, this process is restarted under the default clock if games are to be replayed.
 
     Args:
         found: The files.
-        observations: With a replay the observation keys to keep, else None.
-        options: Who imports them, and how.
+        observations: The observation keys to keep if the games are replayed, else None.
+        options: How many workers import the files, and how.
     """
     replays = observations is not None
     clock = default_clock(here=replays and options.workers == 0)

@@ -1,4 +1,4 @@
-"""ttyrec files: their records, and through NLE's converter their screens."""
+"""Reads ttyrec files: their records, and their screens by NLE's converter."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from strathack.dataset.labels import NO_PUBLISHED_LABEL
 from strathack.dataset.schema import FRAME_CHUNK_STEPS, SCREEN_COLUMNS, SCREEN_ROWS
 
 FILE_NAME = re.compile(r".*\.ttyrec(\d*)(\..*)?")
-"""A ttyrec's version stands in its name alone; without a number it is the first. Whatever it is compressed by, it is
-looked at, so that none is passed over silently."""
+"""A ttyrec's version is in its name only; without a number it is version 1. The pattern accepts every compression, so
+that no ttyrec is passed over silently."""
 
 _OUTPUT, _KEY, _SCORE, _LABEL = 0, 1, 2, 3
 """Channels: terminal output, the key pressed (1 byte), the score (int32), HiHack's strategy (int32)."""
 
 _LENGTHS = {_KEY: 1, _SCORE: 4, _LABEL: 4}
-"""Bytes of a record by channel; terminal output has any number."""
+"""Channel → bytes of a record; terminal output may have any number."""
 
 _HEADERS = {1: struct.Struct("<iii"), 2: struct.Struct("<iiiB"), 3: struct.Struct("<iiiB"), 4: struct.Struct("<iiiB")}
-"""Seconds, microseconds, length of what follows; from version 2 on the channel."""
+"""Version → a record's header: seconds, microseconds, length of the data after it; from version 2 on, the channel."""
 
 
 _PIECE = 1 << 16
@@ -35,7 +35,7 @@ _TURN = re.compile(rb"T:(\d+)")
 
 
 class TtyrecError(ValueError):
-    """A file is no ttyrec that can be imported; the message says why."""
+    """A file cannot be imported as a ttyrec; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Ttyrec:
 
     Attributes:
         version: 1 to 4.
-        output: Its records as of version 3 at most, channel 3 left out.
-        truncated: Whether the file stops before its end, and where.
-        rest: What follows its records in the file and is none of them; empty for nothing.
-        start: When it begins, seconds since 1970.
-        end: When it ends, likewise.
+        output: Its records as in version 3 or earlier, without channel 3.
+        truncated: How the file is truncated; empty if it is complete.
+        rest: A note about bytes that follow the records and belong to none; empty if there are none.
+        start: When it begins, in seconds since 1970.
+        end: When it ends, in seconds since 1970.
         keys: u8 [n], every key pressed; empty in version 1.
         scores: i64 [n], the score last seen before each key; zeros before version 3. NLE shows 0 once a game is over;
-            here the score stays what it was then.
+            here the score keeps its last value.
         labels: i64 [n], HiHack's strategies, −1 for keys that NLE pressed itself; None before version 4.
-        last_score: The score last seen, likewise.
-        frames: Number of frames: keys, or in version 1 records.
+        last_score: The score last seen, which also keeps its value once the game is over.
+        frames: Number of frames: one per key, or in version 1 one per record.
     """
 
     version: int
@@ -74,7 +74,7 @@ def version_of(name: str) -> int:
     """The version in a file's name.
 
     Raises:
-        TtyrecError: If it is not 1 to 4.
+        TtyrecError: If the name is not that of a ttyrec, or the version is not 1 to 4.
     """
     match = FILE_NAME.fullmatch(name)
     if match is None:
@@ -86,11 +86,11 @@ def version_of(name: str) -> int:
 
 
 def read_ttyrec(name: str, data: bytes) -> Ttyrec:
-    """Reads a ttyrec; of a truncated one every whole record.
+    """Reads a ttyrec; if it is truncated, reads every complete record.
 
     Args:
         name: The file's name, for its version.
-        data: What is in it.
+        data: The file's bytes.
 
     Raises:
         TtyrecError: If it is empty, not compressed by bzip2, of an unknown version, or its records make no sense.
@@ -101,10 +101,10 @@ def read_ttyrec(name: str, data: bytes) -> Ttyrec:
 
 
 def _decompress(data: bytes) -> tuple[bytes, str, str]:
-    """What can be decompressed, why it stops early, and what follows it.
+    """Returns what can be decompressed, why it stops early, and a note about what follows it.
 
-    A file may be several bzip2 streams one after another, as pbzip2, lbzip2 and ``cat`` make it; records go on across
-    their borders.
+    A file may consist of several bzip2 streams, as pbzip2, lbzip2 and ``cat`` write it; a record may extend from one
+    stream to the next.
     """
     if not data:
         raise TtyrecError("the file is empty")
@@ -179,7 +179,7 @@ def _parse(version: int, data: bytes, truncated: str, rest: str) -> Ttyrec:
 
 
 def _kept_after_the_end(scores: np.ndarray) -> np.ndarray:
-    """Scores, i64 [n], whose zeros at the end are the last score before them: the game is over there, not poorer."""
+    """Replaces zeros at the end of scores, i64 [n], by the last score before them: NLE shows 0 once a game is over."""
     scored = np.flatnonzero(scores)
     last = int(scored[-1]) if len(scored) else 0
     return np.where(np.arange(len(scores)) > last, scores[last], scores)
@@ -187,7 +187,7 @@ def _kept_after_the_end(scores: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Screens:
-    """Frames in a row.
+    """Consecutive frames.
 
     Attributes:
         chars: u8 [n, 24, 80].
@@ -201,14 +201,14 @@ class Screens:
 
 
 def screens(ttyrec: Ttyrec) -> Iterator[Screens]:
-    """The frame before each key (in version 1, after each record), 1,024 at a time, by NLE's own converter.
+    """Yields the frame before each key (in version 1, after each record), 1,024 at a time, by NLE's own converter.
 
-    The arrays are used again for the frames that follow.
+    The arrays are reused for the frames that follow.
     """
     version = min(ttyrec.version, 3)
     end = _HEADERS[version].pack(0, 0, 4, *([_SCORE] if version > 1 else [])) + bytes(4)
     with tempfile.NamedTemporaryFile(suffix=".bz2") as file:
-        # The converter of NLE 1.3 drops a file's last record, so one more is put behind it.
+        # The converter of NLE 1.3 drops a file's last record, so an extra one is appended.
         file.write(bz2.compress(ttyrec.output + end, 1))
         file.flush()
         converter = _pyconverter.Converter(SCREEN_ROWS, SCREEN_COLUMNS, version)
@@ -232,9 +232,9 @@ def screens(ttyrec: Ttyrec) -> Iterator[Screens]:
 
 
 def last_turn(ttyrec: Ttyrec) -> tuple[int, bool]:
-    """The turn that its bottom lines show last, −1 where none shows one; and whether the last frame still does.
+    """Returns the last turn in its bottom lines (−1 if none shows a turn), and whether the last frame shows a turn.
 
-    A game that is over shows its end instead.
+    The last frame of a game that is over shows the game's end instead.
     """
     turn, given = -1, 0
     shown = False

@@ -1,4 +1,4 @@
-"""NetHack's characters: what may be asked for, and which one a seed gives."""
+"""NetHack's characters: which ones may be requested, and which one a seed gives."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ROLES: tuple[str, ...] = tuple(_ROLES)
 
 @dataclass(frozen=True)
 class Character:
-    """Who is played, in NetHack's three-letter codes as its xlogfile writes them (``Val``, ``Hum``, …)."""
+    """A character, in the three-letter codes of NetHack's xlogfile (``Val``, ``Hum``, …)."""
 
     role: str
     race: str
@@ -63,14 +63,14 @@ class Character:
 
 
 class Roles(TextValue, tuple[str, ...]):
-    """Roles by their three-letter codes, in NetHack's order, each once; none stand for all."""
+    """Roles by their three-letter codes, in NetHack's order, without duplicates; no roles stand for all of them."""
 
     @classmethod
     def parse(cls, text: str) -> Roles:
-        """Reads codes between commas: ``val,sam``.
+        """Reads codes separated by commas: ``val,sam``.
 
         Raises:
-            InputError: If one is unknown.
+            InputError: If a code is unknown.
         """
         wanted = [role.lower() for role in split_list(text)]
         for role in wanted:
@@ -83,16 +83,16 @@ class Roles(TextValue, tuple[str, ...]):
         return ",".join(self)
 
     def include(self, role: str) -> bool:
-        """Whether a role is among them, by its code in any case."""
+        """Returns whether a role is included, given its code in upper or lower case."""
         return not self or role.lower() in self
 
 
 class CharacterWish(TextValue, str):
-    """Who is asked for, as NLE writes it: ``@`` (drawn from the seed) or ``role[-race][-alignment][-gender]``."""
+    """A requested character, as NLE writes it: ``@`` (drawn from the seed) or ``role[-race][-alignment][-gender]``."""
 
     @classmethod
     def parse(cls, text: str) -> CharacterWish:
-        """Reads a wish. NetHack takes one that it cannot fulfil for none, and draws; so it is refused here.
+        """Reads a request; raises if NetHack cannot fulfil it, since NetHack itself would draw a character instead.
 
         Raises:
             InputError: If a part is unknown or the parts do not go together.
@@ -145,7 +145,7 @@ def parse_attributes(screen: str) -> Character:
         screen: The page's text; line breaks do not matter.
 
     Raises:
-        ValueError: If it is another page.
+        ValueError: If the text is another page.
     """
     match = _ATTRIBUTES.search(" ".join(screen.split()))
     if match is None:

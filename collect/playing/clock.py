@@ -1,8 +1,8 @@
-"""The wall clock that games are played at.
+"""The clock: the time of day that games see.
 
-NetHack reads the clock: at a full or new moon, on a Friday 13th and at night the same seed plays another game,
-and a shopkeeper's name comes from the second the game began. So the clock is held with libfaketime in the
-processes that play, or at least its moon and night are derived from the seed by NLE.
+NetHack reads the clock: at a full or new moon, on a Friday 13th and at night, a seed gives a different game than at
+other times, and a shopkeeper's name depends on the second in which the game began. Therefore libfaketime holds the
+clock in the processes that play; where it does not, NLE can at least derive the moon and the night from the seed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _REAL_TIME = "STRATHACK_REAL_MINUS_MONOTONIC"
 
 @dataclass(frozen=True)
 class Clock(TextValue):
-    """What the games' wall clock shows.
+    """The time of day that games see.
 
     Attributes:
         kind: ``held`` (at an instant), ``seed`` (NLE derives moon, day and night from the seed; the rest follows
-            the real clock) or ``system``.
-        instant: The instant of a held clock, in UTC and without a zone.
+            the real clock) or ``system`` (the real clock).
+        instant: The instant of a held clock, in UTC and without a time zone; None for other kinds.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Clock(TextValue):
         """Reads ``seed``, ``system`` or an instant (ISO 8601; UTC where no zone is given).
 
         Raises:
-            InputError: If it is neither.
+            InputError: If the text is none of these.
         """
         if text in ("seed", "system"):
             return cls(text)
@@ -56,22 +56,22 @@ class Clock(TextValue):
         return cls("held", instant.replace(microsecond=0))
 
     def __str__(self) -> str:
-        """As kept with every game: the instant, ``seed`` or ``system``."""
+        """Returns the text that is stored with every game: the instant, ``seed`` or ``system``."""
         return self.instant.isoformat() if self.instant else self.kind
 
     @property
     def fixes_moon_phase(self) -> bool:
-        """Whether NLE is to derive the moon, Friday 13th and night from the seed."""
+        """Whether NLE derives the moon, Friday 13th and night from the seed."""
         return self.kind == "seed"
 
     def environment(self) -> Mapping[str, str]:
-        """The environment variables under which a process must start to play at this clock.
+        """Returns the environment variables that a process must be started with to play at this clock.
 
-        The monotonic clock and file times stay real: Ray, progress and numba's cache need them. With the last of
-        them libfaketime looks at every call what to show, so that :meth:`hold` works.
+        The monotonic clock and file times stay real: Ray, progress displays and numba's cache need them. The last
+        variable makes libfaketime look up the time to show at every call, so that :meth:`hold` works.
 
         Raises:
-            InputError: If the clock is to be held and libfaketime is not there.
+            InputError: If the clock is to be held and libfaketime is not installed.
         """
         if self.instant is None:
             return {}
@@ -88,10 +88,10 @@ class Clock(TextValue):
         }
 
     def hold(self) -> None:
-        """Has this process see this clock from now on; it must have been started under a held one.
+        """Makes this process see this clock from now on; the process must have been started under a held clock.
 
         Raises:
-            RunError: If it was not.
+            RunError: If the process was not started under a held clock.
         """
         assert self.instant is not None, "only an instant can be held"
         os.environ["FAKETIME"] = _faketime(self.instant)
@@ -99,14 +99,14 @@ class Clock(TextValue):
             raise RunError(f"clock: this process does not see {self}; was it started under libfaketime?")
 
     def is_running(self) -> bool:
-        """Whether this process sees this clock."""
+        """Returns whether this process sees this clock."""
         if self.instant is None:
             return True
         return int(time.time()) == int(self.instant.replace(tzinfo=timezone.utc).timestamp())
 
 
 DEFAULT_CLOCK = Clock("held", datetime(2023, 10, 23, 12))
-"""Noon at no special moon, on no special day; the published HiHack games agree with it."""
+"""Noon on a day that has no special moon and is no Friday 13th; the published HiHack games are consistent with it."""
 
 
 def _faketime(instant: datetime) -> str:
@@ -114,7 +114,7 @@ def _faketime(instant: datetime) -> str:
 
 
 def at_second(seconds: int) -> Clock:
-    """The clock held at a time given in seconds since 1970."""
+    """Returns the clock held at a time that is given in seconds since 1970."""
     return Clock("held", datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None))
 
 
@@ -122,7 +122,7 @@ def find_library() -> Path:
     """Finds libfaketime's shared library in its Python package.
 
     Raises:
-        InputError: If it is not there; the message names the clocks that do without.
+        InputError: If it is not installed; the message names the clocks that do not need it.
     """
     spec = importlib.util.find_spec("libfaketime")
     if spec is not None and spec.origin is not None:
@@ -136,10 +136,10 @@ def find_library() -> Path:
 
 
 def restart_under(clock: Clock) -> None:
-    """Starts this process again, same command, under a held clock. Does not return.
+    """Restarts this process with the same command under a held clock; does not return.
 
     Raises:
-        InputError: If libfaketime is not there.
+        InputError: If libfaketime is not installed.
     """
     environment = {**os.environ, **clock.environment(), _REAL_TIME: repr(time.time() - time.monotonic())}
     environment.pop("FAKETIME_SHARED", None)
@@ -149,10 +149,10 @@ def restart_under(clock: Clock) -> None:
 
 
 def hold_here(clock: Clock) -> None:
-    """Has games of this process be played at a clock: it is started again under one that it does not see yet.
+    """Makes this process play games at a clock; restarts the process under the clock if it does not see it yet.
 
     Raises:
-        InputError: If libfaketime is not there, or the process is another program's, which is not started again.
+        InputError: If libfaketime is not installed, or this process runs another program, which is never restarted.
     """
     if clock.is_running():
         return
@@ -165,17 +165,17 @@ def hold_here(clock: Clock) -> None:
 
 
 def _is_ours() -> bool:
-    """Whether this process runs the command line, and no program that calls it."""
+    """Returns whether this process runs our command line, not another program that calls it."""
     program = sys.modules["__main__"]
     name = getattr(getattr(program, "__spec__", None), "name", None) or Path(getattr(program, "__file__", "")).name
     return str(name).split(".")[0] == "strathack"
 
 
 def default_clock(*, here: bool) -> Clock:
-    """The default clock, for games that are played again.
+    """Returns the default clock, for games that are played again.
 
     Args:
-        here: Whether they are played in this process, which is started again under the clock if it is not yet.
+        here: Whether they are played in this process, which is restarted under the clock if it does not see it yet.
     """
     if here:
         hold_here(DEFAULT_CLOCK)
@@ -183,7 +183,7 @@ def default_clock(*, here: bool) -> Clock:
 
 
 def real_time() -> datetime:
-    """The real UTC time, also in a process that was restarted under a held clock."""
+    """Returns the real UTC time, also in a process that was restarted under a held clock."""
     difference = os.environ.get(_REAL_TIME)
     now = time.time() if difference is None else float(difference) + time.monotonic()
     return datetime.fromtimestamp(now, timezone.utc)
@@ -192,7 +192,7 @@ def real_time() -> datetime:
 def release_shared_memory() -> None:
     """Unlinks the two names that libfaketime keeps in shared memory for this process.
 
-    It keeps its mappings; but a killed process would leave the names behind.
+    libfaketime goes on using its mappings; if the process were killed, the names would otherwise be left behind.
     """
     for name in os.environ.get("FAKETIME_SHARED", "").split():
         for prefix in ("", "sem."):

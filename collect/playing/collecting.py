@@ -1,4 +1,4 @@
-"""From the options of ``collect`` to what is played: the settings of the dataset, and the jobs."""
+"""Turns the options of ``collect`` into the settings of the dataset and the jobs."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from strathack.dataset.writer import agreed_settings
 
 
 def collecting(config: CollectConfig) -> tuple[dict[str, Any], Work]:
-    """The settings of the dataset that is there or to be made, and the seeds to play. Nothing is started.
+    """Returns the settings of the existing or new dataset, and the seeds to play; starts no work yet.
 
-    With no workers, the process is started again under a clock that is to be held.
+    With 0 workers and a clock to be held, this process is restarted under that clock.
 
     Raises:
         InputError: If the request is bad.
     """
     demonstrator = make_demonstrator(config.demonstrator)
-    environment = config.clock.environment()  # refuses a clock that cannot be held
+    environment = config.clock.environment()  # raises if the clock cannot be held
     if config.workers == 0:
         hold_here(config.clock)
     settings = _agreed(config, demonstrator)
@@ -50,7 +50,7 @@ def collecting(config: CollectConfig) -> tuple[dict[str, Any], Work]:
 
 
 def _described(quiet: bool, seed: int, game: JobResult) -> Report:
-    """What is said of a game; of most only in quiet runs."""
+    """Returns what the display reports of a game; most games are reported in quiet runs only."""
     if isinstance(game, SkippedSeed):
         return Report(f"seed {seed} skipped: it draws a {game.role}" if quiet else "")
     assert isinstance(game, PlayedGame), "seeds are played or skipped"
@@ -61,15 +61,15 @@ def _described(quiet: bool, seed: int, game: JobResult) -> Report:
 
 
 def told_of(seed: int, role: str, steps: int, score: int, end: str, cause: str) -> str:
-    """A line about a game that was played."""
+    """Returns a line about a game that was played."""
     return f"seed {seed} {role} {steps} steps score {score} {end}{f': {cause}' if cause else ''}"
 
 
 def _agreed(config: CollectConfig, demonstrator: Demonstrator) -> dict[str, Any]:
-    """The settings that the dataset has or gets.
+    """Returns the settings of the existing or new dataset.
 
     Raises:
-        InputError: If they are not those of the dataset that is there.
+        InputError: If the options do not agree with an existing dataset.
     """
     asked: dict[str, Any] = {
         **config.settings(),

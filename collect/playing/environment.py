@@ -1,4 +1,4 @@
-"""NLE as games are collected in it: the seeded NetHackChallenge, and what its log says at the end."""
+"""The environment in which games are collected: NLE's seeded NetHackChallenge, and its log after the end."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from strathack.collect.playing.xlogfile import LogEntry
 from strathack.dataset.schema import OBSERVATIONS
 
 NO_PROGRESS_TIMEOUT = 1000
-"""NLE's limit on steps without progress, as the published HiHack games were played."""
+"""NLE's limit on steps without progress, as in the published HiHack games."""
 
 NO_STEP_LIMIT = 2**62
-"""NLE wants a step limit; ours is kept outside of it."""
+"""NLE requires a step limit; ours is applied outside NLE."""
 
 OPTIONS: tuple[str, ...] = tuple(nethack.NETHACKOPTIONS)
-"""NetHack's options: NLE's default ones."""
+"""NetHack's options: NLE's defaults."""
 
 
 def nle_version() -> str:
-    """Version of the installed NLE."""
+    """Returns the version of the installed NLE."""
     return metadata.version("nle")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What decides a game before its first key, the clock apart.
+    """What determines a game before its first key, apart from the clock.
 
     Attributes:
         core: NLE's core seed.
@@ -53,7 +53,7 @@ class Setup:
 
     @classmethod
     def of_seed(cls, seed: int, character: str, fix_moon_phase: bool) -> Setup:
-        """As collected games are set up: one number for both seeds."""
+        """Returns the setup of a collected game, which uses one number for both seeds."""
         return cls(seed, seed, None, character, fix_moon_phase)
 
 
@@ -61,12 +61,12 @@ class Setup:
 def challenge(
     setup: Setup, observations: Sequence[str] = tuple(OBSERVATIONS), *, ttyrecs: Path | None = None
 ) -> Iterator[tuple[Any, Mapping[str, np.ndarray]]]:
-    """Opens NetHackChallenge at the first step of a seeded game, and closes it whatever happens.
+    """Opens NetHackChallenge at the first step of a seeded game, and closes it however the context ends.
 
     Args:
-        setup: What decides the game.
-        observations: Observation keys.
-        ttyrecs: Folder in which NLE is to save a ttyrec of the game, None for not.
+        setup: What determines the game.
+        observations: Observation keys to show.
+        ttyrecs: Folder in which NLE saves a ttyrec of the game, None to save none.
 
     Yields:
         The environment and the first observation. The arrays are the environment's own and change with every
@@ -84,14 +84,14 @@ def challenge(
     with closing(env), warnings.catch_warnings():
         # AutoAscend computes cursor row − 1 in uint8, where row 0 is meant to wrap around.
         warnings.filterwarnings("ignore", "overflow encountered in scalar subtract", RuntimeWarning)
-        # NetHackChallenge puts a refusal in the place of its seeding methods; the class still has them.
+        # NetHackChallenge replaces seeding methods of env.nethack with ones that raise; the class still has them.
         type(env.nethack).set_initial_seeds(env.nethack, setup.core, setup.disp, False, setup.lgen)
         observation, _ = env.reset()
         yield env, observation
 
 
 def peek_character(setup: Setup) -> Character:
-    """Who a seed plays, asked of the game itself in a game that is thrown away (a few milliseconds)."""
+    """Returns the character of a game, read from a copy of the game that is thrown away (a few milliseconds)."""
     with challenge(setup) as (env, _):
         observation, *_ = env.step(nethack.ACTIONS.index(nethack.Command.ATTRIBUTES))
         page = observation["tty_chars"].tobytes().decode("latin-1")
@@ -99,7 +99,7 @@ def peek_character(setup: Setup) -> Character:
 
 
 def read_log(env: Any) -> LogEntry | None:
-    """The log's line about the game that ``env`` has just ended, or None where it has not."""
-    path = Path(env.nethack._vardir) / "xlogfile"  # NLE tells nobody else where it is
+    """Returns the log's line about the game that has just ended in ``env``, or None if the game is not over."""
+    path = Path(env.nethack._vardir) / "xlogfile"  # NLE exposes it nowhere else
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     return LogEntry(lines[-1]) if lines else None

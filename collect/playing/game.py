@@ -33,7 +33,7 @@ class PlayedGame(GameShard):
 
     Attributes:
         seed: Its seed.
-        role: Who was played.
+        role: The role that was played.
         score: Its score.
         end: How it ended.
         cause: Cause of death, or of another end.
@@ -51,10 +51,10 @@ class Beginning:
     """How a game began.
 
     Attributes:
-        setup: What decides it, the clock apart.
-        clock: The clock it is played at.
-        start_time: What that showed, seconds since 1970.
-        character: Who is played.
+        setup: What determines the game, apart from the clock.
+        clock: The clock that the game sees.
+        start_time: The time that the clock showed at the start, in seconds since 1970.
+        character: The character that is played.
     """
 
     setup: Setup
@@ -68,10 +68,10 @@ class Ending:
     """How a game ended.
 
     Attributes:
-        end: As in ``/games``.
-        cause: Likewise.
-        log: NetHack's line about it; None where it was cut.
-        error: What went wrong in the demonstrator.
+        end: The column ``end`` of ``/games``.
+        cause: The column ``cause`` of ``/games``.
+        log: NetHack's xlogfile line about the game; None if the game was cut off.
+        error: The exception that the demonstrator raised, if any.
     """
 
     end: str
@@ -90,15 +90,15 @@ def play_game(
     """Plays the game of one seed and encodes it.
 
     Args:
-        options: What decides the game.
-        demonstrator: Plays it.
+        options: The options that determine the game.
+        demonstrator: Plays the game.
         seed: Core and display seed.
-        provenance: Goes into the shard.
-        on_step: Called with the number of steps after each.
+        provenance: Stored in the shard.
+        on_step: Called after each step with the number of steps so far.
 
     Raises:
-        Exception: What went wrong in the simulator or in recording; what goes wrong in the demonstrator is
-            recorded with the game instead.
+        Exception: If the simulator or the recording fails; an error of the demonstrator is recorded with the game
+            instead.
     """
     setup = Setup.of_seed(seed, options.character, options.clock.fixes_moon_phase)
     character = peek_character(setup)
@@ -147,16 +147,16 @@ def finished_game(
     *,
     seconds: float,
 ) -> GameData:
-    """A game that was recorded to its end, whoever played it.
+    """Returns the data of a game that was recorded to its end, no matter who played it.
 
     Args:
-        recorder: Took its steps; it is finished.
-        beginning: How it began.
-        ending: How it ended.
-        blstats: The bottom line of its last frame, i32 [27].
-        strategy_codes: Name to code of ``strategy``.
-        substrategy_codes: Name to code of ``substrategy``.
-        seconds: How long it took.
+        recorder: The finished recorder of the game's steps.
+        beginning: How the game began.
+        ending: How the game ended.
+        blstats: The bottom line of the last frame, i32 [27].
+        strategy_codes: Name → code in ``strategy``.
+        substrategy_codes: Name → code in ``substrategy``.
+        seconds: How many seconds the game took.
     """
     setup = beginning.setup
     row = make_row(
@@ -201,12 +201,12 @@ def finished_game(
 def let_play(
     demonstrator: Demonstrator, session: Session, stuck_seconds: float = STUCK_SECONDS
 ) -> BaseException | None:
-    """Lets the demonstrator play; returns what it raised, raises what is not its fault.
+    """Lets the demonstrator play; returns the exception that it raised, but raises failures that it did not cause.
 
     Args:
-        demonstrator: Plays.
+        demonstrator: Plays the game.
         session: The game.
-        stuck_seconds: Seconds without an action after which it is ended.
+        stuck_seconds: Seconds without an action after which the game is ended.
     """
     error: BaseException | None = None
     with Watchdog(session, stuck_seconds) as watchdog:
@@ -215,7 +215,7 @@ def let_play(
         except (Exception, SystemExit) as raised:  # noqa: BLE001  (foreign code may raise anything, and exit)
             error = raised
     if isinstance(error, StuckError) and watchdog.error is not None:
-        # Raised from outside, it came without a message.
+        # The error was raised from outside, without a message; the watchdog's copy has a message.
         error = watchdog.error.with_traceback(error.__traceback__)
         if session.is_late():
             session.end = "time_limit"
@@ -237,14 +237,14 @@ def _ending(session: Session, error: BaseException | None, log: LogEntry | None)
 
 
 def natural_end(info: Mapping[str, Any], log: LogEntry | None) -> tuple[str, str]:
-    """The end and its cause where NLE says that the game is over."""
+    """Returns the end and its cause, for a game that NLE reports as over."""
     if int(info["end_status"]) < 0:  # StepStatus.ABORTED: NLE quit the game itself
         return "abort", "no progress"
     return logged_end(log)
 
 
 def logged_end(log: LogEntry | None) -> tuple[str, str]:
-    """The end and its cause, as NetHack's log tells them, of a game that is over."""
+    """Returns the end and its cause from NetHack's log, for a game that is over."""
     end, cause = end_of(log) if log is not None else ("unknown", "")
     return ("death" if end == "unknown" else end), cause
 
@@ -264,7 +264,7 @@ def _attributes(ending: Ending) -> dict[str, str]:
 
 
 def columns_of(character: Character) -> dict[str, str]:
-    """Who is played, as ``/games`` has it."""
+    """Returns the character as columns of ``/games``."""
     return {
         "role": character.role,
         "race": character.race,
@@ -274,7 +274,7 @@ def columns_of(character: Character) -> dict[str, str]:
 
 
 def _how_far(reached: Reached, ending: Ending, blstats: np.ndarray) -> dict[str, Any]:
-    """Score, turns and progress: NetHack's own figures where its log has the game, else the last frame's."""
+    """Returns score, turns and progress: NetHack's own figures if its log has the game, else the last frame's."""
     if ending.log is not None:
         fields = ending.log.fields
         score, turns, depth = int(fields["points"]), int(fields["turns"]), int(fields["maxlvl"])
@@ -282,7 +282,7 @@ def _how_far(reached: Reached, ending: Ending, blstats: np.ndarray) -> dict[str,
     else:
         score, turns = int(blstats[BLStat.SCORE]), int(blstats[BLStat.TIME])
         depth, dungeon = 0, DUNGEONS["unknown"]
-    # The log knows of a depth that was reached with the last key only.
+    # A depth that was reached with the last key is in the log only.
     deeper = depth > reached.max_depth
     return {
         "turns": turns,
@@ -295,10 +295,10 @@ def _how_far(reached: Reached, ending: Ending, blstats: np.ndarray) -> dict[str,
 
 
 def progression(places: Iterable[tuple[int, int, int, int]], *, ascended: bool) -> float:
-    """BALROG progression: the best chance to ascend that a human who got this far has.
+    """Returns the BALROG progression: the best chance of ascending that a human has who got this far.
 
     Args:
-        places: (depth, experience level, dungeon, level in it) of every frame, doubles left out.
+        places: (depth, experience level, dungeon, level in it) of every frame, without duplicates.
         ascended: Whether the game was won.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Records a game step by step; what it holds is compressed chunks and one chunk's worth of frames."""
+"""Records a game step by step; memory holds the compressed chunks and at most one chunk of uncompressed frames."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Reached:
     """How far a game came, gathered from the bottom line of every recorded frame.
 
     Attributes:
-        experience_level: The highest.
-        max_depth: The deepest.
+        experience_level: The highest experience level.
+        max_depth: The greatest depth.
         deepest_dungeon: Number of the dungeon in which that depth was reached first.
         turns: The last turn.
         places: Every (depth, experience level, dungeon, level in it) seen, for the BALROG progression.
@@ -36,7 +36,7 @@ class Reached:
     places: set[tuple[int, int, int, int]] = field(default_factory=set)
 
     def update(self, blstats: np.ndarray) -> None:
-        """Takes in frames, i32 [n, 27]."""
+        """Takes in the blstats of frames, i32 [n, 27]."""
         depths = blstats[:, BLStat.DEPTH]
         deepest = int(depths.argmax())
         if depths[deepest] > self.max_depth:
@@ -53,9 +53,9 @@ class _FrameArray:
 
     def __init__(self, key: str, source: np.ndarray, encoder: ChunkEncoder | None, digest: bool) -> None:
         spec = OBSERVATIONS[key]
-        # NLE's colours are int8 and never negative; the view makes the copy a plain one.
+        # NLE's colours are int8 but never negative; as a view of uint8 they are copied without conversion.
         source = source.view(np.uint8) if source.dtype == np.int8 else source
-        # In one piece a frame is copied several times faster than as 24 rows.
+        # Copying a frame in one piece is several times faster than copying it as 24 rows.
         self.source = source.reshape(-1)
         assert np.shares_memory(self.source, source), "the environment's array, not a copy of it, is read"
         self.frames = np.zeros((spec.chunk_steps, source.size), dtype=spec.dtype)
@@ -64,7 +64,7 @@ class _FrameArray:
         self._sha256 = hashlib.sha256() if digest else None
 
     def flush(self, steps: int, *, last: bool = False) -> None:
-        """Compresses the first ``steps`` frames; a game of less than one chunk gets a chunk of its length."""
+        """Compresses the first ``steps`` frames; a game shorter than one chunk gets a chunk of its own length."""
         frames = self.frames[:steps]
         if self._sha256 is not None:
             self._sha256.update(frames.data)
@@ -80,15 +80,15 @@ class _FrameArray:
 
 
 class FrameRecorder:
-    """Takes a game's frames.
+    """Records a game's frames.
 
     Args:
-        observation: The environment's own arrays by key; they are read when a frame is taken.
+        observation: The environment's own arrays by key; they are read when a frame is recorded.
         observations: The observation keys to keep.
         effort: How hard to compress them.
 
     Attributes:
-        steps: Frames taken.
+        steps: Frames recorded.
         reached: How far the game came.
     """
 
@@ -104,7 +104,7 @@ class FrameRecorder:
             for key in wanted
         }
         self._observations = tuple(observations)
-        # What a frame copies: (frames, length of their chunk, the environment's array).
+        # What to copy for each frame: (array, length of its chunks, frames of the chunk, the environment's array).
         self._copies = [(a, len(a.frames), a.frames, a.source) for a in self._arrays.values()]
         self._last_digested = [a for key, a in self._arrays.items() if key in DIGESTED_OBSERVATIONS][-1]
         self._checkpoints: list[bytes] = []
@@ -113,7 +113,7 @@ class FrameRecorder:
         self.reached = Reached()
 
     def take(self) -> None:
-        """Takes the frame that is there now."""
+        """Records the environment's current frame."""
         step = self.steps
         for frames_of, length, frames, source in self._copies:
             row = step % length
@@ -123,7 +123,7 @@ class FrameRecorder:
         self.steps = step + 1
 
     def finish(self) -> None:
-        """Compresses what is left. To be called once, after the last step."""
+        """Compresses the remaining frames. To be called once, after the last step."""
         assert not self._finished, "a game is finished once"
         self._finished = True
         for frames_of, length, _, _ in self._copies:
@@ -134,7 +134,7 @@ class FrameRecorder:
         frames_of.flush(steps, last=last)
         if frames_of is self._arrays["blstats"]:
             self.reached.update(frames_of.frames[:steps])
-        if frames_of is self._last_digested:  # all have chunks of the same length, so the others are flushed
+        if frames_of is self._last_digested:  # chunks are equally long, so all others are flushed
             self._checkpoints.append(self._digest()[:8])
 
     def _digest(self) -> bytes:
@@ -155,12 +155,12 @@ class FrameRecorder:
 
     @property
     def checkpoints(self) -> np.ndarray:
-        """u64 [⌈T / 1,024⌉]: the first eight bytes of that digest after every 1,024 frames and at the end."""
+        """u64 [⌈T / 1,024⌉]: the first eight bytes of the digest after every 1,024 frames and at the end."""
         return np.frombuffer(b"".join(self._checkpoints), dtype="<u8")
 
 
 class GameRecorder(FrameRecorder):
-    """Takes a game's steps.
+    """Records a game's steps.
 
     Args:
         observation: The environment's own arrays by key; they are read when a step is recorded.
@@ -176,7 +176,7 @@ class GameRecorder(FrameRecorder):
         self._published = array("b")
 
     def record(self, action: int, strategy: int, substrategy: int, published: int) -> None:
-        """Records the observation that is there now, the action about to be taken on it, and its labels."""
+        """Records the current observation, the action about to be taken on it, and the step's labels."""
         self.take()
         self._actions.append(action)
         self._strategy.append(strategy)
@@ -188,34 +188,34 @@ class GameRecorder(FrameRecorder):
         self._rewards.append(reward)
 
     def finish(self) -> None:
-        """Compresses what is left. To be called once, after the last step."""
+        """Compresses the remaining frames. To be called once, after the last step."""
         super().finish()
         # The demonstrator or the environment may have failed between a step and its reward.
         self._rewards.extend([0.0] * (self.steps - len(self._rewards)))
 
     @property
     def actions(self) -> np.ndarray:
-        """u8 [T]."""
+        """The actions, u8 [T]."""
         return np.frombuffer(bytes(self._actions), dtype=np.uint8)
 
     @property
     def rewards(self) -> np.ndarray:
-        """f32 [T]."""
+        """The rewards, f32 [T]."""
         return np.array(self._rewards, dtype="<f4")
 
     @property
     def strategy(self) -> np.ndarray:
-        """u8 [T]."""
+        """The strategy codes, u8 [T]."""
         return np.frombuffer(bytes(self._strategy), dtype=np.uint8)
 
     @property
     def substrategy(self) -> np.ndarray:
-        """u8 [T]."""
+        """The substrategy codes, u8 [T]."""
         return np.frombuffer(bytes(self._substrategy), dtype=np.uint8)
 
     @property
     def published(self) -> np.ndarray:
-        """i8 [T]."""
+        """The published labels, i8 [T]."""
         return np.array(self._published, dtype=np.int8)
 
     @property

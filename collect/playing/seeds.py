@@ -1,4 +1,4 @@
-"""Seeds of games, as they are written: numbers and half-open ranges."""
+"""Seeds of games, written as numbers and half-open ranges."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from strathack.dataset.codec import TextValue
 from strathack.dataset.errors import InputError
 
 MAX_SEED = 2**63 - 1
-"""The largest that NLE takes."""
+"""The largest seed that NLE accepts."""
 
 MAX_RANGE = 10_000_000
-"""Seeds that one range may have."""
+"""The most seeds that one range may have."""
 
 
 class Seeds(TextValue, tuple[int, ...]):
-    """Seeds in ascending order, each once; none where the text is empty."""
+    """Seeds in ascending order, without duplicates; an empty text gives no seeds."""
 
     @classmethod
     def of(cls, numbers: Iterable[int]) -> Seeds:
-        """Seeds in any order; doubles count once."""
+        """Makes seeds from numbers in any order; removes duplicates."""
         return cls(sorted(set(numbers)))
 
     @classmethod
@@ -28,7 +28,7 @@ class Seeds(TextValue, tuple[int, ...]):
         """Reads numbers and half-open ranges, ``2,4,10:20``.
 
         Raises:
-            InputError: If a part is neither, or a range is empty.
+            InputError: If a part is neither, a range is empty, or a seed or range is too large.
         """
         seeds: set[int] = set()
         for part in text.split(",") if text.strip() else ():
@@ -36,7 +36,7 @@ class Seeds(TextValue, tuple[int, ...]):
         return cls.of(seeds)
 
     def __str__(self) -> str:
-        """The inverse of :meth:`parse`, as short as it gets: ``2,4,10:20``."""
+        """Returns the inverse of :meth:`parse`, with consecutive seeds as ranges: ``2,4,10:20``."""
         runs: list[list[int]] = []
         for seed in self:
             if runs and runs[-1][1] == seed:

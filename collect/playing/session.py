@@ -23,24 +23,24 @@ class InvalidActionError(ValueError):
 
 
 class Session:
-    """Steps the game, records each step, ends it at its limits.
+    """Steps a game, records each step, and ends the game at its limits.
 
     Args:
         env: NetHackChallenge after its reset.
-        observation: Its first observation.
+        observation: The game's first observation.
         seed: The game's seed, for demonstrators that draw random numbers.
-        recorder: Takes every step.
-        labels: Tells what the demonstrator is pursuing.
-        max_steps: Steps after which the game is cut, None for none.
-        max_seconds: Seconds after which the game is cut, None for none.
-        on_step: Called with the number of steps after each.
+        recorder: Records every step.
+        labels: Tracks the strategy that the demonstrator is pursuing.
+        max_steps: Steps after which the game is cut off, None for no limit.
+        max_seconds: Seconds after which the game is cut off, None for no limit.
+        on_step: Called after each step with the number of steps so far.
 
     Attributes:
         observation: The current observation, read-only. The arrays change with every step.
-        end: How the game ended as far as the session knows: ``game`` (NLE says so), ``step_limit``,
+        end: How the game ended as far as the session knows: ``game`` (NLE reported its end), ``step_limit``,
             ``time_limit``, or None while it runs.
         info: NLE's information about the last step.
-        failure: What went wrong in stepping or recording; a demonstrator may have swallowed it.
+        failure: The exception that stepping or recording raised; the demonstrator may have swallowed it.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Session:
         return self._recorder.steps
 
     def is_late(self) -> bool:
-        """Whether the time limit has passed and the game goes on."""
+        """Returns whether the time limit has passed while the game is still running."""
         return self.end is None and self._deadline is not None and time.monotonic() >= self._deadline
 
     @property
@@ -89,12 +89,13 @@ class Session:
 
         Returns:
             The next observation (the same arrays as :attr:`observation`), the reward, and whether the game is
-            over, be it by itself or by a limit.
+            over, either by itself or by a limit.
 
         Raises:
-            GameOverError: If it was over before.
+            GameOverError: If the game was over already.
             InvalidActionError: If the action is no such index.
-            BaseException: What went wrong in an earlier step; AutoAscend takes it for a panic and goes on.
+            BaseException: The exception of an earlier step, if one failed; AutoAscend treats such an exception as a
+                panic and goes on.
         """
         if self.failure is not None:
             raise self.failure

@@ -1,4 +1,4 @@
-"""Which strategy runs at a step: the stack of running scopes, and the rule of the published labels."""
+"""Tracks which strategy runs at each step, by a stack of running scopes, and holds the published label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NO_ROUTINE = "none"
 
 
 class _Scope:
-    """One running routine; a context manager, left in any order and by any exception."""
+    """One running routine; a context manager that may be left in any order and by any exception."""
 
     __slots__ = ("_tracker", "effective", "strategy", "substrategy")
 
@@ -20,7 +20,7 @@ class _Scope:
         self._tracker = tracker
         self.strategy = strategy
         self.effective = strategy
-        """The strategy of steps in it: its own, or that of the scope around it."""
+        """The strategy of steps in this scope: its own, or the one inherited from the enclosing scope."""
         self.substrategy = substrategy
 
     def __enter__(self) -> None:
@@ -33,21 +33,21 @@ class _Scope:
 
 
 class LabelTracker:
-    """The three labels of the step that comes next.
+    """Tracks the three labels of the next step.
 
-    Scopes nest: a scope opened inside another one runs inside it, and when it ends, by whatever way, the label
-    is again that of the scope around it. A routine that is no strategy keeps the strategy around it.
+    Scopes nest: a scope may be opened inside another one, and when it ends, in whatever way, the labels are again
+    those of the enclosing scope. A routine that is not a strategy inherits the strategy of the enclosing scope.
 
     Args:
         strategies: Strategy names known from the start; others get codes as they appear.
-        routines: Routine names known from the start, likewise.
+        routines: Routine names known from the start; others get codes as they appear.
         before: The strategy of steps before any strategy has been entered, None for unlabelled.
-        outside: The strategy of steps outside every strategy afterwards, None for unlabelled.
+        outside: The strategy of later steps outside every strategy, None for unlabelled.
 
     Attributes:
         strategy: Code of the running strategy.
         substrategy: Code of the innermost announced routine.
-        published: The published rule's ordinal, −1 for none. Whoever knows that rule sets it.
+        published: The ordinal of the published label, −1 for none. The demonstrator sets it, by the published rule.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class LabelTracker:
         self.substrategy = UNLABELLED
         self.published = NO_PUBLISHED_LABEL
         self._ground = self.strategy
-        """The strategy under an empty stack."""
+        """The strategy of steps outside every scope."""
 
     @property
     def strategy_codes(self) -> Mapping[str, int]:
@@ -79,11 +79,11 @@ class LabelTracker:
         return self._routines.codes
 
     def scope(self, routine: str, strategy: str | None = None) -> _Scope:
-        """A context in which ``routine`` runs.
+        """Returns a context in which ``routine`` runs.
 
         Args:
             routine: The substrategy of steps in it.
-            strategy: The strategy of steps in it, or None for that of the scope around it.
+            strategy: The strategy of steps in it, or None to inherit it from the enclosing scope.
         """
         code = self._strategies.code(strategy) if strategy is not None else UNLABELLED
         return _Scope(self, code, self._routines.code(routine))
@@ -92,7 +92,7 @@ class LabelTracker:
         """Sets the strategy of the steps to come, for a demonstrator that reports it without scopes.
 
         Raises:
-            TypeError: If it is no name.
+            TypeError: If the strategy is neither a name nor None.
         """
         if strategy is not None and not isinstance(strategy, str):
             raise TypeError(f"its strategy is {strategy!r} of type {type(strategy).__name__}; expected a name, or None")

@@ -1,4 +1,4 @@
-"""Ending the game of a demonstrator that has stopped acting: AutoAscend now and then loops without an action."""
+"""Ends the game of a demonstrator that has stopped acting: AutoAscend occasionally loops without an action."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from types import TracebackType
 from strathack.collect.playing.session import Session
 
 STUCK_SECONDS = 300.0
-"""Seconds without an action after which a demonstrator counts as stuck; AutoAscend's longest are a few."""
+"""Seconds without an action after which a demonstrator counts as stuck; AutoAscend's longest pauses last a few."""
 
 
 class StuckError(SystemExit):
-    """A demonstrator does not act any more. Bots that survive their own errors let an exit through."""
+    """A demonstrator has stopped acting. A ``SystemExit``, since bots that catch all errors still let an exit pass."""
 
 
 class Watchdog(AbstractContextManager["Watchdog"]):
-    """Watches the thread that made it while a demonstrator plays in it, and interrupts what does not act.
+    """Watches a demonstrator that plays in the thread that made the watchdog, and interrupts it if it stops acting.
 
-    Only Python code can be interrupted: one who sleeps or computes in a library is interrupted when that returns.
+    Only Python code can be interrupted: a demonstrator that sleeps or computes in a library is interrupted when that
+    call returns.
 
     Args:
         session: The game.
-        seconds: Seconds without an action that are borne.
+        seconds: Seconds without an action that are tolerated.
 
     Attributes:
-        error: What interrupted the demonstrator, if anything did.
+        error: The error that interrupted the demonstrator; None if it was not interrupted.
     """
 
     def __init__(self, session: Session, seconds: float = STUCK_SECONDS) -> None:
@@ -48,7 +49,7 @@ class Watchdog(AbstractContextManager["Watchdog"]):
     ) -> None:
         with self._lock:
             self._ended.set()
-            # What was sent and has not come in yet must not come in later.
+            # An interrupt that was sent but has not arrived yet must not arrive later.
             ctypes.pythonapi.PyThreadState_SetAsyncExc(self._watched, None)
         self._thread.join()
 
@@ -56,7 +57,7 @@ class Watchdog(AbstractContextManager["Watchdog"]):
         interval = min(1.0, self._seconds / 10)
         steps, idle, polled = self._session.steps, 0.0, time.monotonic()
         while not self._ended.wait(interval):
-            # A process that was suspended has not been idle meanwhile.
+            # Time during which the process was suspended does not count as idle.
             waited, polled = min(time.monotonic() - polled, 2 * interval), time.monotonic()
             if self._session.steps != steps:
                 steps, idle = self._session.steps, 0.0

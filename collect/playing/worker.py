@@ -18,12 +18,12 @@ class PlayingWorker:
     """Plays seed after seed in this process; a :class:`strathack.collect.running.pools.Worker`.
 
     Args:
-        options: What decides the games.
-        demonstrator: Makes who plays them.
-        provenance: Goes into the shards.
+        options: The options that determine the games.
+        demonstrator: Makes the demonstrator that plays them.
+        provenance: Stored in the shards.
 
     Raises:
-        RunError: If this process does not run at the games' clock.
+        RunError: If this process does not see the games' clock.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class PlayingWorker:
         return play_game(self._options, self._demonstrator, payload, self._provenance, on_step)
 
     def warm_up(self) -> None:
-        """Compiles and caches what a first game would compile."""
+        """Compiles and caches what the first game would otherwise have to compile."""
         self._demonstrator.warm_up()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""NetHack's xlogfile: a line a game that was over, and which recording a line is about."""
+"""NetHack's xlogfile, which has a line for every finished game; finds the recording that a line is about."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from strathack.collect.importing.ttyrec import Ttyrec, last_turn
 from strathack.dataset.schema import GAME_DTYPE
 
 CLOCK_SLACK = 2
-"""Seconds by which the log's times and a recording's may differ: each rounds down, and a game begins with work."""
+"""Seconds by which the times of the log and a recording may differ: both round down, and starting a game takes time."""
 
 TURN_SLACK = 5
-"""Turns that may pass after a bottom line was shown last."""
+"""Turns that may pass after the last bottom line was shown."""
 
 GOLD_TAX = 0.1
-"""Of the gold that a dead hero carries; it is missing from the points (NetHack's ``end.c``)."""
+"""The share of a dead hero's gold that is missing from the points (NetHack's ``end.c``)."""
 
 SCORE_SLACK = 50
-"""Points that may be won with the last key, after the score was shown last."""
+"""Points that the last key may add, after the score was last shown."""
 
 
 class LogError(ValueError):
-    """A field of an xlogfile's line is not what it has to be; the message names it."""
+    """A field of an xlogfile line is invalid; the message names the field."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class LogEntry:
         return f"{cause}, while {fields['while']}" if fields.get("while") else cause
 
     def whole(self, field: str, default: int, column: str) -> int:
-        """A field that is a whole number.
+        """Returns a field that is a whole number.
 
         Args:
             field: Its key.
-            default: What it is where the line lacks it.
-            column: The column of ``/games`` that it has to fit into.
+            default: The value to return if the line lacks the field.
+            column: The column of ``/games`` that the value has to fit into.
 
         Raises:
-            LogError: If it is no whole number, or too large for the column.
+            LogError: If the field is not a whole number, or does not fit into the column.
         """
         text = self.fields.get(field)
         if text is None:
@@ -75,10 +75,10 @@ class LogEntry:
         return int(text)
 
     def short(self, *fields: str) -> str:
-        """The first of some fields that is there, a code of up to three letters; empty where none is.
+        """Returns the first of the fields that the line has, a code of up to three letters; empty if it has none.
 
         Raises:
-            LogError: If it is longer.
+            LogError: If the code is longer.
         """
         for field in fields:
             text = self.fields.get(field)
@@ -94,9 +94,9 @@ class LogLines:
     """The lines that may be about a recording.
 
     Attributes:
-        source: The xlogfile they stand in, as it is shown to users.
-        named: The line that names the recording; empty for none.
-        nameless: Lines of its process that name no recording, as older releases of NLE wrote them.
+        source: The xlogfile that contains the lines, as it is shown to users.
+        named: The line that names the recording; empty if there is none.
+        nameless: Lines of the recording's process that name no recording, as older releases of NLE wrote them.
     """
 
     source: str = ""
@@ -104,29 +104,29 @@ class LogLines:
     nameless: tuple[str, ...] = ()
 
     def about(self, ttyrec: Ttyrec) -> str:
-        """The line about a recording, empty for none.
+        """Returns the line about a recording; empty if there is none.
 
-        A line that names no recording is taken only where the recording agrees with it, and with no other.
+        A line that names no recording is used only if the recording agrees with this line and with no other.
         """
         if self.named or not self.nameless:
             return self.named
-        # Without its end there is nothing to tell a recording by from others of the same second.
+        # Without its end, a recording cannot be told apart from others that began in the same second.
         if ttyrec.truncated:
             return ""
         turn, goes_on = last_turn(ttyrec)
-        if goes_on:  # reset in mid-game, of which there is no line
+        if goes_on:  # reset in mid-game, for which the log has no line
             return ""
         agreeing = [line for line in self.nameless if agrees(LogEntry(line), ttyrec, turn)]
         return agreeing[0] if len(set(agreeing)) == 1 else ""
 
 
 def agrees(log: LogEntry, ttyrec: Ttyrec, turn: int) -> bool:
-    """Whether a line can be about a recording: nothing that both tell differs, and they share turns or score.
+    """Returns whether a line can be about a recording: their shared values agree, and include turns or score.
 
     Args:
         log: The line.
-        ttyrec: The recording, with its end.
-        turn: The turn that it shows last, −1 for none.
+        ttyrec: The recording, which must not be truncated.
+        turn: The last turn that the recording shows, −1 for none.
     """
     try:
         began, ended = log.whole("starttime", ttyrec.start, "start_time"), log.whole("endtime", -1, "start_time")
@@ -148,10 +148,10 @@ class LogBook:
     """The lines of all xlogfiles of an import.
 
     Args:
-        paths: The xlogfiles, and how each is shown to users.
+        paths: The xlogfiles, each with its path as it is shown to users.
 
     Attributes:
-        missing: Recordings that they name and that are not there, a line each.
+        missing: Recordings that the xlogfiles name but that do not exist, a line each.
         unreadable: Xlogfiles that could not be read, a line each.
     """
 
@@ -176,14 +176,14 @@ class LogBook:
             if not name:
                 nameless.append(line)
                 continue
-            self._named[path.parent / name] = shown, line  # of two that name one recording the later is about it
+            self._named[path.parent / name] = shown, line  # if two lines name one recording, the later is used
             if not (path.parent / name).exists():
                 told = f"{shown}: the ttyrec {name} is not there"
                 self.missing += [told] if told not in self.missing else []
         self._nameless[process] = shown, nameless
 
     def lines_for(self, path: Path) -> LogLines:
-        """The lines that may be about the recording at a path."""
+        """Returns the lines that may be about the recording at a path."""
         if path in self._named:
             source, line = self._named[path]
             return LogLines(source, named=line)
@@ -195,7 +195,7 @@ class LogBook:
 
 
 def end_of(log: LogEntry) -> tuple[str, str]:
-    """How a game ended that its log says is over, and the cause; ``unknown`` where it does not tell."""
+    """Returns how a game ended according to its log, and the cause; ``unknown`` if the log has no cause."""
     cause = log.cause
     for end in ("ascended", "escaped", "quit"):
         if cause.startswith(end):

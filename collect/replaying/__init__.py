@@ -1,1 +1,1 @@
-"""Playing stored games again: from their keys, or by the demonstrator that played them."""
+"""Plays stored games again: from their keys, or by the demonstrator that played them."""

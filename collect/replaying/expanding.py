@@ -1,4 +1,4 @@
-"""Keys-only games replayed into full ones."""
+"""Replays keys-only games into full ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 @dataclass(frozen=True)
 class StoredKeys:
-    """A game to be replayed, without any frames, and where it comes from."""
+    """A game to be replayed, without any frames, and its provenance."""
 
     game: GameData
     provenance: Provenance
@@ -40,7 +40,7 @@ class Expander:
 
     Args:
         observations: Observation keys to keep, or None to check the digest alone.
-        made: The part of the provenance that every run has anew.
+        made: The part of the provenance that is new in every run.
     """
 
     def __init__(self, observations: tuple[str, ...] | None, made: Mapping[str, str]) -> None:
@@ -48,7 +48,7 @@ class Expander:
         self._workplace = Workplace()
 
     def work(self, payload: StoredKeys, on_step: OnStep) -> GameShard | Verified | Refused:
-        """Replays one game; refuses one that does not come back."""
+        """Replays one game; returns ``Refused`` if it cannot be reproduced."""
         game = payload.game
         name = game.row["game"].item().decode()
         try:
@@ -65,7 +65,7 @@ class Expander:
         return GameShard(name=name, steps=len(game.actions), shard=shard)
 
     def warm_up(self) -> None:
-        """Nothing takes long the first time."""
+        """Does nothing: no preparations are slow."""
 
     def close(self) -> None:
         """Removes the scratch folder."""
@@ -73,16 +73,16 @@ class Expander:
 
 
 def expanded(game: GameData, replayed: Replayed) -> GameData:
-    """A keys-only game with what its replay brought back; its clock is the one that is held.
+    """Returns a keys-only game with the data of its replay; this process must hold the game's clock.
 
     Raises:
-        InputError: If its seed or clock is not known.
+        InputError: If the game's seed or clock is not known.
     """
     row = np.array(game.row)
     row["origin"] = ORIGINS["replayed"]
     row["frames_sha256"] = replayed.frames.frames_sha256.encode()
     attributes = dict(game.attributes)
-    if row["end"] == ENDS["unknown"] and replayed.log is not None:  # nobody told how it ended; the replay did
+    if row["end"] == ENDS["unknown"] and replayed.log is not None:  # the replay shows how it ended
         _end_as_logged(row, replayed.log)
         attributes["xlogfile"] = replayed.log.line
     _fill_in(row, replayed.frames.reached)
@@ -106,8 +106,8 @@ def _end_as_logged(row: np.ndarray, log: LogEntry) -> None:
 
 
 def _fill_in(row: np.ndarray, reached: Reached) -> None:
-    """How far the game came, as far as that was not known."""
-    if reached.max_depth >= row["max_depth"]:  # the log knows of a depth that was reached with the last key only
+    """Fills in how far the game came, where that was not known."""
+    if reached.max_depth >= row["max_depth"]:  # a depth that was reached with the last key is in the log only
         row["max_depth"] = reached.max_depth
         row["deepest_dungeon"] = DUNGEONS[DUNGEON_NAMES.get(reached.deepest_dungeon, "unknown")]
     row["experience_level"] = max(reached.experience_level, int(row["experience_level"]))
@@ -125,16 +125,16 @@ def replaying(
     retries: int = 2,
     quiet: bool = False,
 ) -> Work:
-    """The jobs that replay every game of a dataset, by name.
+    """Returns the jobs that replay every game of a dataset, by game name.
 
-    With no workers, the process is started again under the default clock.
+    With 0 workers, this process is restarted under the default clock.
 
     Args:
         dataset: The games.
         observations: Observation keys to keep, or None to check the digest alone.
-        where: Who replays them.
-        retries: How often a game is tried again whose worker died.
-        quiet: Whether to say a line of each game.
+        where: How many workers replay them, and where.
+        retries: How often a game is tried again after its worker died.
+        quiet: Whether to print a line about each game.
     """
     clock = default_clock(here=where.workers == 0)
 

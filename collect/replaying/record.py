@@ -13,13 +13,13 @@ from strathack.dataset.files import atomic_write
 
 
 class ReplayRecord:
-    """What was replayed, in a file beside the shards; it is gone when a run ends.
+    """Records which games were replayed, in a file beside the shards; a run that completes removes the file.
 
     Args:
         data: The dataset folder, or a shard.
 
     Attributes:
-        done: Game name → why it did not come back, empty where it did.
+        done: Game name → why the game could not be reproduced; empty if it was.
     """
 
     def __init__(self, data: Path) -> None:
@@ -29,17 +29,17 @@ class ReplayRecord:
 
     @property
     def departed(self) -> dict[str, str]:
-        """Games that did not come back → why."""
+        """Name of each game that could not be reproduced → why."""
         return {name: reason for name, reason in self.done.items() if reason}
 
     def keep(self, outcome: Outcome) -> None:
-        """Takes in a game."""
+        """Records the outcome of one game."""
         if isinstance(outcome, Failed):
             reason = outcome.reason
         else:
             reason = outcome.result.reason if isinstance(outcome.result, Refused) else ""
         self.done[outcome.job] = reason
-        if os.access(self._path.parent, os.W_OK):  # a dataset that may only be read is verified in one go
+        if os.access(self._path.parent, os.W_OK):  # a read-only dataset has to be verified in one run
             atomic_write(self._path, json.dumps(self.done).encode())
 
     def remove(self) -> None:

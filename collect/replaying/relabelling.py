@@ -1,7 +1,7 @@
-"""Imported AutoAscend games played again for their true strategies.
+"""Plays imported AutoAscend games again to record their true strategies.
 
-The bot plays the recorded seed at the recorded clock, instrumented, and every key it presses is held against the
-recording. Where all agree, the labels of the played game are those of the recorded one.
+The instrumented bot plays the recorded seed at the recorded clock, and every key that it presses is compared with the
+recording. If all keys agree, the labels of the played game are also those of the recorded game.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 
 class FollowedSession(Session):
-    """A session that ends where the demonstrator presses another key than the recording, or after its last one.
+    """A session that ends when the demonstrator presses another key than the recorded one, or after the last key.
 
     Attributes:
-        parted: The step at which it did, or None.
+        parted: The step at which the demonstrator pressed another key, or None.
     """
 
     def __init__(self, *args: Any, actions: np.ndarray, **options: Any) -> None:
@@ -66,18 +66,18 @@ class FollowedSession(Session):
 
 @dataclass(frozen=True)
 class RelabelJob:
-    """A recorded game: what it takes to play it again, and its shard as it is."""
+    """A recorded game: what is needed to play it again, and its shard, unchanged."""
 
     stored: StoredKeys
     shard: bytes
 
 
 class Relabeller:
-    """Plays recorded games; a :class:`strathack.collect.running.pools.Worker`.
+    """Plays recorded games again; a :class:`strathack.collect.running.pools.Worker`.
 
     Args:
         observations: Observation keys to keep.
-        made: The part of the provenance that every run has anew.
+        made: The part of the provenance that is new in every run.
     """
 
     def __init__(self, observations: tuple[str, ...], made: Mapping[str, str]) -> None:
@@ -86,7 +86,7 @@ class Relabeller:
         self._workplace = Workplace()
 
     def work(self, payload: RelabelJob, on_step: OnStep) -> GameShard:
-        """Plays one game again."""
+        """Plays one game again; if it cannot be reproduced, returns it unchanged with a note."""
         game = payload.stored.game
         name, steps = game.row["game"].item().decode(), len(game.actions)
         try:
@@ -104,7 +104,7 @@ class Relabeller:
         return GameShard(name=name, steps=steps, shard=encode_shard(labelled, provenance))
 
     def warm_up(self) -> None:
-        """Compiles and caches what a first game would compile."""
+        """Compiles and caches what the first game would otherwise have to compile."""
         self._demonstrator.warm_up()
 
     def close(self) -> None:
@@ -115,16 +115,17 @@ class Relabeller:
 def relabelled(game: GameData, demonstrator: Demonstrator, observations: tuple[str, ...], on_step: OnStep) -> GameData:
     """Plays a recorded game again and returns it with the demonstrator's labels.
 
-    ``hihack_strategy`` stays that of the recording, where it has one.
+    ``hihack_strategy`` is kept from the recording, if the recording has it.
 
     Args:
         game: The recorded game.
-        demonstrator: Who played it.
+        demonstrator: The demonstrator that played it.
         observations: Observation keys to keep.
-        on_step: Called with the number of steps after each.
+        on_step: Called after each step with the number of steps so far.
 
     Raises:
-        DepartedError: If the demonstrator presses another key, or the game is over before the last one.
+        DepartedError: If the demonstrator presses another key, the game is over before the recording's last key, or
+            the published labels differ.
         InputError: If the game has no keys, seed or clock.
     """
     recording = Recording.of_game(game)
@@ -171,21 +172,21 @@ def _with_labels(game: GameData, recorder: GameRecorder, labels: LabelTracker) -
 def relabelling(
     dataset: Dataset, observations: tuple[str, ...], where: WorkerOptions, *, retries: int = 2, quiet: bool = False
 ) -> Work:
-    """The jobs that play every game of a dataset again, by name.
+    """Returns the jobs that play every game of a dataset again, by game name.
 
-    With no workers, the process is started again under the default clock.
+    With 0 workers, this process is restarted under the default clock.
 
     Args:
         dataset: The games.
         observations: Observation keys to keep.
-        where: Who plays them.
-        retries: How often a game is tried again whose worker died.
-        quiet: Whether to say a line of each game.
+        where: How many workers play them, and where.
+        retries: How often a game is tried again after its worker died.
+        quiet: Whether to print a line about each game.
 
     Raises:
         InputError: If AutoAscend is not installed.
     """
-    make_demonstrator("autoascend")  # refused before anything starts
+    make_demonstrator("autoascend")  # raises before anything starts
     clock = default_clock(here=where.workers == 0)
 
     def load(name: str) -> RelabelJob:

@@ -1,6 +1,6 @@
-"""Playing a game again from its seeds, its clock and its keys, without the demonstrator.
+"""Plays a game again from its seeds, its clock and its keys, without the demonstrator.
 
-The simulator alone plays some twenty times as fast as the bot, and gives every observation back, byte for byte.
+The simulator alone is some twenty times as fast as the bot, and reproduces every observation byte for byte.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from strathack.dataset.schema import DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS, B
 from strathack.dataset.shard import GameData
 
 REPORT_STEPS = 256
-"""How often a replay tells its steps."""
+"""Steps between a replay's reports of its progress."""
 
 
 class DepartedError(RuntimeError):
-    """A replay is not the game that was recorded.
+    """A replay differs from the recorded game.
 
     Attributes:
-        step: The first step known to differ, or the first of some steps one of which does.
+        step: The first step known to differ, or the first step of a range in which a step differs.
     """
 
     def __init__(self, step: int, message: str) -> None:
@@ -44,11 +44,11 @@ class DepartedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Recording:
-    """What it takes to play a game again.
+    """What is needed to play a game again.
 
     Attributes:
-        setup: What decides it before its first key.
-        clock: The instant that is held.
+        setup: What determines the game before its first key.
+        clock: The clock, held at an instant.
         actions: u8 [T], indices into ``nle.nethack.ACTIONS``.
     """
 
@@ -58,12 +58,12 @@ class Recording:
 
     @classmethod
     def of_game(cls, game: GameData) -> Recording:
-        """The recording in a stored game.
+        """Returns the recording of a stored game.
 
-        A clock that was not held is held at the second in which the game began.
+        If the game's clock was not held, the recording's clock is held at the second in which the game began.
 
         Raises:
-            InputError: If its seeds, clock or keys are not known.
+            InputError: If the game's seeds, clock or keys are not known.
         """
         row = row_values(game.row[()])
         if row["core"] < 0 or row["start_time"] < 0:
@@ -78,18 +78,18 @@ class Recording:
 
 
 class Replay:
-    """A game under way; the frame that is there is that of the step to come.
+    """A replay under way, which shows the frame of the next step.
 
     Attributes:
         observation: The environment's own arrays by key.
-        step: The step to come.
+        step: The index of the next step.
     """
 
     def __init__(self, env: Any, observation: Mapping[str, np.ndarray], actions: np.ndarray) -> None:
         self.observation = observation
         self.step = 0
         self._env = env
-        self._game = env.nethack._pynethack  # without the tuple of arrays that NLE's own step makes
+        self._game = env.nethack._pynethack  # avoids the tuple of arrays that NLE's own step makes
         self._keys: list[int] = KEY_CODES[actions].tolist()
         self._actions = actions
         self._blstats = observation["blstats"]
@@ -107,7 +107,7 @@ class Replay:
         step = self.step
         self.step = step + 1
         if step == len(self._keys) - 1:
-            # What NLE does after a game's end decides the last reward; the keys before go straight to the game.
+            # The last reward depends on what NLE does after a game's end; earlier keys go straight to the game.
             return float(self._env.step(int(self._actions[step]))[1])
         self._game.step(self._keys[step])
         if self._game.done():
@@ -119,7 +119,7 @@ class Replay:
         return float(reward)
 
     def log(self) -> LogEntry | None:
-        """NetHack's line about the game, where it is over."""
+        """Returns NetHack's xlogfile line about the game; None if the game is not over."""
         return read_log(self._env)
 
 
@@ -130,7 +130,7 @@ def replaying(recording: Recording, observations: Sequence[str], *, ttyrecs: Pat
     Args:
         recording: The game.
         observations: Observation keys to show, besides those that digests cover.
-        ttyrecs: Folder in which NLE is to save a ttyrec of the game, None for not.
+        ttyrecs: Folder in which NLE saves a ttyrec of the game, None to save none.
     """
     recording.clock.hold()
     shown = tuple(dict.fromkeys([*observations, *DIGESTED_OBSERVATIONS]))
@@ -145,7 +145,7 @@ class Replayed:
     Attributes:
         frames: Its frames.
         rewards: f32 [T].
-        log: NetHack's line about it, where it is over.
+        log: NetHack's xlogfile line about the game; None if the game is not over.
     """
 
     frames: FrameRecorder
@@ -163,8 +163,8 @@ def replay(recording: Recording, observations: Sequence[str], on_step: OnStep, c
     Args:
         recording: The game.
         observations: Observation keys to keep.
-        on_step: Called now and then with the number of steps.
-        check: Called at every step.
+        on_step: Called now and then with the number of steps so far.
+        check: Called at every step, before its key is played.
 
     Raises:
         DepartedError: If the game was over before its last key.
@@ -185,10 +185,10 @@ def replay(recording: Recording, observations: Sequence[str], on_step: OnStep, c
 
 
 def check_replayed(game: GameData, replayed: Replayed) -> None:
-    """Holds a replay against what is kept with the game: the digests of its frames, and its score.
+    """Compares a replay with what is stored with the game: the digests of its frames, and its score.
 
     Raises:
-        DepartedError: If they differ; it names the first steps that may.
+        DepartedError: If they differ; the error names the first steps that may differ.
     """
     row = row_values(game.row[()])
     expected, found = row["frames_sha256"], replayed.frames.frames_sha256

@@ -1,6 +1,6 @@
-"""A process that replays games for a stream, some at a time; started by :mod:`strathack.collect.replaying.streaming`.
+"""A process that replays games for a stream, several in turn; :mod:`strathack.collect.replaying.streaming` starts it.
 
-It is a process of its own since the clock has to be held from its start on.
+It is a separate process because the clock has to be held from the process's start.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from strathack.dataset.schema import DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS, O
 from strathack.dataset.shard import GameData
 
 BLOCK_STEPS = 256
-"""Steps that are replayed at a time; games take turns after as many."""
+"""Steps of one game that are replayed at a time, before another game takes its turn."""
 
 Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Open:
-    """Asks for a game's first block.
+    """Requests a game's first block.
 
     Attributes:
         number: The game's number from now on.
         game: The game.
-        names: The arrays that are asked for.
-        start: The first step that is asked for.
+        names: The names of the requested arrays.
+        start: The first requested step.
     """
 
     number: int
@@ -45,14 +45,14 @@ class Open:
 
 @dataclass(frozen=True)
 class More:
-    """Asks for a game's next block."""
+    """Requests a game's next block."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class Close:
-    """Lets a game go; nothing is answered."""
+    """Closes a game; this request gets no answer."""
 
     number: int
 
@@ -63,9 +63,9 @@ class Block:
 
     Attributes:
         number: The game's number.
-        start: First step.
+        start: The first step of the block.
         arrays: Name → [n, elements of a step].
-        error: One line, empty where nothing went wrong.
+        error: What went wrong, in one line; empty if nothing did.
     """
 
     number: int
@@ -75,7 +75,7 @@ class Block:
 
 
 class _Running:
-    """A game being replayed, its frames held against the checkpoints of the recording."""
+    """A game being replayed; its frames are compared with the checkpoints of the recording."""
 
     def __init__(self, request: Open) -> None:
         self._game, self._names = request.game, request.names
@@ -90,7 +90,7 @@ class _Running:
         """Replays the next steps; returns the first of them and their arrays.
 
         Raises:
-            DepartedError: If it is not the recorded game.
+            DepartedError: If the replay is not the recorded game.
         """
         replay = self._replay
         start = replay.step
@@ -133,7 +133,7 @@ class Server:
         self._running: dict[int, _Running] = {}
 
     def answer(self, request: Open | More | Close) -> Block | None:
-        """Does what is asked for."""
+        """Answers a request; returns None to :class:`Close`."""
         if isinstance(request, Close):
             running = self._running.pop(request.number, None)
             if running is not None:
@@ -148,7 +148,7 @@ class Server:
 
 
 def main() -> None:
-    """Serves the connection whose descriptor is the first argument, until it is closed; the second is the parent."""
+    """Serves a connection until it closes. The arguments are its descriptor and the parent's process id."""
     die_with_parent(int(sys.argv[2]))
     connection, server, workplace = Connection(int(sys.argv[1])), Server(), Workplace()
     try:
@@ -157,6 +157,6 @@ def main() -> None:
             if block is not None:
                 connection.send(block)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the stream is gone
+        pass  # the stream has closed the connection
     finally:
         workplace.close()

@@ -1,4 +1,4 @@
-"""Frames of keys-only games for a stream: processes replay them as they are walked."""
+"""Frames of keys-only games for a stream: processes replay the games while the stream reads them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Game
 
 _SERVER = "from strathack.collect.replaying.server import main; main()"
-"""Not ``python -m``: the classes of requests would be other ones there."""
+"""Not ``python -m``, under which the classes of requests would be different ones."""
 
 
 class ReplayedFrames(AbstractContextManager["ReplayedFrames"]):
-    """A :class:`strathack.dataset.frames.FrameSource` that replays games in processes of its own.
+    """A :class:`strathack.dataset.frames.FrameSource` that replays games in separate processes.
 
-    The frames are those of the expanded dataset, bit for bit; they are held against the digests in the keys-only
-    dataset on the way.
+    The frames equal those of the expanded dataset, bit for bit; while they are replayed, they are compared with the
+    digests in the keys-only dataset.
 
     Args:
-        processes: How many; by default one a core.
+        processes: Number of processes; by default one per core.
 
     Examples:
         >>> with ReplayedFrames() as frames:
@@ -50,7 +50,7 @@ class ReplayedFrames(AbstractContextManager["ReplayedFrames"]):
         self._lock = threading.Lock()
 
     def open(self, game: Game, names: Sequence[str], start: int) -> ReplayedReader:
-        """Opens a game in the process that has the fewest; see :class:`strathack.dataset.frames.FrameSource`."""
+        """Opens a game in the process with the fewest open games; see :class:`strathack.dataset.frames.FrameSource`."""
         keys = keys_only(game)
         with self._lock:
             process = min(self._processes, key=lambda candidate: candidate.open_games)
@@ -69,7 +69,7 @@ class ReplayedFrames(AbstractContextManager["ReplayedFrames"]):
 
 
 class _Process:
-    """A replaying process, and the thread that hands out what it sends."""
+    """A replaying process, and the thread that distributes the blocks that it sends."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
@@ -89,7 +89,7 @@ class _Process:
         self._receiver.start()
 
     def next_number(self) -> int:
-        """A number for a game."""
+        """Returns a new number for a game."""
         return next(self._numbers)
 
     def send(self, request: Open | More | Close) -> None:
@@ -107,7 +107,7 @@ class _Process:
             raise self.gone() from error
 
     def block(self, number: int) -> Block:
-        """Waits for a game's next block.
+        """Waits for a game's next block and returns it.
 
         Raises:
             RunError: If the process is gone.
@@ -118,14 +118,14 @@ class _Process:
         return block
 
     def forget(self, number: int) -> None:
-        """Lets a game go."""
+        """Closes a game, if the process still runs."""
         with suppress(RunError):
             self.send(Close(number))
         self._waiting.pop(number, None)
         self.open_games -= 1
 
     def gone(self) -> RunError:
-        """The error that says so."""
+        """Returns the error that reports that the process is gone."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         return RunError(f"a replaying process is gone (exit status {self._process.poll()})")
@@ -141,7 +141,7 @@ class _Process:
             waiting.put(None)
 
     def close(self) -> None:
-        """Ends the process; it sees that the connection is shut."""
+        """Shuts the connection, which ends the process, and waits for its end."""
         with suppress(OSError):
             socket.socket(fileno=os.dup(self._connection.fileno())).shutdown(socket.SHUT_RDWR)
         self._receiver.join()
@@ -154,10 +154,10 @@ class _Process:
 
 
 class ReplayedReader:
-    """Reads one game; one block more than is being read is always asked for.
+    """Reads one game; while a block is being read, the next one is requested already.
 
     Args:
-        process: Where it is replayed.
+        process: The process that replays the game.
         game: The game.
         request: The request that opens it.
     """
@@ -197,18 +197,18 @@ class ReplayedReader:
             self._process.send(More(self._number))
 
     def close(self) -> None:
-        """Lets the game go."""
+        """Closes the game."""
         if self._asked:
             self._process.forget(self._number)
 
 
 class AnyFrames(AbstractContextManager["AnyFrames"]):
-    """A :class:`strathack.dataset.frames.FrameSource` that reads what is stored and replays what is not.
+    """A :class:`strathack.dataset.frames.FrameSource` that reads stored frames, and replays games that have none.
 
-    Processes that replay are started when the first game needs one.
+    The processes that replay are started when the first game needs one.
 
     Args:
-        processes: How many; by default one a core.
+        processes: Number of processes; by default one per core.
     """
 
     def __init__(self, processes: int | None = None) -> None:

@@ -1,1 +1,1 @@
-"""Doing many jobs: in this process or in Ray workers, with nothing left behind however they end."""
+"""Does many jobs, in this process or in Ray workers, and leaves nothing behind however the jobs end."""

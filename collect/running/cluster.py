@@ -24,23 +24,23 @@ OBJECT_STORE_BYTES = 256 << 20
 _WORKER_NICENESS = "RAY_worker_niceness"
 
 _SOCKET_PATH_LIMIT = 107
-"""Of a Unix socket; Ray's lie some 75 characters below its folder, whose own name has 23."""
+"""The longest path of a Unix socket. Ray adds some 75 characters to the path of its folder, whose own name has 23."""
 
 
 class Cluster:
-    """A connection to a Ray cluster. In a program that is connected to one already, it is that one, and stays.
+    """A connection to a Ray cluster. If the program is connected already, that connection is used and left open.
 
     Args:
-        workers: Cores of a cluster of our own; None for all of this machine.
+        workers: Number of cores of a cluster of our own; None for all cores of this machine.
         address: Address of a running cluster, or None to start one on this machine for this run alone.
-        niceness: That of the workers of a cluster of our own; None for Ray's default, 15.
+        niceness: Niceness of the worker processes of a cluster of our own; None for Ray's default, 15.
 
     Attributes:
         ray: The module ``ray``, connected.
 
     Raises:
-        InputError: If no cluster answers at the address, or the program is connected to another.
-        InterruptedStartError: If SIGTERM comes while it starts.
+        InputError: If no cluster answers at the address, or the program is connected to a cluster already.
+        InterruptedStartError: If SIGTERM arrives while the cluster starts.
     """
 
     def __init__(self, workers: int | None, address: str | None, niceness: int | None = None) -> None:
@@ -84,27 +84,27 @@ class Cluster:
             raise InputError(f"address: no Ray cluster at {address!r} ({first_line(error)})") from error
 
     def close(self) -> None:
-        """Ends the connection if it was made here, and our cluster if we started one; removes what it left."""
+        """Ends the connection if it was made here, and our cluster if we started one; removes what the cluster left."""
         try:
             if self._connected_here:
                 self.ray.shutdown()
         finally:
             if self._scratch is not None:
                 self._scratch.close()
-            else:  # workers that were killed while they started, by a node that left say, leave names behind
+            else:  # workers that were killed while they started (their node left, say) leave names behind
                 sweep_shared_memory(self._since)
 
 
 class InterruptedStartError(BaseException):
-    """SIGTERM came while a cluster was starting; what was started has ended. No error: nothing went wrong."""
+    """SIGTERM arrived while a cluster was starting; what was started has ended. No ``Exception``: nothing failed."""
 
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Takes signals back from Ray, which puts a handler of its own for SIGTERM in the place of ours when it starts.
+    """Restores our signal handlers after Ray's start, which replaces our handler for SIGTERM.
 
     Raises:
-        InterruptedStartError: If one came meanwhile.
+        InterruptedStartError: If SIGTERM arrived meanwhile.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -123,7 +123,7 @@ def _own_handlers() -> Iterator[None]:
 
 @contextmanager
 def _told(name: str, value: object) -> Iterator[None]:
-    """Tells a cluster that starts meanwhile, by the environment, as Ray wants it; what a user has set there stays."""
+    """Sets an environment variable for a cluster that starts in this context; a value that the user has set stays."""
     told = value is not None and name not in os.environ
     if told:
         os.environ[name] = str(value)
@@ -136,7 +136,7 @@ def _told(name: str, value: object) -> Iterator[None]:
 
 @contextmanager
 def _told_token() -> Iterator[None]:
-    """A token of our own for a cluster of our own: Ray would keep one in the home folder, which may not be writable."""
+    """Gives our cluster a token; otherwise Ray would store one in the home folder, which may not be writable."""
     given = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     with _told("RAY_AUTH_TOKEN", None if given else _token()):
         yield
@@ -144,14 +144,14 @@ def _told_token() -> Iterator[None]:
 
 @cache
 def _token() -> str:
-    """One for all clusters of this process, since Ray reads it once."""
+    """Returns one token for all clusters of this process, since Ray reads the token only once."""
     return secrets.token_hex(32)
 
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # It would print a C++ trace at a SIGTERM, which is how schedulers end things.
+    # Otherwise Ray would print a C++ trace at a SIGTERM, by which schedulers end processes.
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     import ray
     import ray.exceptions
@@ -163,7 +163,7 @@ def check_address(address: str) -> None:
     """Checks that something listens at a cluster's address; Ray itself would try for minutes.
 
     Raises:
-        InputError: If nothing does, or the address is not of the form host:port.
+        InputError: If nothing listens there, or the address is not of the form host:port.
     """
     if address == "auto":
         return  # Ray answers at once
@@ -183,6 +183,6 @@ def _short_scratch() -> Scratch:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says."""
+    """Returns the first line of an error's message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else ""

@@ -1,4 +1,4 @@
-"""What a run shows: a live line, or plain lines for logs; and the table at its end."""
+"""What a run prints: a live line, or plain lines for logs; and the tables at its end."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ RATE_WINDOW_SECONDS = 10.0
 
 
 class RateMeter:
-    """Steps a second, now and overall."""
+    """Measures steps per second, now and overall."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._points: deque[tuple[float, int]] = deque([(self._started, 0)])
 
     def update(self, steps: int) -> tuple[float, float]:
-        """Takes the total and returns the rate over the last ten seconds and over all of the run."""
+        """Takes the total number of steps; returns the rates over the last ten seconds and over the whole run."""
         now = time.monotonic()
         self._points.append((now, steps))
         while len(self._points) > 2 and now - self._points[0][0] > RATE_WINDOW_SECONDS:
@@ -45,10 +45,10 @@ class RateMeter:
 
 @dataclass(frozen=True)
 class Report:
-    """What a display takes in of a job's outcome.
+    """What the display reports of a job's outcome.
 
     Attributes:
-        line: To be printed, empty for nothing.
+        line: The line to print; empty to print none.
         score: The game's score, or None.
         failed: Whether it counts as failed.
     """
@@ -59,12 +59,12 @@ class Report:
 
 
 class Display(AbstractContextManager["Display"]):
-    """Shows a run as it goes.
+    """Shows the progress of a run.
 
     Args:
         total: Games to make.
-        quiet: Plain lines, one a game, instead of a live line.
-        console: Where to; standard error by default, so that standard output holds the summary alone.
+        quiet: Whether to print plain lines, one per game, instead of a live line.
+        console: Where to print; standard error by default, so that standard output holds only the summary.
     """
 
     def __init__(self, total: int, *, quiet: bool, console: Console | None = None) -> None:
@@ -88,7 +88,7 @@ class Display(AbstractContextManager["Display"]):
         self._task = self._progress.add_task("games", total=total, state="starting")
 
     def __enter__(self) -> Display:
-        self._meter = RateMeter()  # from now on, without the time that the workers took to start
+        self._meter = RateMeter()  # without the time that the workers took to start
         self._progress.start()
         return self
 
@@ -102,7 +102,7 @@ class Display(AbstractContextManager["Display"]):
         self._progress.stop()
 
     def starting(self) -> Status:
-        """A context in which the workers start; terminals show that."""
+        """Returns a context in which the workers start; a terminal shows a status meanwhile."""
         return self._console.status("starting the processes that work")
 
     def say(self, line: str) -> None:
@@ -122,7 +122,7 @@ class Display(AbstractContextManager["Display"]):
         self._progress.update(self._task, completed=self._done, state=state)
 
     def show(self, report: Report, *, counted: bool) -> None:
-        """Takes in a job's outcome; one that is tried again does not count yet."""
+        """Shows a job's outcome; a job that is tried again does not count yet."""
         self._done += counted
         self._failed += counted and report.failed
         if report.score is not None:
@@ -133,7 +133,7 @@ class Display(AbstractContextManager["Display"]):
 
 
 def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: Console | None = None) -> None:
-    """Prints what a dataset holds: games, steps, bytes a step, ends, scores by role, strategy shares, failures."""
+    """Prints what a dataset holds: games, steps, bytes per step, ends, scores by role, strategy shares, failures."""
     console = console or Console()
     games = folder.games()
     size = sum(path.stat().st_size for path in folder.shards())
@@ -156,7 +156,7 @@ def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: C
 
 
 def _count_strategies(games: Iterable[StoredGame]) -> Counter[str]:
-    """Steps by strategy over all games; each shard is opened once."""
+    """Counts the steps of each strategy over all games; opens each shard once."""
     names: dict[Path, list[str]] = defaultdict(list)
     for game in games:
         names[game.shard].append(game.name)

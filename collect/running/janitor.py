@@ -1,9 +1,8 @@
 """Cleans up after a process, however it dies.
 
-A janitor is a small process of its own that waits for its master's end, then kills the processes that have a
-file open in the master's temporary folders (Ray's outlive a killed driver) and removes those folders. It is run
-by path, with nothing but the standard library, so it starts in milliseconds and needs nothing of the installed
-package.
+A janitor is a small separate process that waits until its master ends, then kills the processes that have a file
+open in the master's temporary folder (Ray's processes outlive a killed driver) and removes the folder. It is run by
+path and uses only the standard library, so it starts in milliseconds and does not need the installed package.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from pathlib import Path
 from typing import IO
 
 PATIENCE_SECONDS = 30.0
-"""How long a janitor goes on killing and removing what does not go away."""
+"""How long a janitor keeps trying to kill processes and to remove the folder."""
 
 
 class Scratch:
     """A temporary folder for this process, with a janitor that removes it however the process ends.
 
-    Every other process with a file open in the folder is killed then.
+    When the folder is removed, every other process with a file open in it is killed.
 
     Args:
         parent: Where to make it; the usual place for temporary files by default.
@@ -38,7 +37,7 @@ class Scratch:
 
     def __init__(self, parent: Path | None = None) -> None:
         self.path = (parent or Path(tempfile.gettempdir())) / f"strathack-{uuid.uuid4().hex[:12]}"
-        # Away from this process's group and working directory, and not under a held clock.
+        # The janitor runs outside this process's group and working directory, and not under a held clock.
         unwanted = ("LD_PRELOAD", "FAKETIME", "DONT_FAKE", "PYTHON")
         self._janitor = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(self.path)],
@@ -49,14 +48,14 @@ class Scratch:
             cwd="/",
             env={key: value for key, value in os.environ.items() if not key.startswith(unwanted)},
         )
-        # It forks at once, since Ray kills the children of a worker that it ends. This process may be killed at any
-        # point, so the folder is made only when its janitor is there.
+        # The janitor forks at once, since Ray kills the children of a worker that it ends. This process may be killed
+        # at any point, so the folder is made only when its janitor is running.
         if self._janitor.wait():
             raise RuntimeError(f"the janitor of {self.path} could not be started (status {self._janitor.returncode})")
         self.path.mkdir(mode=0o700)
 
     def close(self) -> None:
-        """Has the janitor do its work now, and waits until it has."""
+        """Has the janitor clean up now, and waits until it has finished."""
         assert self._janitor.stdin is not None
         assert self._janitor.stdout is not None
         self._janitor.stdin.close()
@@ -65,21 +64,21 @@ class Scratch:
 
 
 def clean(master: int, folder: str, since: float) -> None:
-    """Kills who uses a folder and removes it, again and again until it is gone or patience is at its end.
+    """Kills the processes that use a folder and removes it, repeatedly, until it is gone or the time is up.
 
-    A dying process may still write into the folder, so both are done in turn.
+    A dying process may still write into the folder, so killing and removing take turns.
 
     Args:
-        master: Never killed: it may be alive, having dismissed its janitor.
+        master: A process that is never killed; it is still alive if it closed its janitor itself.
         folder: The folder.
-        since: When the master was young, seconds since 1970.
+        since: When the janitor started, in seconds since 1970.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     killed: set[int] = set()
     while time.monotonic() < deadline:
         users = [process for process in _users(folder) if process not in (master, os.getpid())]
         killed.update(users)
-        dying = not all(_is_gone(process) for process in killed)  # what they shared is swept once they are gone
+        dying = not all(_is_gone(process) for process in killed)  # their shared memory is removed when they are gone
         for process in users:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
@@ -91,19 +90,19 @@ def clean(master: int, folder: str, since: float) -> None:
 
 
 def _users(folder: str) -> list[int]:
-    """Processes with a file open below a folder. Linux only; elsewhere there are none."""
+    """Returns the processes with a file open below a folder. Linux only; elsewhere it finds none."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended, or is another user's
+        with suppress(OSError):  # the process has ended, or is another user's
             if any(os.readlink(file).startswith(folder + "/") for file in (entry / "fd").iterdir()):
                 found.append(int(entry.name))
     return found
 
 
 def sweep_shared_memory(since: float) -> None:
-    """Removes what libfaketime kept in shared memory for processes of ours that began since then and are gone.
+    """Removes libfaketime's shared memory of our processes that began after ``since`` and have ended.
 
-    A worker unlinks its own as soon as it runs; one that is killed while it starts has not come to that.
+    A worker unlinks its own as soon as it runs; a worker that is killed while it starts does not get that far.
     """
     for entry in Path("/dev/shm").glob("*faketime_s[eh]m_*"):
         process = entry.name.rpartition("_")[2]
@@ -115,7 +114,7 @@ def sweep_shared_memory(since: float) -> None:
 
 
 def _is_gone(process: int) -> bool:
-    """Whether a process has ended, be it that nobody has asked for its status yet. Linux only."""
+    """Returns whether a process has ended, even if its parent has not read its exit status yet. Linux only."""
     try:
         status = Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -129,7 +128,7 @@ def _main(master: int, folder: str, standard_input: IO[bytes]) -> None:
         os._exit(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    standard_input.read()  # returns when the master has closed its end, by its own will or by its death
+    standard_input.read()  # returns when the master has closed its end or has died
     clean(master, folder, since)
 
 

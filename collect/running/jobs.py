@@ -1,4 +1,4 @@
-"""The loop that all commands share which make games: jobs are handed out, results kept, failed jobs tried again."""
+"""The loop of all commands that make games: it hands out jobs, keeps the results, and tries failed jobs again."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from strathack.dataset.writer import DatasetWriter
 
 @dataclass(frozen=True)
 class Workers:
-    """Jobs are done by workers of ours, in this process or in others.
+    """Has jobs done by workers, in this process or in others.
 
     Attributes:
         factory: Makes a worker.
-        where: How many work, and where.
-        environment: Environment variables that their processes start with.
-        max_seconds: Seconds after which one counts as hung.
+        where: How many workers there are, and where they run.
+        environment: Environment variables that the workers' processes start with.
+        max_seconds: Seconds on one job after which a worker counts as hung; None for no limit.
     """
 
     factory: Factory
@@ -39,10 +39,10 @@ class Workers:
 
 @dataclass(frozen=True)
 class OwnPool:
-    """Jobs are done by a pool of their own.
+    """Has jobs done by a pool that is made for them.
 
     Attributes:
-        open: Opens it.
+        open: Opens the pool.
     """
 
     open: Callable[[], Pool]
@@ -53,12 +53,12 @@ class Work:
     """Jobs that each make a game, and how they are done.
 
     Attributes:
-        jobs: What to do, by the name of the game that it makes.
-        by: Who does it.
-        describe: What the display says of a job's result.
-        called: What a job is called in what is said of it.
-        load: Makes what a worker needs of a job, when it is handed out.
-        retries: How often a job is tried again whose worker died.
+        jobs: Game name → the job that makes the game.
+        by: The workers or the pool that do the jobs.
+        describe: Returns what the display reports of a job's result.
+        called: Returns the name of a job in reports.
+        load: Returns what a worker needs for a job; called when the job is handed out.
+        retries: How often a job is tried again after its worker died.
     """
 
     jobs: Mapping[str, Any]
@@ -69,7 +69,7 @@ class Work:
     retries: int = 2
 
     def report(self, outcome: Outcome, *, again: bool) -> Report:
-        """What the display says of an outcome; ``again`` tells whether the job is tried again."""
+        """Returns what the display reports of an outcome; ``again`` is whether the job is tried again."""
         if isinstance(outcome, Failed):
             then = "trying again" if again else "given up"
             return Report(f"{self.called(outcome.job)}: {outcome.reason}; {then}", failed=True)
@@ -83,7 +83,7 @@ class Made:
     Attributes:
         folder: Its files.
         failures: Game name → why there is no such game.
-        notes: Game name → what a user has to know about it.
+        notes: Game name → what a user has to know about the game.
         signal: The signal that interrupted the run, 0 if none did.
     """
 
@@ -93,7 +93,7 @@ class Made:
     signal: int
 
     def exit_status(self, *, strict: bool = False) -> int:
-        """0; 1 if a game could not be made or, when strict, has a note; over 128 after an interruption, told of."""
+        """Returns 0; 1 if a game failed or, if strict, has a note; over 128 after an interruption, which it reports."""
         if self.signal:
             print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
             return 128 + self.signal
@@ -108,13 +108,13 @@ def make_dataset(
     games_per_shard: int = GAMES_PER_SHARD,
     quiet: bool = False,
 ) -> Made:
-    """Makes the games that are missing, each into the folder as soon as it is there, and merges the shards.
+    """Makes the games that are missing, adds each to the folder as soon as it is made, and merges the shards.
 
-    Ctrl-C and SIGTERM end it early, with what is there valid.
+    Ctrl-C and SIGTERM end the run early; the dataset on disk is valid then.
 
     Args:
         out: The dataset folder.
-        settings: The dataset's settings, agreed with those that are there.
+        settings: The dataset's settings, which agree with those of an existing dataset.
         work: The jobs.
         games_per_shard: Games in a merged shard.
         quiet: Plain lines instead of a live display.
@@ -136,7 +136,7 @@ def make_dataset(
             else:
                 writer.tell(name, failure=outcome.result.reason if isinstance(outcome.result, Refused) else "")
 
-        # The folder is begun when the workers are there, since they may fail to start.
+        # The folder is begun only when the workers have started, since they may fail to start.
         do_jobs(work, list(missing), keep, stop, quiet=quiet, on_start=writer.begin)
         if not stop:
             writer.merge(games_per_shard, lambda: bool(stop))
@@ -156,12 +156,12 @@ def do_jobs(
     """The loop: hands out jobs, keeps every result at once, tries failed jobs again.
 
     Args:
-        work: How they are done.
-        jobs: Those of its jobs that are to be done.
+        work: How the jobs are done.
+        jobs: The jobs of ``work`` that are to be done.
         keep: Called with each job's last outcome.
-        stop: Ends it early.
+        stop: Ends the loop early.
         quiet: Plain lines instead of a live display.
-        on_start: Called when those who do them are there; at once, where there is nothing to do.
+        on_start: Called when the pool is ready; at once if there are no jobs.
     """
     if not jobs:
         on_start()
@@ -185,17 +185,17 @@ def do_jobs(
 
 
 def stop_on_signal() -> StopOnSignal:
-    """For runs that leave nothing behind however they end: a second signal ends this process at once."""
+    """Notes a first signal and ends this process at once at a second; for runs that clean up however they end."""
     return StopOnSignal(on_first=lambda number: None, on_further=_end_at_once)
 
 
 def _end_at_once(number: int) -> None:
-    os._exit(128 + number)  # the janitors see to processes and temporary folders
+    os._exit(128 + number)  # the janitors remove processes and temporary folders
 
 
 @contextmanager
 def _opened(by: Workers | OwnPool, display: Display, stop: StopOnSignal) -> Iterator[tuple[Pool, Display]]:
-    """Those who do the jobs, and the display beside them."""
+    """Opens the pool that does the jobs, and the display."""
 
     def end_at_once(number: int) -> None:
         display.restore()
@@ -223,7 +223,7 @@ def _pool_of(workers: Workers, display: Display, stop: StopOnSignal) -> Pool:
 
 
 def _poll(pool: Pool) -> Sequence[Outcome]:
-    """Outcomes; none if a running job was dropped by Ctrl-C."""
+    """Returns the pool's outcomes; none if Ctrl-C dropped a running job."""
     try:
         return pool.poll()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Where jobs are done, games played for one: in this process, or in Ray workers on one machine or many."""
+"""Pools, which do jobs such as playing games: in this process, or in Ray workers on one or more machines."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from strathack.dataset.errors import InputError, RunError
 
 HANG_GRACE_SECONDS = 5.0
 HANG_GRACE_SHARE = 0.1
-"""How much longer than ``max_seconds`` a job may take before its worker counts as hung: the larger of the two,
-the second as a share of ``max_seconds``. A worker that plays and is not hung ends its game at its next step."""
+"""How much longer than ``max_seconds`` a job may take before its worker counts as hung: these seconds, or this share
+of ``max_seconds`` if that is longer. A playing worker that is not hung ends its game at its next step."""
 
 REPORT_SECONDS = 1.0
-"""How often a worker reports its steps, and how often they are asked for."""
+"""Seconds between a worker's reports of its steps, and between the pool's requests for the total."""
 
 POLL_SECONDS = 0.1
-"""How long to wait for a job to end before looking around; of two Ctrl-C within that time only one is seen."""
+"""Seconds to wait for a job to end before checking other things; of two Ctrl-C in that time, only one is noticed."""
 
 MAX_START_FAILURES = 5
-"""Workers in a row that may die before they are ready."""
+"""After this many workers in a row have died before they were ready, the pool raises."""
 
 OnStep = Callable[[int], None]
 """Called with the number of steps of the running job."""
 
 
 class Worker(Protocol):
-    """Does jobs one after another in one process. What goes wrong with a job it raises."""
+    """Does jobs one after another in one process; raises if a job fails."""
 
     def warm_up(self) -> None:
-        """Does once on a machine what a first job would take long for."""
+        """Does the preparations that would slow down the first job on a machine."""
 
     def work(self, payload: Any, on_step: OnStep) -> JobResult:
-        """Does one job and returns its result; both travel between processes."""
+        """Does one job and returns its result; payload and result are sent between processes."""
 
     def close(self) -> None:
         """Removes what the worker keeps outside its memory."""
@@ -54,7 +54,7 @@ Factory = Callable[[], Worker]
 
 @dataclass(frozen=True)
 class Finished:
-    """A job that was done, and what came of it."""
+    """A job that was done, and its result."""
 
     job: Any
     result: JobResult
@@ -62,7 +62,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A job that came to no result, and why, in one line."""
+    """A job without a result, and the reason in one line."""
 
     job: Any
     reason: str
@@ -72,7 +72,7 @@ Outcome = Finished | Failed
 
 
 class Pool(Protocol):
-    """Does jobs, several at a time perhaps."""
+    """Does jobs, possibly several at a time."""
 
     @property
     def running(self) -> int:
@@ -83,13 +83,13 @@ class Pool(Protocol):
         """Whether a job can be submitted now."""
 
     def submit(self, job: Any, payload: Any) -> None:
-        """Starts a job; ``payload`` is what the worker gets of it."""
+        """Starts a job; ``payload`` is what the worker receives."""
 
     def poll(self) -> Sequence[Outcome]:
         """Waits a moment for jobs to end and returns those that did."""
 
     def steps(self) -> int:
-        """Steps so far, those of running jobs included, as far as they are known."""
+        """Returns the steps so far, including those of running jobs as far as they are known."""
 
     def close(self) -> None:
         """Drops running jobs; leaves no process and no temporary folder."""
@@ -153,7 +153,7 @@ class LocalPool:
 
 
 class _Board:
-    """A Ray actor that knows how many steps each worker has played."""
+    """A Ray actor that stores how many steps each worker has played."""
 
     def __init__(self) -> None:
         self._steps: dict[str, int] = {}
@@ -166,7 +166,7 @@ class _Board:
 
 
 class _Worker:
-    """A Ray actor that works."""
+    """A Ray actor that does jobs."""
 
     def __init__(self, factory: Factory, board: Any) -> None:
         die_with_raylet()
@@ -179,7 +179,7 @@ class _Worker:
         self._next_report = 0.0
 
     def ready(self) -> str:
-        """Where it runs."""
+        """Returns where the worker runs, as soon as it is ready."""
         return f"process {os.getpid()} on {socket.gethostname()}"
 
     def work(self, payload: Any) -> Any:
@@ -199,7 +199,7 @@ class _Worker:
 
 
 def _warm_up(factory: Factory) -> None:
-    """A Ray task, run once on a machine."""
+    """Warms up a machine; a Ray task that runs once on each."""
     die_with_raylet()
     worker = factory()
     worker.warm_up()
@@ -218,11 +218,11 @@ class RayPool:
     """Does jobs in Ray actors, one core each.
 
     Args:
-        workers: Number of actors; None for one a core of the cluster.
+        workers: Number of actors; None for one per core of the cluster.
         address: Address of a running cluster, or None to start one on this machine for this run alone.
-        factory: Makes a worker; it travels to the actors.
+        factory: Makes a worker; it is sent to the actors.
         environment: Environment variables of the actors' processes.
-        max_seconds: Seconds that a job may take before its actor counts as hung, None for any number.
+        max_seconds: Seconds that a job may take before its actor counts as hung, None for no limit.
 
     Raises:
         InputError: If no cluster answers at the address.
@@ -279,7 +279,7 @@ class RayPool:
         self._busy[slot.actor.work.remote(payload)] = slot, job, time.monotonic() + allowed
 
     def poll(self) -> Sequence[Outcome]:
-        """Waits a moment for jobs to end, replaces dead and hung workers."""
+        """Waits a moment for jobs to end and returns those that did; replaces dead and hung workers."""
         outcomes: list[Outcome] = []
         references = [*self._starting, *self._busy]
         ready, _ = self._ray.wait(references, num_returns=1, timeout=POLL_SECONDS) if references else ([], [])
@@ -304,14 +304,14 @@ class RayPool:
                 self._next_steps = time.monotonic() + REPORT_SECONDS
                 self._steps_asked = self._board.total.remote()
         elif self._ray.wait([self._steps_asked], timeout=0)[0]:
-            # Its node may be gone; then the rate shown stands still, but the work does not.
+            # The board's node may be gone; then the displayed rate stands still, but the work goes on.
             with suppress(self._ray.exceptions.RayError):
                 self._steps = max(self._steps, self._ray.get(self._steps_asked))
             self._steps_asked = None
         return self._steps
 
     def close(self) -> None:
-        """Ends our workers, and our cluster if we started one; removes what they left."""
+        """Ends our workers, and our cluster if we started one; removes what they left behind."""
         try:
             busy = (slot for slot, _, _ in self._busy.values())
             actors = [slot.actor for slot in (*self._idle, *self._starting.values(), *busy)]
@@ -321,7 +321,7 @@ class RayPool:
             self._cluster.close()
 
     def _warm_up_nodes(self, runtime_env: dict[str, Any], factory: Factory) -> None:
-        """Warms numba's cache on every machine, before its workers would all compile the same kernels."""
+        """Warms numba's cache on every machine, so that its workers do not all compile the same kernels."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         task = self._ray.remote(_warm_up)
@@ -380,10 +380,10 @@ class RayPool:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions(Options):
-    """Where work is done.
+    """How many workers do the jobs, and where.
 
     Attributes:
-        workers: Processes that work, by Ray; by default one a core. 0 works in this process.
+        workers: Number of Ray worker processes; by default one per core. 0 does the jobs in this process.
         address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
     """
 
@@ -391,10 +391,10 @@ class WorkerOptions(Options):
     address: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks that the two go together.
+        """Checks that the two options go together.
 
         Raises:
-            InputError: If they do not.
+            InputError: If they do not, or the number of workers is negative.
         """
         super().__post_init__()
         if self.workers is not None and self.workers < 0:
@@ -404,7 +404,7 @@ class WorkerOptions(Options):
 
 
 def _reason(error: BaseException) -> str:
-    """One line about an error; of one that came through Ray, about what was raised in the worker."""
+    """Returns one line about an error; if the error came through Ray, about the one raised in the worker."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         error = cause

@@ -11,7 +11,7 @@ from strathack.collect.playing.clock import real_time
 
 
 def made_now() -> dict[str, str]:
-    """This command, the revision of this code and the time: the part of a provenance that every run has anew."""
+    """Returns this command, the code's revision and the time: the part of the provenance that is new in every run."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "revision": git_revision(),
@@ -20,7 +20,7 @@ def made_now() -> dict[str, str]:
 
 
 def git_revision() -> str:
-    """The revision of the checkout that this code runs from; empty where it runs from an installed package."""
+    """Returns the revision of the checkout that this code runs from; empty if it runs from an installed package."""
     here = Path(__file__).resolve()
     git = ["git", "-C", str(here.parent)]
     try:

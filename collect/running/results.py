@@ -1,4 +1,4 @@
-"""What comes of a job."""
+"""The results of jobs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class GameShard:
 
     Attributes:
         name: Its name in the dataset.
-        steps: Its steps.
-        shard: A one-game shard's bytes.
-        note: What a user has to know about it, empty for nothing.
+        steps: Its number of steps.
+        shard: The bytes of a one-game shard.
+        note: What a user has to know about the game; empty if there is nothing.
     """
 
     name: str
@@ -24,10 +24,10 @@ class GameShard:
 
 @dataclass(frozen=True)
 class Verified:
-    """A game that was replayed for its digest alone, and is the recorded one.
+    """A game that was replayed only to check its digest, and equals the recorded one.
 
     Attributes:
-        steps: Its steps.
+        steps: Its number of steps.
     """
 
     steps: int
@@ -35,7 +35,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class SkippedSeed:
-    """A seed that draws a role which was not asked for.
+    """A seed that draws a role other than those requested.
 
     Attributes:
         seed: The seed.
@@ -48,7 +48,7 @@ class SkippedSeed:
 
 @dataclass(frozen=True)
 class Refused:
-    """There is no game to keep, whoever tries it: it is listed with its reason.
+    """A job that can make no game, however often it is tried; it is listed with its reason.
 
     Attributes:
         reason: One line.

@@ -1,4 +1,4 @@
-"""What every process that runs the simulator needs around it, be it a Ray worker or the command's own."""
+"""What every process that runs the simulator needs, whether a Ray worker or the command's own process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Workplace:
-    """NLE's temporary folders go into a scratch folder that a janitor removes, however the process ends.
+    """Puts NLE's temporary folders into a scratch folder, which a janitor removes however the process ends.
 
     Attributes:
-        scratch: That folder.
+        scratch: The scratch folder.
     """
 
     def __init__(self) -> None:
@@ -40,8 +40,8 @@ def die_with_parent(parent: int | None) -> None:
     """Has the kernel kill this process when its parent dies.
 
     Args:
-        parent: The parent's process number as it was handed over, by which it is seen whether it died before; in a
-            container it may be 1. None where it is not known.
+        parent: The parent's process id, by which this process detects that its parent has died already; in a container
+            it may be 1. None if it is not known.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -50,6 +50,6 @@ def die_with_parent(parent: int | None) -> None:
 
 
 def die_with_raylet() -> None:
-    """The same for a Ray worker, which outlives its raylet otherwise."""
+    """Has the kernel kill this Ray worker when its raylet dies, which the worker would otherwise outlive."""
     raylet = os.environ.get("RAY_RAYLET_PID", "")
     die_with_parent(int(raylet) if raylet.isdigit() else None)

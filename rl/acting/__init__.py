@@ -1,1 +1,1 @@
-"""Acting: rollout workers that step environments, and the policy that chooses what they do."""
+"""Acting: rollout workers that step environments, and the policy that chooses their actions."""

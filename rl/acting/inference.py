@@ -1,4 +1,4 @@
-"""The acting loop's core: from the frames of the env groups that wait to what is done on them, in one batch."""
+"""The core of the acting loop: chooses the actions of all waiting env groups in one batch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from strathack.models.cleaved import AnyPolicy
 from strathack.models.cores import State
 
 NO_INPUTS = frozenset({"acted", "actions", "strategy", "rewards", "ended", "next_seed"})
-"""The arrays of an env group by which nothing is chosen."""
+"""The arrays of an env group that are not inputs of the player."""
 
 
 class Player(Protocol):
-    """Chooses actions for lanes; what it remembers is handed to it.
+    """Chooses actions for lanes; its state is passed in and returned.
 
     Attributes:
-        device: Where it takes its inputs.
+        device: The device of its inputs.
     """
 
     device: torch.device
@@ -35,26 +35,26 @@ class Player(Protocol):
         """The state before a game: name → [B, …]."""
 
     def act(self, inputs: Mapping[str, Tensor], state: State, uniforms: Tensor | None = None) -> tuple[Act, State]:
-        """Chooses; see :meth:`strathack.models.acting.ActingPolicy.act`."""
+        """Chooses an action for each lane; see :meth:`strathack.models.acting.ActingPolicy.act`."""
 
 
 class LearningPlayer(Player, Protocol):
-    """A player that learns meanwhile."""
+    """A player whose weights are trained while it acts."""
 
     def refresh(self) -> int:
-        """Takes the newest weights over. Returns how many updates they have had."""
+        """Takes over the newest weights. Returns how many updates they have had."""
 
 
 class InferencePolicy:
     """Acts with a copy of a policy that is being trained; a :class:`LearningPlayer`.
 
     Args:
-        policy: The policy.
+        policy: The policy that is trained.
         acting: How it acts.
         version: How many updates its weights have had.
 
     Raises:
-        InputError: If a flat policy is to hold strategies.
+        InputError: If strategies are to be held, but the policy is flat.
     """
 
     def __init__(self, policy: AnyPolicy, acting: ActingConfig, version: int = 0) -> None:
@@ -67,14 +67,14 @@ class InferencePolicy:
 
     @contextmanager
     def updating(self, version: int) -> Iterator[None]:
-        """While the trained weights change; afterwards they are what is acted with.
+        """To be entered while the trained weights change; afterwards, acting uses the new weights.
 
         Args:
-            version: How many updates they will have had.
+            version: How many updates the weights will have had afterwards.
         """
         with self._lock:
             yield
-            # An update of several passes changes them several times, and is still one.
+            # An update of several passes comes here once per pass, each time with the same version.
             self._newest, self._changed = version, True
 
     def refresh(self) -> int:
@@ -97,7 +97,7 @@ class InferencePolicy:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a slot: what is chosen by, and where what is chosen goes.
+    """A row of a slot: the player's inputs, and the arrays that its choices are written to.
 
     Attributes:
         inputs: Name → tensor [lanes, …].
@@ -111,22 +111,22 @@ class Row:
 
 
 class GroupState:
-    """What is known of an env group between its steps.
+    """The state of an env group between its steps.
 
     Args:
         arrays: Its arrays; see :func:`strathack.rl.acting.memory.group_layout`.
         state: The player's state before a game.
 
     Attributes:
-        lanes: Its environments.
-        rows: By slot and row.
-        state: The player's state now.
+        lanes: The number of its environments.
+        rows: Its rows, indexed by slot and row.
+        state: The player's current state.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], state: State) -> None:
         slots, rows, self.lanes = arrays["first"].shape
         self.arrays, self.state = arrays, state
-        # Made once, since much of the loop's time goes into many small things.
+        # The tensors are made once, since many small operations take much of the loop's time.
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in NO_INPUTS}
         self.rows = [
             [
@@ -143,13 +143,13 @@ class GroupState:
 
 @dataclass(frozen=True)
 class Place:
-    """A row that is to be acted on.
+    """A row to act on.
 
     Attributes:
-        index: The env group's.
-        group: What is known of it.
+        index: The index of the env group.
+        group: The state of the env group.
         slot: The slot.
-        row: The row of it.
+        row: The row of the slot.
     """
 
     index: int
@@ -160,12 +160,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen on several rows, their lanes side by side.
+    """The player's choices for several rows, with the rows' lanes side by side.
 
     Attributes:
         actions: i64 [B].
         strategy: i64 [B]; None for a flat policy.
-        about: ``log_prob``, ``value`` and, where strategies are held, ``chose``; [B].
+        about: ``log_prob``, ``value`` and, if strategies are held, ``chose``; each [B].
         after: The player's state afterwards.
     """
 
@@ -176,12 +176,12 @@ class Choice:
 
 
 def choose(places: Sequence[Place], player: Player, uniforms: Tensor | None = None) -> Choice:
-    """Chooses for several env groups at once.
+    """Chooses actions for several env groups at once.
 
     Args:
-        places: What is to be acted on.
-        player: Who chooses.
-        uniforms: What decides its draws, f32 [B, 2]; None lets it draw.
+        places: The rows to act on.
+        player: The player that chooses.
+        uniforms: Numbers that decide the player's draws, f32 [B, 2]; None lets the player draw at random.
     """
     rows = [place.group.rows[place.slot][place.row].inputs for place in places]
     inputs = {name: _beside([row[name] for row in rows]).to(player.device) for name in rows[0]}
@@ -196,10 +196,10 @@ def choose(places: Sequence[Place], player: Player, uniforms: Tensor | None = No
 
 
 def hand_out(places: Sequence[Place], choice: Choice) -> Iterator[tuple[Place, slice]]:
-    """Writes what was chosen to where rollout workers read it.
+    """Writes the choices to the arrays that rollout workers read.
 
     Yields:
-        Each row and which lanes of the choice are its.
+        Each row, and the range of the choice's lanes that belongs to it.
     """
     end = 0
     for place in places:
@@ -219,7 +219,7 @@ def _beside(parts: Sequence[Tensor]) -> Tensor:
 
 
 def joined(states: Sequence[State]) -> State:
-    """The states of several env groups as one."""
+    """Returns the states of several env groups as one state, their lanes side by side."""
     if len(states) == 1:
         return states[0]
     return {name: _beside([state[name] for state in states]) for name in states[0]}

@@ -1,4 +1,4 @@
-"""Memory that a learner shares with its workers: frames are written where they are learned from, never pickled."""
+"""Memory that a learner shares with its rollout workers: they write frames into it, so none are pickled."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ _TYPES = {
 }
 
 ABOUT_STEPS = frozenset(_TYPES)
-"""The arrays of an env group that are no observations."""
+"""The arrays of an env group that are not observations."""
 
 
 def group_layout(slots: int, steps: int, lanes: int, observations: tuple[str, ...]) -> Layout:
-    """The arrays of an env group, [slots, T + 1, lanes, …]; a slot holds an unroll.
+    """Returns the layout of an env group's arrays, [slots, T + 1, lanes, …]; a slot holds an unroll.
 
-    Row t of a slot is a frame and what was done on it:
+    Row t of a slot holds a frame and the action taken on it:
 
     - the observations,
-    - ``first``: a game starts at this frame,
-    - ``acted``: an action was taken on it; not so on what a game that was cut came to,
-    - ``previous_action``: the action before it, 255 where there was none,
-    - ``actions``, ``strategy`` (255 for none): what was chosen on it,
-    - ``rewards``, ``ended``: what followed.
+    - ``first``: whether a game starts at this frame,
+    - ``acted``: whether an action was taken on this frame; false on the final frame of a game that was cut,
+    - ``previous_action``: the action before this frame, 255 if there was none,
+    - ``actions``, ``strategy`` (255 for none): what was chosen on this frame,
+    - ``rewards``, ``ended``: the reward that followed, and whether the game ended.
 
-    The last row is the frame after the last step, and the next unroll's first.
+    The last row is the frame after the last step; it is also the first row of the next unroll.
 
     Args:
-        slots: Unrolls that are filled, wait, or are learned from.
-        steps: T.
-        lanes: Environments.
+        slots: Number of unrolls that can be filled, waiting or being learned from at a time.
+        steps: T, the steps of an unroll.
+        lanes: Number of environments.
         observations: Observation keys.
     """
     rows = slots, steps + 1, lanes
@@ -71,7 +71,7 @@ def _places(layout: Layout) -> tuple[dict[str, int], int]:
 
 @dataclass(frozen=True)
 class SharedArrays:
-    """Arrays in memory that has no name: it is gone when the last process that holds it is, however they end.
+    """Arrays in unnamed shared memory, which is freed when the last process that holds it ends, even in a crash.
 
     Attributes:
         descriptor: The file descriptor by which another process maps the same memory.
@@ -88,14 +88,14 @@ class SharedArrays:
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create("strathack")
         else:
-            with tempfile.TemporaryFile() as file:  # as nameless, where there is no such call
+            with tempfile.TemporaryFile() as file:  # has no name either; for systems without memfd_create
                 descriptor = os.dup(file.fileno())
         os.ftruncate(descriptor, size)
         return cls.attach(descriptor, layout)
 
     @classmethod
     def attach(cls, descriptor: int, layout: Layout) -> SharedArrays:
-        """Maps arrays that were made."""
+        """Maps arrays that exist already."""
         places, size = _places(layout)
         memory = mmap.mmap(descriptor, size)
         arrays = {
@@ -105,5 +105,5 @@ class SharedArrays:
         return cls(descriptor, arrays)
 
     def close(self) -> None:
-        """Lets go of the descriptor; the memory goes with the last array."""
+        """Closes the descriptor; the memory is freed with the last array."""
         os.close(self.descriptor)

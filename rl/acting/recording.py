@@ -1,4 +1,4 @@
-"""Takes down the games that a policy plays, in the format of any other dataset, its strategies as labels."""
+"""Records the games that a policy plays, in the format of any other dataset, with its strategies as labels."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from strathack.rl.config import GameConfig
 from strathack.rl.environments.simulators import NLESimulator, Observation, Simulator
 
 LEARNING_CLOCK = Clock("seed")
-"""Moon, day and night come from the seed in environments that are learned in."""
+"""The clock of environments that are learned in: moon, day and night come from the seed."""
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """Begins to take games down; it travels to workers.
+    """Begins the records of games; it is sent to rollout workers.
 
     Attributes:
-        provenance: Goes into the shards.
-        strategies: The policy's, a name's place being its code; none for a flat one.
-        clock: What the games are played at.
+        provenance: The provenance that is written to the shards.
+        strategies: The policy's strategies; a name's index is its code. Empty for a flat policy.
+        clock: The clock that the games are played at.
     """
 
     provenance: Provenance
@@ -46,19 +46,19 @@ class Recorder:
     clock: Clock = LEARNING_CLOCK
 
     def __call__(self, seed: int, simulator: Simulator, observation: Observation) -> GameRecord:
-        """Begins with the game of a seed; see :data:`strathack.rl.environments.stepping.MakeRecord`."""
+        """Begins the record of a seed's game; see :data:`strathack.rl.environments.stepping.MakeRecord`."""
         assert isinstance(simulator, NLESimulator), "checked when the recorder is made"
         return GameRecord(self, seed, simulator, observation)
 
 
 class GameRecord:
-    """Takes down one game; a :class:`strathack.rl.environments.stepping.Record`.
+    """Records one game; a :class:`strathack.rl.environments.stepping.Record`.
 
     Args:
-        recorder: What is the same for all games.
-        seed: The game's.
-        simulator: What plays it.
-        observation: Its first.
+        recorder: What all games have in common.
+        seed: The game's seed.
+        simulator: The simulator that plays the game.
+        observation: The game's first observation.
     """
 
     def __init__(self, recorder: Recorder, seed: int, simulator: NLESimulator, observation: Observation) -> None:
@@ -70,16 +70,16 @@ class GameRecord:
         self._steps = GameRecorder(observation, recorder.provenance.observations)
 
     def step(self, action: int, strategy: int) -> None:
-        """Takes down what is seen now, and what is about to be done."""
+        """Records what is seen now, and the action and strategy that are about to be taken."""
         code = strategy if strategy < len(self._recorder.strategies) else UNLABELLED
         self._steps.record(self._simulator.key(action), code, UNLABELLED, NO_PUBLISHED_LABEL)
 
     def reward(self, reward: float) -> None:
-        """Takes down what followed."""
+        """Records the reward that followed."""
         self._steps.record_reward(reward)
 
     def finish(self, end: str, observation: Observation) -> bytes:
-        """The game's shard."""
+        """Returns the game's shard."""
         self._steps.finish()
         log = read_log(self._simulator.env) if end in ("over", "success") else None
         ending = Ending(end, "no progress" if end == "abort" else "") if log is None else Ending(*logged_end(log), log)
@@ -91,17 +91,17 @@ class GameRecord:
 
 
 def recorder_of(env: str, game: GameConfig, policy: AnyConfig, simulator: Simulator, run: Path) -> Recorder:
-    """What takes down a run's games.
+    """Returns the recorder of a run's games.
 
     Args:
         env: The environment.
         game: The games' settings.
         policy: The policy that plays.
-        simulator: The environment, as it was made.
-        run: The run's folder, which is the demonstrator's name.
+        simulator: The simulator of the environment.
+        run: The run's folder, whose name becomes part of the demonstrator's name.
 
     Raises:
-        InputError: If the environment is none of NLE's.
+        InputError: If the environment is not one of NLE or MiniHack.
     """
     if not isinstance(simulator, NLESimulator):
         raise InputError(f"save_games: only games of NLE and MiniHack can be kept, {env} is none of theirs")
@@ -111,12 +111,12 @@ def recorder_of(env: str, game: GameConfig, policy: AnyConfig, simulator: Simula
 
 
 def provenance_of(player: str, options: Mapping[str, object], observations: tuple[str, ...]) -> Provenance:
-    """Where the games that a policy plays come from.
+    """Returns the provenance of the games that a policy plays.
 
     Args:
         player: The policy's name.
-        options: What decides the games.
-        observations: Observation keys that are kept; none for the keys pressed alone.
+        options: The settings that decide the games.
+        observations: Observation keys that are kept; none to keep only the keys pressed.
     """
     return Provenance(
         observations=observations,
@@ -129,22 +129,22 @@ def provenance_of(player: str, options: Mapping[str, object], observations: tupl
 
 
 class SavedGames(AbstractContextManager["SavedGames"]):
-    """A dataset folder that takes a policy's games in, while it is entered; several processes may at once.
+    """A dataset folder that a policy's games are added to while it is entered, by several processes at once if need be.
 
-    Each adds its own games, one file a game; the first alone holds the folder's lock, writes what there is once, and
-    merges.
+    Each process adds its own games, one file per game. Only the first process holds the folder's lock, writes the
+    files that exist once, and merges shards.
 
     Args:
-        path: The folder; a new one, or one that such games are in.
-        recorder: Takes them down.
+        path: The folder; a new one, or one with games of the same kind.
+        recorder: Records the games.
         first: Whether this is the first of the processes.
-        together: Waits for the others.
+        together: Waits for the other processes.
 
     Attributes:
         recorder: As given.
 
     Raises:
-        InputError: If it holds other things, or another run writes to it.
+        InputError: If the folder holds other things, or another run writes to it.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class SavedGames(AbstractContextManager["SavedGames"]):
 
     @property
     def count(self) -> int:
-        """How many games there are, as far as this process knows."""
+        """The number of games in the folder, as far as this process knows."""
         return len(self._writer.present)
 
     def __enter__(self) -> SavedGames:
@@ -169,17 +169,17 @@ class SavedGames(AbstractContextManager["SavedGames"]):
             self._writer.begin()
         self._together()
         self._writer.look()
-        self._together()  # before the first game is added, which others would count
+        self._together()  # before any process adds a game, which others would count
         return self
 
     def __exit__(self, *_: object) -> None:
         self._writer.__exit__()
 
     def add(self, seed: int, shard: bytes) -> None:
-        """Writes the game of a seed; one of a seed that is there already is left out."""
+        """Writes the game of a seed, unless the folder already has a game of that seed."""
         self._writer.add(game_name(seed), shard)
 
     def merge(self) -> None:
-        """Merges one-game shards into larger ones. To be called when all have added their last."""
+        """Merges one-game shards into larger ones; to be called when all processes have added their last game."""
         if self._first:
             self._writer.merge(GAMES_PER_SHARD)

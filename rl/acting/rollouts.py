@@ -1,4 +1,4 @@
-"""Acts: from the frames that groups show to what is done on them, batched over the groups that wait."""
+"""Acts: chooses actions on the frames of env groups, batched over the groups that wait."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from strathack.rl.acting.workers import Began, Event, Ready, RolloutWorkers, Sha
 from strathack.rl.environments.stepping import PlayedGame
 
 HELD = "held_"
-"""What the names of a worker's own state begin with; the rest is the policy's."""
+"""Prefix of the names of ActingPolicy's own state; all other names are the policy's state."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,14 @@ class Unroll:
     """T steps of an env group's lanes and the frame after them.
 
     Attributes:
-        index: The env group.
-        begins: Whether the env group has begun anew with it, so that nothing is carried over from the one before.
-        arrays: What workers wrote, and what was chosen, [T + 1, N, …]; see
+        index: The index of the env group.
+        begins: Whether the env group began anew with this unroll, so that nothing is carried over from the one before.
+        arrays: What rollout workers wrote, and what was chosen, [T + 1, N, …]; see
             :func:`strathack.rl.acting.memory.group_layout`.
-        acts: ``log_prob``, ``value`` f32; ``chose`` bool; ``version`` i64, of the weights; [T, N].
+        acts: ``log_prob``, ``value`` f32; ``chose`` bool; ``version`` i64, the updates that the
+            weights had had; each [T, N].
         state: The policy's state before the first frame.
-        release: To be called once the arrays are no longer looked at.
+        release: To be called once the arrays are no longer needed.
     """
 
     index: int
@@ -46,11 +47,11 @@ class Unroll:
 
 
 class _Group(GroupState):
-    """What is known of an env group between its steps.
+    """The state of an env group between its steps, and of its unrolls.
 
     Args:
-        arrays: Its arrays.
-        state: The state before a game.
+        arrays: The env group's arrays.
+        state: The player's state before a game.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], state: State) -> None:
@@ -67,7 +68,7 @@ class _Group(GroupState):
         return {name: np.zeros((self.steps, self.lanes), kind) for name, kind in kinds.items()}
 
     def next_slot(self) -> None:
-        """Goes on to a slot that is free; the frame after the last step is its first."""
+        """Goes on to a free slot, whose first row becomes the frame after the last step."""
         last, self.slot = self.slot, self.free.pop()
         for array in self.arrays.values():
             array[self.slot, 0] = array[last, -1]
@@ -76,14 +77,14 @@ class _Group(GroupState):
 
 
 class Stopwatch:
-    """Seconds by what they were spent on."""
+    """Counts seconds by what they were spent on."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
 
     @contextmanager
     def measure(self, what: str) -> Iterator[None]:
-        """Counts the seconds of a block."""
+        """Adds the seconds that a block takes."""
         began = time.perf_counter()
         try:
             yield
@@ -94,19 +95,19 @@ class Stopwatch:
 class Rollouts:
     """Plays with a policy in a thread of its own, and hands out unrolls.
 
-    An env group that has no room for a further unroll waits until one is released, so that what is learned from is
-    never much older than the policy.
+    An env group that has no room for another unroll waits until one is released, so that unrolls are never much older
+    than the policy when they are learned from.
 
     Args:
-        workers: They step the groups.
-        player: Says what is done.
-        threads: Threads of its arithmetic.
+        workers: The rollout workers, which step the env groups.
+        player: Chooses the actions.
+        threads: Threads for the player's arithmetic.
         on_game: Called with each game that ended.
-        on_shard: Called with the seed and the shard of each game that was taken down.
-        on_loss: Called with the reason for which a worker was replaced.
+        on_shard: Called with the seed and the shard of each game that was recorded.
+        on_loss: Called with the reason each time a rollout worker is replaced.
 
     Attributes:
-        stopwatch: What the thread spends its time on: ``waiting``, ``inference``, ``handling``.
+        stopwatch: The seconds that the thread spends on each of ``waiting``, ``inference``, ``handling``.
     """
 
     def __init__(
@@ -129,15 +130,15 @@ class Rollouts:
         self._thread = threading.Thread(target=self._run, name="acting", daemon=True)
 
     def start(self) -> None:
-        """Begins to play."""
+        """Starts the thread."""
         self._thread.start()
 
     def get(self, timeout: float | None = None) -> Unroll:
-        """The next unroll.
+        """Returns the next unroll.
 
         Raises:
             queue.Empty: If there is none in time.
-            RunError: If the workers cannot go on.
+            RunError: If the rollout workers cannot go on.
         """
         unroll = self._unrolls.get(timeout=timeout)
         if isinstance(unroll, BaseException):
@@ -151,7 +152,7 @@ class Rollouts:
             self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        torch.set_num_threads(self._threads)  # a thread's own
+        torch.set_num_threads(self._threads)  # of this thread alone
         try:
             while not self._stopped.is_set():
                 self._turn()
@@ -174,8 +175,8 @@ class Rollouts:
             self._act(places)
 
     def _awaited(self) -> list[Event]:
-        """What has happened, with half of the groups if they come together; the other half is stepped meanwhile."""
-        # Groups that wait for room are looked after by and by.
+        """Returns events, with half of the env groups if these are ready soon; the other half is stepped meanwhile."""
+        # Env groups that wait for room are checked again soon.
         waiting = any(one.waits for one in self._groups.values())
         return self._workers.gathered(0.002 if waiting else 0.1, (len(self._groups) + 1) // 2)
 
@@ -193,7 +194,7 @@ class Rollouts:
                 self._workers.begin(index, 0)
 
     def _place(self, index: int, row: int) -> tuple[int, int] | None:
-        """The env group and the row of its slot that is to be acted on; None where it has to wait for room."""
+        """Returns the env group and the row of its slot to act on; None if the group has to wait for room."""
         one = self._groups[index]
         if row < one.steps:
             return index, row
@@ -211,12 +212,12 @@ class Rollouts:
         return index, 0
 
     def _reused(self) -> list[tuple[int, int]]:
-        """Groups that waited for room and now have it."""
+        """Returns the env groups that waited for room and now have it, each with the row to act on."""
         places = []
         while not self._released.empty():
             index, one, slot = self._released.get()
             if self._groups[index] is not one:
-                continue  # its worker was replaced since
+                continue  # its rollout worker has been replaced since
             one.free.append(slot)
             if one.waits:
                 one.next_slot()
@@ -242,6 +243,6 @@ def _policy_state(state: State) -> State:
 
 
 def shares(seconds: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds by what they were spent on, as shares of all."""
+    """Returns seconds by what they were spent on, as shares of their sum."""
     total = sum(seconds.values()) or 1.0
     return {name: value / total for name, value in seconds.items()}

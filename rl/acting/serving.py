@@ -1,7 +1,7 @@
-"""A rollout worker's side of the conversation with its learner: a socket for messages, shared memory for frames.
+"""How a rollout worker and its learner communicate: by messages over a socket, with frames in shared memory.
 
-The learner says which env group is to be stepped on which row of which slot; the worker answers when it is. Messages
-are a fixed head and, from the worker, a content: games that ended, their shards, what went wrong.
+The learner sends which env group to step on which row of which slot; the worker answers once this is done. A message
+is a header of fixed size and, from the worker, a content: games that ended, their shards, errors.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from strathack.rl.acting.memory import Layout, SharedArrays, group_layout
 from strathack.rl.environments.stepping import EnvGroup, LaneSpec, MakeRecord, make_group
 
 COMMAND = struct.Struct("<BHHH")
-"""Learner to worker: what to do, env group, slot, row."""
+"""From learner to worker: the command, env group, slot, row."""
 
 REPLY = struct.Struct("<BHHHI")
-"""ActingPolicy to learner: what this is, env group, slot, row, bytes that follow."""
+"""From worker to learner: the kind of reply, env group, slot, row, number of bytes that follow."""
 
 AT_ONCE = 1 << 16
-"""Bytes that are heard at once."""
+"""Largest number of bytes that are received at once."""
 
 SEED = struct.Struct("<q")
-"""What a shard is sent after."""
+"""The seed, which precedes the shard in a message."""
 
 HELLO = struct.Struct("<II")
-"""A worker's first words: its number and its generation."""
+"""A worker's first message: its number and its generation."""
 
 
 class Command(IntEnum):
-    """What a learner asks for."""
+    """What a learner asks a rollout worker to do."""
 
     BEGIN = 0
     STEP = 1
 
 
 class Reply(IntEnum):
-    """What a worker says."""
+    """The kinds of messages that a rollout worker sends."""
 
     READY = 0
     PLAYED = 1
@@ -57,17 +57,17 @@ class Reply(IntEnum):
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker does; it travels to its process.
+    """What a rollout worker does; it is sent to the worker's process.
 
     Attributes:
-        lane: What is played.
-        groups: Groups of environments.
-        envs: Environments of an env group.
+        lane: What each lane plays.
+        groups: Number of env groups.
+        envs: Environments in each env group.
         steps: Steps of an unroll.
-        slots: Unrolls that an env group has room for.
-        make_record: Takes games down; None keeps none.
-        awake_seconds: How long it waits for a command without sleeping. Environments step a third slower on a core
-            that has slept; where there are fewer cores than threads, though, others have use for it.
+        slots: Number of unrolls that each env group has room for.
+        make_record: Begins the record of a game; None records no games.
+        awake_seconds: How long the worker waits for a command without sleeping. Environments step a third slower on a
+            core that has slept; but if there are fewer cores than threads, other threads need the core.
     """
 
     lane: LaneSpec
@@ -80,15 +80,15 @@ class WorkerSpec:
 
     @property
     def layout(self) -> Layout:
-        """The arrays of an env group."""
+        """The layout of an env group's arrays."""
         return group_layout(self.slots, self.steps, self.envs, self.lane.observations)
 
     def make_group(self, place: tuple[int, ...], arrays: Mapping[str, np.ndarray]) -> EnvGroup:
-        """An env group in a worker's process.
+        """Makes an env group in a worker's process.
 
         Args:
-            place: Its place, which with a lane's decides the lane's seeds.
-            arrays: Its arrays.
+            place: The place of the env group; together with a lane's index it decides the lane's seeds.
+            arrays: The arrays of the env group.
         """
         return make_group(
             self.lane, [self.lane.seeds(*place, lane) for lane in range(self.envs)], arrays, self.make_record
@@ -96,13 +96,13 @@ class WorkerSpec:
 
 
 def act(path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
-    """Is a worker until the learner ends the conversation.
+    """Runs a rollout worker until the learner closes the connection.
 
     Args:
         path: The learner's socket.
         spec: What to do.
         number: The worker's number.
-        generation: How many workers of this number were before.
+        generation: How many workers had this number before.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(path))
@@ -156,7 +156,7 @@ def _next_command(connection: socket.socket, awake_seconds: float) -> bytes:
 
 
 def receive(connection: socket.socket, size: int) -> bytes:
-    """Exactly so many bytes; none where the other side has ended."""
+    """Receives exactly ``size`` bytes; returns none if the other side has ended."""
     parts = []
     while size:
         part = connection.recv(size)
@@ -172,15 +172,15 @@ def _message(kind: Reply, content: bytes, *place: int) -> bytes:
 
 
 def _say(connection: socket.socket, kind: Reply, content: bytes) -> None:
-    with suppress(OSError):  # perhaps nobody listens any more
+    with suppress(OSError):  # the other side may have ended
         connection.sendall(_message(kind, content))
 
 
 class MessageReader:
-    """Hears what a worker says, as many messages at once as have come.
+    """Reads the messages of a rollout worker, as many at once as have arrived.
 
     Args:
-        connection: The learner's end.
+        connection: The learner's end of the socket.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -188,7 +188,7 @@ class MessageReader:
         self._heard = bytearray()
 
     def messages(self) -> list[tuple[Reply, tuple[int, int, int], bytes]] | None:
-        """What each is, env group, slot and row, and its content; None where the worker has ended."""
+        """Returns the kind, the env group, slot and row, and the content of each; None if the worker has ended."""
         part = self._connection.recv(AT_ONCE)
         if not part:
             return None

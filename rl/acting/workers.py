@@ -1,4 +1,4 @@
-"""A learner's workers: processes that step groups of environments. Those that die or hang are replaced."""
+"""A learner's rollout workers: processes that step env groups. Workers that die or hang are replaced."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from strathack.rl.acting.serving import COMMAND, HELLO, SEED, Command, MessageRe
 from strathack.rl.environments.stepping import PlayedGame
 
 START_SECONDS = 120.0
-"""How long a worker may take until it says its first words."""
+"""How long a rollout worker may take until its first message."""
 
 PATIENCE_SECONDS = 0.003
-"""How long groups that are ready wait for others."""
+"""How long env groups that are ready wait for others to become ready."""
 
 MAX_FAILURES = 5
-"""RolloutWorkers that may end in a row without a game that was played to its end."""
+"""The run fails once this many rollout workers in a row have ended, with no game played to its end in between."""
 
 
 @dataclass(frozen=True)
 class Began:
-    """A worker is there, the first or in the place of another; its groups are to begin.
+    """A rollout worker has connected, the first of its number or a replacement; its env groups are to begin.
 
     Attributes:
-        groups: Their indices.
-        lost: Why the one before it ended; empty for the first.
+        groups: The indices of the env groups.
+        lost: Why the worker that it replaces ended; empty for the first.
     """
 
     groups: range
@@ -48,7 +48,7 @@ class Began:
 
 @dataclass(frozen=True)
 class Ready:
-    """An env group has done what it was asked for; its frames are in a row of a slot."""
+    """An env group has carried out its command; its new frames are in a row of a slot."""
 
     index: int
     slot: int
@@ -57,7 +57,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Shard:
-    """A game that was taken down, and its seed."""
+    """A game that was recorded, and its seed."""
 
     seed: int
     content: bytes
@@ -67,37 +67,37 @@ Event = Began | Ready | PlayedGame | Shard
 
 
 class Launcher(Protocol):
-    """Starts workers."""
+    """Starts rollout workers."""
 
     def start(self, path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
-        """Starts one, in the place of any of the same number."""
+        """Starts a worker, which replaces any worker of the same number."""
 
     def failure(self, number: int) -> str:
-        """Why one has ended by itself, as far as that is known; nothing while it runs."""
+        """Returns why a worker has ended by itself, as far as that is known; an empty text while it runs."""
 
     def close(self) -> None:
-        """Ends them all."""
+        """Ends all workers."""
 
 
 class ThreadLauncher:
-    """Runs workers in threads of this process: for trying things out, and where there are no cores to spare."""
+    """Runs rollout workers in threads of this process: for trying things out, and if there are no cores to spare."""
 
     def __init__(self) -> None:
         self._workplace = Workplace()
         self._threads: list[threading.Thread] = []
 
     def start(self, path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
-        """Starts one; one that hangs is left behind."""
+        """Starts a worker; an older one that hangs is left running."""
         thread = threading.Thread(target=act, args=(path, spec, number, generation), daemon=True)
         thread.start()
         self._threads.append(thread)
 
     def failure(self, number: int) -> str:
-        """Nothing: they tell it themselves."""
+        """Returns an empty text: workers in threads report failures themselves."""
         return ""
 
     def close(self) -> None:
-        """Waits for those that have heard that it is over."""
+        """Waits for the threads to end, at most 5 seconds for each."""
         for thread in self._threads:
             thread.join(timeout=5)
         self._workplace.close()
@@ -116,12 +116,12 @@ class _RayWorker:
 
 
 class RayLauncher:
-    """Runs workers by Ray, a core each, on this machine, since they share its memory.
+    """Runs rollout workers by Ray, one per core, on this machine, since they share memory with the learner.
 
     Args:
-        workers: How many.
+        workers: How many workers to run.
         address: Address of a running Ray cluster; None to start one for this run alone.
-        environment: Environment variables that they start with.
+        environment: Environment variables that the workers start with.
 
     Raises:
         InputError: If no cluster answers at the address.
@@ -129,7 +129,7 @@ class RayLauncher:
 
     def __init__(self, workers: int, address: str | None, environment: Mapping[str, str] | None = None) -> None:
         self._handles: dict[int, tuple[Any, Any]] = {}
-        # All that is learned waits for them, so they are as urgent as the rest.
+        # Learning waits for the workers, so their priority is not lowered.
         self._cluster = Cluster(workers, address, niceness=0)
         self._ray = ray = self._cluster.ray
         try:
@@ -145,14 +145,14 @@ class RayLauncher:
             raise
 
     def start(self, path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
-        """Starts one; one of the same number is killed."""
+        """Starts a worker; an older one of the same number is killed."""
         if number in self._handles:
             self._ray.kill(self._handles[number][0])
         handle = self._new_worker.remote()
         self._handles[number] = handle, handle.act.remote(path, spec, number, generation)
 
     def failure(self, number: int) -> str:
-        """What Ray says of one that has ended."""
+        """Returns Ray's reason why a worker has ended; an empty text while it runs."""
         reference = self._handles[number][1]
         if not self._ray.wait([reference], timeout=0)[0]:
             return ""
@@ -165,7 +165,7 @@ class RayLauncher:
         return "it ended"
 
     def close(self) -> None:
-        """Ends them, and the cluster if it is ours."""
+        """Ends the workers, and the cluster if it was started for them."""
         try:
             for handle, _ in self._handles.values():
                 self._ray.kill(handle)
@@ -175,7 +175,7 @@ class RayLauncher:
 
 @dataclass
 class _Worker:
-    """What is known of a worker."""
+    """What the learner knows about a worker."""
 
     number: int
     generation: int = 0
@@ -188,16 +188,16 @@ class _Worker:
 
 
 class RolloutWorkers:
-    """Starts workers, tells them what to step and hears from them.
+    """Starts rollout workers, sends them commands and reads their messages.
 
     Args:
-        spec: What each does.
-        count: How many there are.
-        launcher: Starts them; it is closed with the workers.
-        hang_seconds: Seconds without an answer after which one counts as hung.
+        spec: What each worker does.
+        count: How many workers there are.
+        launcher: Starts the workers; it is closed together with them.
+        hang_seconds: Seconds without an answer after which a worker counts as hung.
 
     Attributes:
-        arrays: The arrays of each env group; another dictionary after its worker was replaced.
+        arrays: The arrays of each env group; a new dictionary once its worker has been replaced.
         lost: How many workers were replaced.
     """
 
@@ -219,11 +219,11 @@ class RolloutWorkers:
             launcher.start(self._path, spec, worker.number, 0)
 
     def begin(self, index: int, slot: int) -> None:
-        """Has an env group begin games, their first frames in row 0 of a slot."""
+        """Commands an env group to begin games, whose first frames go to row 0 of a slot."""
         self._ask(Command.BEGIN, index, slot, 0)
 
     def step(self, index: int, slot: int, row: int) -> None:
-        """Has an env group do what is written in a row of a slot."""
+        """Commands an env group to take the actions that are written in a row of a slot."""
         self._ask(Command.STEP, index, slot, row)
 
     def _ask(self, what: Command, index: int, slot: int, row: int) -> None:
@@ -231,14 +231,14 @@ class RolloutWorkers:
         worker = self._workers[number]
         worker.asked[own] = time.monotonic()
         if worker.connection is not None:
-            with suppress(OSError):  # it has died; the next look says so
+            with suppress(OSError):  # it has died, which events() finds out
                 worker.connection.sendall(COMMAND.pack(what, own, slot, row))
 
     def events(self, timeout: float) -> Iterator[Event]:
-        """What has happened, after waiting for it for at most so many seconds.
+        """Yields what has happened, after waiting for at most ``timeout`` seconds.
 
         Raises:
-            RunError: If a worker says that it cannot go on, or too many die.
+            RunError: If a worker reports that it cannot go on, or too many workers die.
         """
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._listener:
@@ -253,16 +253,16 @@ class RolloutWorkers:
             self._look_around(now)
 
     def gathered(self, timeout: float, wanted: int) -> list[Event]:
-        """What has happened, with so many groups that are ready if they come within a moment of each other.
+        """Returns what has happened, with ``wanted`` ready env groups if they become ready at nearly the same time.
 
-        A frame costs less arithmetic the more there are beside it; the others are stepped in the meantime.
+        A frame costs less arithmetic in a larger batch; the other env groups are stepped in the meantime.
 
         Args:
             timeout: Seconds to wait for the first event.
-            wanted: Groups to wait for, some milliseconds.
+            wanted: Env groups to wait for, at most a few milliseconds.
 
         Raises:
-            RunError: As :meth:`events`.
+            RunError: As in :meth:`events`.
         """
         events = list(self.events(timeout))
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -278,7 +278,7 @@ class RolloutWorkers:
         hello = receive(connection, HELLO.size)
         number, generation = HELLO.unpack(hello) if hello else (-1, -1)
         if number < 0 or self._workers[number].generation != generation:
-            connection.close()  # one that was given up in the meantime
+            connection.close()  # a worker that was replaced in the meantime
             return None
         worker = self._workers[number]
         shared = [SharedArrays.create(self.spec.layout) for _ in range(self.spec.groups)]
@@ -319,7 +319,7 @@ class RolloutWorkers:
                 worker.said = content.decode()
 
     def _look_around(self, now: float) -> None:
-        """Replaces workers that hang, and those that died before they said anything."""
+        """Replaces workers that hang, and workers that died before their first message."""
         for worker in self._workers:
             if worker.connection is None:
                 said = self._launcher.failure(worker.number)
@@ -343,7 +343,7 @@ class RolloutWorkers:
         self._launcher.start(self._path, self.spec, fresh.number, fresh.generation)
 
     def close(self) -> None:
-        """Ends the conversation with all of them, and them."""
+        """Closes the connections and ends the workers."""
         try:
             for worker in self._workers:
                 if worker.connection is not None:

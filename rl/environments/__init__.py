@@ -1,1 +1,1 @@
-"""Environments to learn in and to evaluate in, stepped in groups."""
+"""Environments to learn in and to evaluate in, stepped in env groups."""

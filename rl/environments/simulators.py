@@ -23,22 +23,22 @@ from strathack.dataset.schema import OBSERVATIONS
 from strathack.rl.config import GameConfig
 
 ENTRY_POINTS = "strathack.environments"
-"""The group of entry points by which packages offer environments: callables without arguments."""
+"""The group of entry points by which packages offer environments; each is a callable without arguments."""
 
 Observation = Mapping[str, np.ndarray]
 
 End = Literal["over", "success", "cut"]
-"""How a game ended: it was over, its task was done, or a limit cut it while it ran."""
+"""How a game ended: it was over, its task was done, or a limit cut it."""
 
 
 _A_SEED, _STEPS_COMPARED = 7, 16
-"""What is played twice to see whether an environment keeps to its seeds."""
+"""The seed and the number of steps that are played twice to check whether an environment follows its seeds."""
 
 _NLE_TYPES: Mapping[str, Any] = {key: space.dtype for key, space in NLE_SPACE_ITEMS}
 _NAMES: Mapping[tuple[type, int], str] = {
     (type(action), int(action)): name for name, action in zip(ACTION_NAMES, nethack.ACTIONS, strict=True)
 }
-"""NLE's actions by name; some that mean different things are the same key."""
+"""NLE's action → its name; some actions with different meanings have the same key."""
 
 
 def _byte_of(name: str) -> int:
@@ -46,13 +46,13 @@ def _byte_of(name: str) -> int:
 
 
 def _seed(env: Any, seed: int) -> None:
-    """Seeds an NLE; its ``reset`` ignores a seed."""
-    # NetHackChallenge puts a refusal in the place of its seeding methods; the class still has them.
+    """Seeds an NLE environment, whose ``reset`` ignores a seed."""
+    # NetHackChallenge replaces its seeding methods by one that raises; the class still has them.
     type(env.nethack).set_initial_seeds(env.nethack, seed, seed, False, None)
 
 
 def _nle_under(env: Any) -> Any:
-    """The NLE that an environment plays, be it under wrappers of gymnasium's or of others; None where it is none."""
+    """Returns the NLE environment under any wrappers, gymnasium's or others; None if there is none."""
     seen: set[int] = set()
     while env is not None and id(env) not in seen:
         if isinstance(env, NLE):
@@ -64,35 +64,36 @@ def _nle_under(env: Any) -> Any:
 
 
 class Simulator(Protocol):
-    """What plays games from seeds.
+    """Plays games from seeds.
 
     Attributes:
         actions: The names of its actions, in order of their indices.
-        observation_keys: What it shows.
+        observation_keys: The names of the observations that it shows.
     """
 
     actions: tuple[str, ...]
     observation_keys: tuple[str, ...]
 
     def reset(self, seed: int) -> Observation:
-        """Begins the game of a seed; the arrays may change with every step."""
+        """Begins the game of a seed; the returned arrays may change with every step."""
 
     def step(self, action: int) -> tuple[Observation, float, End | None]:
-        """Takes an action: what is seen then, the reward, and how the game ended if it did."""
+        """Takes an action; returns what is seen then, the reward, and how the game ended if it did."""
 
     def close(self) -> None:
-        """Lets go of what it holds."""
+        """Closes the environment."""
 
 
 class NLESimulator:
-    """NLE's or MiniHack's: the demonstrators' settings, the full key set, nothing skipped, no limits of its own.
+    """An environment of NLE or MiniHack: the demonstrators' settings, all keys, nothing skipped, no limits of its own.
 
-    NLE's own limits end a game by pressing further keys, so that what it came to is not seen; ours are kept outside.
+    NLE's own limits end a game by pressing further keys, so that its final frame is not seen; a :class:`Lane` of
+    :mod:`strathack.rl.environments.stepping` enforces limits instead.
 
     Args:
         env: The environment.
-        actions: Those that may be taken, by name; it has them.
-        observation_keys: What it shows.
+        actions: Names of the actions that may be taken; the environment has to have them.
+        observation_keys: The names of the observations that it shows.
 
     Attributes:
         env: As given.
@@ -115,7 +116,7 @@ class NLESimulator:
         observation, reward, ended, _, info = self.env.step(self._indices[action])
         if not ended:
             return observation, reward, None
-        # Tasks number their success after death; ascending is the game's own.
+        # Tasks give success a number above that of death; ascending is NetHack's own success.
         return observation, reward, "success" if int(info["end_status"]) > 1 or info["is_ascended"] else "over"
 
     def close(self) -> None:
@@ -123,16 +124,16 @@ class NLESimulator:
         self.env.close()
 
     def key(self, action: int) -> int:
-        """Index of an action among all that NLE knows, as datasets have them."""
+        """Returns the index of an action among all of NLE's actions, as datasets store it."""
         return self._indices[action]
 
 
 class GymnasiumSimulator:
-    """Any gymnasium environment whose observations are some of NLE's, its actions numbered from 0.
+    """Any gymnasium environment whose observations are some of NLE's; its actions are numbered from 0.
 
     Args:
-        env: The environment. Names of its actions are taken from ``action_names``, where it has that.
-        name: What it is called in errors.
+        env: The environment. The names of its actions are taken from ``action_names``, if it has this attribute.
+        name: The environment's name in error messages.
 
     Raises:
         InputError: If its spaces are of another kind.
@@ -155,12 +156,12 @@ class GymnasiumSimulator:
         known = OBSERVATIONS[key]
         if tuple(shape) != known.shape:
             raise InputError(f"env: {self._name} shows {key} of shape {tuple(shape)}; expected {known.shape}")
-        # NLE's own types are wider than those that are stored, its values are not.
+        # NLE's own types are wider than the stored types, but NLE's values fit the stored types.
         if not np.can_cast(dtype, known.dtype) and np.dtype(dtype) != _NLE_TYPES[key]:
             raise InputError(f"env: {self._name} shows {key} as {np.dtype(dtype)}; expected {known.dtype}")
 
     def _names(self, count: int) -> tuple[str, ...]:
-        """The actions by name: as the outermost wrapper that names them has it, or NLE's own, or numbers.
+        """Returns the actions' names: from the outermost wrapper that has names, or NLE's own, or numbers.
 
         Raises:
             InputError: If names and actions are not one to one.
@@ -177,10 +178,10 @@ class GymnasiumSimulator:
         return names
 
     def reset(self, seed: int) -> Observation:
-        """See :class:`Simulator`. An NLE under its wrappers gets the seed, which it takes from no argument.
+        """See :class:`Simulator`. An NLE environment under wrappers is seeded directly, as its ``reset`` ignores seeds.
 
         Raises:
-            InputError: If it shows other arrays than its space says.
+            InputError: If the environment shows other arrays than its space declares.
         """
         if self._nle is not None:
             _seed(self._nle, seed)
@@ -193,7 +194,7 @@ class GymnasiumSimulator:
         return observation
 
     def keeps_to_seeds(self) -> bool:
-        """Whether the same seed gives the same game, as far as its first steps tell."""
+        """Returns whether the same seed gives the same game, judging by the first steps."""
         games = []
         for _ in range(2):
             frames = [self._copied(self.reset(_A_SEED))]
@@ -220,23 +221,23 @@ class GymnasiumSimulator:
         return observation, float(reward), end
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the environment."""
         self._env.close()
 
 
 def make_simulator(
     env: str, game: GameConfig, observation_keys: tuple[str, ...], *, fix_moon_phase: bool = True
 ) -> Simulator:
-    """The environment that an option names.
+    """Makes the environment that an option names.
 
     Args:
         env: A gymnasium id, an entry point's name, or ``package.module:callable``.
         game: The games' settings.
-        observation_keys: What it is to show, where that can be chosen.
+        observation_keys: The names of the observations that it is to show, if they can be chosen.
         fix_moon_phase: Whether NLE derives moon, day and night from the seed.
 
     Raises:
-        InputError: If there is none of that name, with the near match, or a setting does not fit.
+        InputError: If no environment has that name (the message suggests a similar one), or a setting does not fit.
     """
     if env.startswith("MiniHack"):
         _register_minihack(env)
@@ -260,7 +261,7 @@ def make_simulator(
 
 
 def _made(name: str, made_by: Callable[[], Any]) -> Any:
-    """What makes an environment is foreign code, and may miss packages, files or anything.
+    """Makes an environment by foreign code, which may lack packages or files, or fail in any other way.
 
     Raises:
         InputError: If it cannot be made.
@@ -288,14 +289,14 @@ def _nle_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...]
     if "no_progress_timeout" in known:
         wanted["no_progress_timeout"] = NO_STEP_LIMIT
     else:
-        wanted["actions"] = nethack.ACTIONS  # NetHackChallenge has no choice of them, and all
+        wanted["actions"] = nethack.ACTIONS  # NetHackChallenge takes no such argument and has all actions
     for setting in ("penalty_step", "penalty_time"):
         if wanted[setting] is not None and setting not in known:
             raise InputError(f"{setting}: {env} has no such penalty")
     given = {name: value for name, value in wanted.items() if value is not None}
     made = _made(env, partial(gymnasium.make, env, disable_env_checker=True, **given)).unwrapped
     keys = set(map(int, made.actions))
-    there = tuple(name for name in ACTION_NAMES if _byte_of(name) in keys)  # some have a few keys of their own
+    there = tuple(name for name in ACTION_NAMES if _byte_of(name) in keys)  # some environments have a few keys only
     missing = [name for name in game.actions or () if name not in there]
     if missing:
         made.close()
@@ -304,7 +305,7 @@ def _nle_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...]
 
 
 def _keywords(made_by: Any) -> set[str]:
-    """Keywords that a class and those it comes from take."""
+    """Returns the keyword arguments that a class and its base classes take."""
     return {name for owner in made_by.__mro__ if "__init__" in vars(owner)
             for name in inspect.signature(vars(owner)["__init__"]).parameters}  # fmt: skip
 
@@ -326,7 +327,7 @@ def _register_minihack(env: str) -> None:
         raise InputError(f"env: {env} needs MiniHack, which is not installed; pip install minihack")
     try:
         importlib.import_module("minihack")
-    except ImportError as error:  # it wants old releases of setuptools, say
+    except ImportError as error:  # for example, it needs old releases of setuptools
         raise InputError(f"env: {env} needs MiniHack, which cannot be imported ({error})") from None
 
 

@@ -1,4 +1,4 @@
-"""Steps groups of environments, in the process of a worker."""
+"""Steps env groups, in the process of a rollout worker."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from strathack.rl.config import GameConfig
 from strathack.rl.environments.simulators import End, Observation, Simulator, make_simulator
 
 FRESH_SEEDS = 2**30, 2**31
-"""Fresh seeds are drawn from here, far from those that demonstrations and evaluations have."""
+"""The range that fresh seeds are drawn from, far from the seeds of demonstrations and evaluations."""
 
 
 @dataclass(frozen=True)
 class PlayedGame:
-    """A game that came to an end.
+    """A game that has ended.
 
     Attributes:
-        seed: Its seed.
-        steps: Its steps.
+        seed: The game's seed.
+        steps: The number of its steps.
         reward: Sum of its rewards, as the environment gave them.
-        score: NetHack's score before the last step, since after a death it shows none; None where it is not shown.
-        end: How it ended.
+        score: NetHack's score before the last step, since none is shown after a death; None if no score is shown.
+        end: How the game ended.
     """
 
     seed: int
@@ -40,32 +40,32 @@ class PlayedGame:
 
 
 class Record(Protocol):
-    """Takes down one game."""
+    """Records one game."""
 
     def step(self, action: int, strategy: int) -> None:
-        """Takes down what is seen now, and what is about to be done."""
+        """Records what is seen now, and the action and strategy that are about to be taken."""
 
     def reward(self, reward: float) -> None:
-        """Takes down what followed."""
+        """Records the reward that followed."""
 
     def finish(self, end: str, observation: Observation) -> bytes:
-        """The game's shard, given how it ended (as in ``/games``, or ``over``) and what it came to."""
+        """Returns the game's shard, given how it ended (as in ``/games``, or ``over``) and its last observation."""
 
 
 MakeRecord = Callable[[int, Simulator, Observation], Record]
-"""Begins to take down the game of a seed, given the simulator and what it shows."""
+"""Begins the record of a seed's game, given the seed, the simulator and the first observation."""
 
 
 @dataclass(frozen=True)
 class LaneSpec:
-    """What a lane plays; it travels to workers.
+    """What a lane plays; it is sent to rollout workers.
 
     Attributes:
         env: The environment.
         game: The games' settings.
-        observations: Observation keys it is to show.
-        entropy: What the seeds of the games are drawn by.
-        recorded: Observation keys that are kept of games which are taken down.
+        observations: Observation keys that the environment is to show.
+        entropy: Numbers that, together with a lane's place, decide the seeds of its games.
+        recorded: Observation keys that are kept of games that are recorded.
         fix_moon_phase: Whether NLE derives moon, day and night from the seed.
     """
 
@@ -77,7 +77,7 @@ class LaneSpec:
     fix_moon_phase: bool = True
 
     def seeds(self, *place: int) -> Iterator[int]:
-        """Seeds without end for one lane, by its place: fresh ones, or drawn from a list."""
+        """Yields the seeds of one lane without end, by its place: fresh seeds, or seeds drawn from ``game.seeds``."""
         rng = np.random.default_rng([*self.entropy, *place])
         known = self.game.seeds
         while True:
@@ -85,17 +85,17 @@ class LaneSpec:
 
 
 class Lane:
-    """Plays one game after another in one environment, and cuts those that go on for too long.
+    """Plays one game after another in one environment, and cuts games that go on for too long.
 
     Args:
         spec: What is played.
         seeds: The games' seeds.
-        make_record: Begins to take a game down; None keeps no games.
+        make_record: Begins the record of a game; None records no games.
 
     Attributes:
-        observation: What is seen now.
-        idle: Whether there was no further game to begin.
-        finished: Seeds and shards of games that were taken down; whoever takes them away clears it.
+        observation: The current observation.
+        idle: Whether the lane has no game because no seed was left.
+        finished: Seeds and shards of games that were recorded; whoever reads the list clears it.
     """
 
     def __init__(self, spec: LaneSpec, seeds: Iterator[int], make_record: MakeRecord | None = None) -> None:
@@ -125,11 +125,11 @@ class Lane:
         """Takes an action.
 
         Args:
-            action: Its index.
-            strategy: The strategy's that is pursued, for the record.
+            action: The index of the action.
+            strategy: The index of the strategy that is pursued, for the record.
 
         Returns:
-            The reward, and how the game ended if it did. One that was cut still shows what it came to.
+            The reward, and how the game ended if it did. A game that was cut still shows its final frame.
 
         Raises:
             RunError: If the reward is not finite.
@@ -154,7 +154,7 @@ class Lane:
         return reward, end
 
     def _limit(self) -> str | None:
-        """Which limit the game is at, as ``/games`` has it."""
+        """Returns the limit that the game has reached, by its name in ``/games``; None if it has reached none."""
         game = self._spec.game
         blstats = self.observation.get("blstats")
         if blstats is not None:
@@ -166,16 +166,16 @@ class Lane:
         return "step_limit" if game.max_steps is not None and self._steps >= game.max_steps else None
 
     def played(self, end: End) -> PlayedGame:
-        """The game that has just ended."""
+        """Returns the game that has just ended."""
         return PlayedGame(self._seed, self._steps, self._sum, self._score, end)
 
     def close(self) -> None:
-        """Closes the environment; a game that is not at its end is not kept."""
+        """Closes the environment; a game that has not ended is not kept."""
         self._simulator.close()
 
 
 class EnvGroup:
-    """Lanes that are stepped together, and the arrays in which their frames lie.
+    """Lanes that are stepped together, and the arrays that hold their frames.
 
     Args:
         lanes: The lanes.
@@ -185,15 +185,15 @@ class EnvGroup:
     def __init__(self, lanes: Sequence[Lane], arrays: Mapping[str, np.ndarray]) -> None:
         self.lanes = lanes
         self._arrays = arrays
-        # A frame as one row is copied several times faster than as 24.
+        # A frame is copied several times faster as one row than as 24 rows.
         self._frames = {
             key: array.reshape(*array.shape[:3], -1) for key, array in arrays.items() if key not in ABOUT_STEPS
         }
-        # What a simulator shows is most often the same arrays again and again.
+        # Simulators usually return the same arrays again and again.
         self._seen = {key: [_Seen() for _ in lanes] for key in self._frames}
 
     def begin(self, slot: int) -> list[PlayedGame]:
-        """Begins a game in every lane; its first frame goes to row 0 of a slot."""
+        """Begins a game in every lane; the first frames go to row 0 of a slot."""
         for lane in self.lanes:
             lane.begin()
         begun = [not lane.idle for lane in self.lanes]
@@ -201,7 +201,7 @@ class EnvGroup:
         return []
 
     def step(self, slot: int, row: int) -> list[PlayedGame]:
-        """Does in every lane what was chosen on a row of a slot; the next frames go to the next row, or the first.
+        """Takes the action of each lane in a row of a slot; the next frames go to the row of :meth:`row_after`.
 
         Returns:
             The games that ended.
@@ -230,7 +230,7 @@ class EnvGroup:
         return played
 
     def row_after(self, row: int) -> int:
-        """Where the frames go that follow a row's; after the last it is the first."""
+        """Returns the row for the frames that follow a row's frames; the first row follows the last."""
         return (row + 1) % self._arrays["first"].shape[1]
 
     def _show(self, slot: int, row: int, **about: object) -> None:
@@ -249,7 +249,7 @@ class EnvGroup:
 
 
 class _Seen:
-    """The array that was seen last, in one row."""
+    """Keeps the array that was seen last, flattened to one row."""
 
     def __init__(self) -> None:
         self._array: np.ndarray | None = None
@@ -259,7 +259,7 @@ class _Seen:
         if array is self._array and self._flat is not None:
             return self._flat
         flat = array.reshape(-1)
-        if array.flags.c_contiguous:  # of others this is a copy, which the next frame is not written into
+        if array.flags.c_contiguous:  # otherwise reshape copies, and the copy would miss the next frame
             self._array, self._flat = array, flat
         return flat
 
@@ -267,12 +267,12 @@ class _Seen:
 def make_group(
     spec: LaneSpec, seeds: Sequence[Iterator[int]], arrays: Mapping[str, np.ndarray], make_record: MakeRecord | None
 ) -> EnvGroup:
-    """An env group of lanes.
+    """Makes an env group of lanes.
 
     Args:
-        spec: What they play.
-        seeds: Each lane's.
-        arrays: Where its frames go.
-        make_record: Begins to take a game down; None keeps no games.
+        spec: What the lanes play.
+        seeds: The seeds of each lane.
+        arrays: The arrays that the frames go to.
+        make_record: Begins the record of a game; None records no games.
     """
     return EnvGroup([Lane(spec, own, make_record) for own in seeds], arrays)

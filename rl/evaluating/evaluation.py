@@ -1,4 +1,4 @@
-"""From the options of ``evaluate`` to what is played: demonstrators as they collect, policies in an evaluation pool."""
+"""From the options of ``evaluate`` to jobs: demonstrators play as in ``collect``, policies in an evaluation pool."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ HANG_SECONDS = 120.0
 
 
 def evaluating(config: EvaluateConfig) -> tuple[dict[str, Any], Work]:
-    """The settings of the dataset of an evaluation's games, and the seeds to play. Nothing is started.
+    """Returns the settings of the dataset of an evaluation's games, and the games to play. Nothing is started.
 
     Raises:
-        InputError: If the request is bad.
+        InputError: If an option is wrong.
     """
     player = player_of(config)
     return collecting(_collecting(config)) if player is None else _playing(config, *player)
 
 
 def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | None:
-    """Who is evaluated, and what decides how it plays as plain values; None for a demonstrator, which plays by itself.
+    """Returns the player, and plain values that decide how it plays; None for a demonstrator, which plays by itself.
 
     Raises:
-        InputError: If there is nobody of that name, or it cannot do what is asked.
+        InputError: If there is no such player, or it cannot do what is asked.
     """
     what = config.what
     path = Path(what)
@@ -79,7 +79,7 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
         "demonstrator": f"policy {(checkpoint.parent if path.is_dir() else checkpoint).resolve().name}",
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         "greedy": config.greedy,
-        "hold": config.min_strategy_steps,  # as evaluations have it that were begun when it had this name
+        "hold": config.min_strategy_steps,  # the option's old name, as older evaluations have it
     }
     return PolicyPlayer(load_policy(checkpoint, _device(config)), acting), settings
 
@@ -98,7 +98,7 @@ def _refuse_acting(config: EvaluateConfig, who: str) -> None:
 
 
 def _observations(config: EvaluateConfig) -> ObservationKeys:
-    """What is kept of the games."""
+    """The observation keys that are kept of the games."""
     return ObservationKeys() if config.save_games is None else DEFAULT_OBSERVATIONS
 
 
@@ -121,13 +121,13 @@ def _collecting(config: EvaluateConfig) -> CollectConfig:
 
 
 def _playing(config: EvaluateConfig, player: Evaluable, how: Mapping[str, Any]) -> tuple[dict[str, Any], Work]:
-    environment = config.clock.environment()  # refuses a clock that cannot be held
+    environment = config.clock.environment()  # raises if the clock cannot be held
     if config.workers == 0:
         hold_here(config.clock)
     unknown = [name for name in player.actions if name not in ACTION_NAMES]
     if unknown:
         raise InputError(f"what: {config.what} acts by {', '.join(unknown[:3])}, which {ENVIRONMENT} does not know")
-    # Keys that are twice in NLE's list stand for one action; all of them are NLE's own choice.
+    # A key that occurs twice in NLE's list stands for one action. An empty tuple stands for all actions.
     actions = ActionNames(() if player.actions == ACTION_NAMES else player.actions)
     settings: dict[str, Any] = {
         **how,
@@ -168,10 +168,10 @@ def _playing(config: EvaluateConfig, player: Evaluable, how: Mapping[str, Any]) 
 
 
 def _seeds_of_roles(config: EvaluateConfig) -> Seeds:
-    """The seeds that draw a role which is asked for.
+    """Returns the seeds that draw one of the roles that are asked for.
 
     Raises:
-        InputError: If none does.
+        InputError: If no seed does.
     """
     seeds = config.all_seeds
     if not config.roles:
@@ -197,15 +197,15 @@ def make_pool(
 
     Args:
         config: The options.
-        player: Who is evaluated.
-        lane: What is played.
-        recorder: Takes the games down.
+        player: The player that is evaluated.
+        lane: What each lane plays.
+        recorder: Records the games.
         environment: Environment variables of the workers' processes.
-        games: How many games there are; few are spread over all workers.
+        games: Number of games; if there are few, they are spread over all workers.
 
     Raises:
         InputError: If no cluster answers at the address.
-        RunError: If a worker cannot be started.
+        RunError: If a rollout worker cannot be started.
     """
     number = (os.cpu_count() or 1) if config.workers is None else config.workers
     groups = max(number, 1) * config.env_groups
@@ -221,7 +221,7 @@ def make_pool(
 
 
 def described(quiet: bool, seed: int, game: JobResult) -> Report:
-    """What is said of a game; of most only in quiet runs."""
+    """Returns the report on a game; its line is printed in quiet runs only."""
     assert isinstance(game, EvaluatedGame), "a pool's jobs end with a game"
     about = game.info
     line = told_of(seed, about["role"], about["steps"], about["score"], about["end"], about["cause"])

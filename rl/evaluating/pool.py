@@ -1,4 +1,4 @@
-"""An evaluation: a player plays every seed exactly once, each game to its end, many at a time."""
+"""An evaluation: a player plays every seed exactly once, each game to its end, many games at a time."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from strathack.rl.acting.workers import Began, Ready, RolloutWorkers, Shard
 from strathack.rl.environments.stepping import EnvGroup, make_group
 
 NO_SEED = -1
-"""In the place of a lane's next seed: there is none."""
+"""Stands in the place of a lane's next seed if there is none."""
 
 NEXT_SEED = "next_seed"
-"""The array by which lanes are told what to play, i64 [lanes]."""
+"""The name of the array that holds the next seed of each lane, i64 [lanes]."""
 
 
 class Evaluable(Player, Protocol):
-    """Who may be evaluated.
+    """A player that can be evaluated.
 
     Attributes:
-        actions: The actions it knows, by name.
-        observations: What it has to be shown.
-        strategies: Its strategies by name; none for a flat policy.
+        actions: The names of its actions.
+        observations: The observation keys that it needs.
+        strategies: The names of its strategies; empty for a flat policy.
     """
 
     actions: tuple[str, ...]
@@ -55,7 +55,7 @@ class PolicyPlayer:
         acting: How it acts.
 
     Raises:
-        InputError: If a flat policy is to hold strategies.
+        InputError: If strategies are to be held, but the policy is flat.
     """
 
     def __init__(self, policy: AnyPolicy, acting: ActingConfig) -> None:
@@ -74,10 +74,10 @@ class PolicyPlayer:
 
 
 class RandomPlayer:
-    """Any action at any time; an :class:`Evaluable`.
+    """Draws every action with the same probability; an :class:`Evaluable`.
 
     Args:
-        actions: The actions it knows, by name.
+        actions: The names of its actions.
     """
 
     observations: tuple[str, ...] = ("blstats",)
@@ -88,7 +88,7 @@ class RandomPlayer:
         self.actions = actions
 
     def initial_state(self, lanes: int) -> State:
-        """Nothing."""
+        """Returns an empty state."""
         return {}
 
     def act(self, inputs: Mapping[str, Tensor], state: State, uniforms: Tensor | None = None) -> tuple[Act, State]:
@@ -101,16 +101,16 @@ class RandomPlayer:
 
 
 def uniforms(seeds: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """What decides a game's draws: a function of its seed and step, whatever is played beside it.
+    """Returns numbers that decide a game's draws; they depend on its seed and step alone, not on other games.
 
-    By the finaliser of SplitMix64 (Steele et al., "Fast Splittable Pseudorandom Number Generators", 2014).
+    The finaliser of SplitMix64 computes them (Steele et al., "Fast Splittable Pseudorandom Number Generators", 2014).
 
     Args:
         seeds: i64 [B].
         steps: i64 [B].
 
     Returns:
-        Two numbers a game from [0, 1), multiples of 2⁻²³, f32 [B, 2].
+        Two numbers from [0, 1) for each game, multiples of 2⁻²³, f32 [B, 2].
     """
     with np.errstate(over="ignore"):
         streams = _mixed(seeds.astype(np.uint64))[:, None]
@@ -126,7 +126,7 @@ def _mixed(values: np.ndarray) -> np.ndarray:
 
 
 class _HandedOut:
-    """A lane's seeds, as they are handed out: it ends where none is, and goes on once one is again."""
+    """Iterates over the seeds handed out to a lane; stops while there is none, continues once there is another."""
 
     def __init__(self, place: np.ndarray) -> None:
         self._place = place
@@ -144,11 +144,11 @@ class _HandedOut:
 
 @dataclass(frozen=True)
 class EvaluationSpec(WorkerSpec):
-    """What a worker does in an evaluation: its lanes play what they are handed out."""
+    """What a rollout worker does in an evaluation: its lanes play the seeds that are handed out to them."""
 
     @property
     def layout(self) -> Layout:
-        """The arrays of an env group: one slot of two rows, written in turn, and the seeds to play next."""
+        """The layout of an env group's arrays: one slot of two rows, written in turn, and the seeds to play next."""
         return {**super().layout, NEXT_SEED: ((self.envs,), np.dtype("<i8"))}
 
     def make_group(self, place: tuple[int, ...], arrays: Mapping[str, np.ndarray]) -> EnvGroup:
@@ -164,25 +164,25 @@ class EvaluatedGame(GameShard):
     """A game that was played to its end.
 
     Attributes:
-        info: Its row of ``/games`` as plain values.
+        info: The game's row of ``/games``, as plain values.
     """
 
     info: Mapping[str, Any]
 
     @classmethod
     def of_seed(cls, seed: int, shard: bytes) -> EvaluatedGame:
-        """The game of a seed, which its shard tells about."""
+        """Makes the game of a seed, with its info read from its shard."""
         with h5py.File(io.BytesIO(shard), "r") as file:
             info = row_values(file["games"][0])
         return cls(name=game_name(seed), steps=int(info["steps"]), shard=shard, info=info)
 
 
 class _Group(GroupState):
-    """What is known of an env group.
+    """The state of an env group, with its seeds.
 
     Args:
-        arrays: Its arrays.
-        state: The state before a game.
+        arrays: The env group's arrays.
+        state: The player's state before a game.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], state: State) -> None:
@@ -193,14 +193,14 @@ class _Group(GroupState):
 
 
 class EvaluationPool:
-    """Plays seeds with workers; a :class:`strathack.collect.running.pools.Pool`, whose jobs are seeds.
+    """Plays seeds with rollout workers; a :class:`strathack.collect.running.pools.Pool`, whose jobs are seeds.
 
-    Draws depend on a game's seed and step alone, so that a game is the same whatever is played beside it, but for the
+    Draws depend on a game's seed and step alone, so a game does not depend on the games beside it, except through the
     rounding of sums whose order depends on the batch.
 
     Args:
-        workers: They step the games.
-        player: Who plays.
+        workers: The rollout workers, which step the games.
+        player: The player that is evaluated.
     """
 
     def __init__(self, workers: RolloutWorkers, player: Evaluable) -> None:
@@ -213,23 +213,23 @@ class EvaluationPool:
 
     @property
     def running(self) -> int:
-        """Games under way, and those about to be."""
+        """The number of games that are under way or about to begin."""
         return len(self._playing) + len(self._waiting)
 
     @property
     def has_room(self) -> bool:
-        """Whether another seed can be taken; a lane whose game has ended is not to wait for one."""
+        """Whether another seed can be queued; the queue is long enough that no lane has to wait for a seed."""
         return len(self._waiting) < self._lanes
 
     def submit(self, job: Any, payload: Any) -> None:
-        """Takes a seed."""
+        """Queues a seed."""
         self._waiting.append(job)
 
     def poll(self) -> Sequence[Outcome]:
-        """Goes on for a moment; returns games that ended.
+        """Plays on for a moment; returns the games that ended or failed.
 
         Raises:
-            RunError: If the workers cannot go on.
+            RunError: If the rollout workers cannot go on.
         """
         outcomes: list[Outcome] = []
         ready = []
@@ -251,7 +251,7 @@ class EvaluationPool:
         return outcomes
 
     def _begin(self, began: Began) -> list[Outcome]:
-        """Has groups begin; what a worker that is no more was playing has failed."""
+        """Lets a worker's env groups begin; returns the games of a worker that it replaces as failed."""
         failed: list[Outcome] = []
         for index in began.groups:
             if index in self._groups:
@@ -273,7 +273,7 @@ class EvaluationPool:
                 self._playing.add(seed)
 
     def _goes_on(self, one: _Group, row: int) -> bool:
-        """Gives lanes without a game the next; whether there is anything to be done."""
+        """Hands out seeds to lanes without a game; returns whether any lane has a game to play."""
         acted = one.arrays["acted"][0, row]
         one.played = np.where(one.arrays["first"][0, row], 0, one.played + acted)
         self._hand_out(one, np.flatnonzero(~acted))
@@ -291,9 +291,9 @@ class EvaluationPool:
             self._workers.step(place.index, place.slot, place.row)
 
     def steps(self) -> int:
-        """Steps so far."""
+        """Returns the number of steps so far."""
         return self._steps
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Ends the rollout workers."""
         self._workers.close()

@@ -1,4 +1,4 @@
-"""From unrolls to what a learner takes: tensors [T, B, …] on its device."""
+"""Makes batches for a learner from unrolls: tensors [T, B, …] on its device."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _OF_STEPS = frozenset({"actions", "strategy", "rewards", "ended", "acted"})
 
 @dataclass(frozen=True)
 class Batch:
-    """Unrolls of several groups side by side.
+    """Unrolls of several env groups side by side.
 
     Attributes:
-        inputs: What a policy takes, [T + 1, B, …]; see :meth:`strathack.models.policy.Policy.unroll`.
-        state: The policy's before the first frame.
+        inputs: The policy's inputs, [T + 1, B, …]; see :meth:`strathack.models.policy.Policy.unroll`.
+        state: The policy's state before the first frame.
         actions: i64 [T, B].
-        strategy: What was held, i64 [T, B]; 255 for none.
-        chose: Whether it was chosen at that step, bool [T, B].
-        log_prob: Of what was done, when it was done, f32 [T, B].
-        value: The critic's then, f32 [T, B].
-        version: Updates that the weights had then, i64 [T, B].
-        rewards: To learn from, f32 [T, B].
+        strategy: The strategy that was held, i64 [T, B]; 255 for none.
+        chose: Whether the strategy was chosen at that step, bool [T, B].
+        log_prob: Log-probability of what was chosen, at the time of acting, f32 [T, B].
+        value: The critic's value at the time of acting, f32 [T, B].
+        version: Updates that the weights had had at the time of acting, i64 [T, B].
+        rewards: Scaled rewards to learn from, f32 [T, B].
         ended: Whether the game ended with the step, bool [T, B].
-        acted: Whether an action was taken on a frame, bool [T, B].
-        groups: Each env group in it and whether it has begun anew, in order of their lanes.
+        acted: Whether an action was taken on the frame, bool [T, B].
+        groups: The index of each env group and whether it has begun anew, in the order of their lanes.
     """
 
     inputs: dict[str, Tensor]
@@ -51,17 +51,17 @@ class Batch:
 
     @property
     def frames(self) -> int:
-        """Steps that were played."""
+        """The number of steps that were played."""
         return int(self.acted.sum())
 
 
 def assembled(unrolls: Sequence[Unroll], rewards: Rewards, device: torch.device) -> Batch:
-    """One batch of several unrolls, which are released.
+    """Makes one batch of several unrolls, and releases the unrolls.
 
     Args:
-        unrolls: In the order in which they were played.
-        rewards: Scales the rewards; it takes them in first.
-        device: Where to.
+        unrolls: The unrolls, in the order in which they were played.
+        rewards: Scales the rewards, after it has taken them into its scale.
+        device: The device of the batch.
     """
     acts = {name: _beside([unroll.acts[name] for unroll in unrolls]) for name in unrolls[0].acts}
     arrays = {name: _beside([unroll.arrays[name] for unroll in unrolls]) for name in unrolls[0].arrays}
@@ -69,7 +69,7 @@ def assembled(unrolls: Sequence[Unroll], rewards: Rewards, device: torch.device)
     width = unrolls[0].acts["value"].shape[1]
     for number, unroll in enumerate(unrolls):
         own = slice(number * width, (number + 1) * width)
-        # A frame on which nobody acts follows a step with which a game was cut; either begins a sum anew.
+        # If no action is taken on the next frame, the game was cut at this step; like an end, this restarts the sums.
         ends = steps["ended"][:, own] | ~arrays["acted"][1:, own]
         rewards.take(unroll.index, steps["rewards"][:, own], ends, begins=unroll.begins)
         unroll.release()
@@ -96,5 +96,5 @@ def assembled(unrolls: Sequence[Unroll], rewards: Rewards, device: torch.device)
 
 
 def _beside(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """A copy, so that the arrays may be written again."""
+    """Returns a copy, so that the arrays may be overwritten."""
     return np.concatenate(arrays, axis=1)

@@ -1,4 +1,4 @@
-"""What fine-tuning is made of, and its checkpoints."""
+"""The parts of fine-tuning, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from strathack.rl.options import FinetuneConfig
 
 @dataclass(frozen=True)
 class Finetuning:
-    """What the loop of fine-tuning takes.
+    """The parts that the loop of fine-tuning uses.
 
     Attributes:
         run: The options and the run's folder.
         fabric: Devices and processes.
         learner: Trains the policy.
-        rollouts: Plays with it.
+        rollouts: Plays with the policy.
         rewards: Scales rewards.
         counters: What was done so far.
-        held_out: Tells what is kept of the cloned skill; None for nothing.
-        loggers: Take rows.
+        held_out: Demonstrations that measure how much of the cloned skill is kept; None measures nothing.
+        loggers: Write rows of metrics.
         about: Plain values to keep in checkpoints.
-        groups: Env groups of a batch.
-        threads: Threads of the learner's arithmetic.
+        groups: Number of env groups in a batch.
+        threads: Threads for the learner's arithmetic.
     """
 
     run: Run[FinetuneConfig]
@@ -54,12 +54,12 @@ class Finetuning:
 
     @property
     def policy(self) -> AnyPolicy:
-        """What is trained."""
+        """The policy that is trained."""
         return self.learner.policy
 
 
 def save_checkpoint(parts: Finetuning) -> None:
-    """Writes the last checkpoint; every process hands over what is its own."""
+    """Writes the last checkpoint; to be called by every process, since each adds its own state."""
     fabric, learner = parts.fabric, parts.learner
     mine = {
         "demos": None if learner.demonstrations is None else learner.demonstrations.state_dict(),
@@ -86,10 +86,10 @@ def save_checkpoint(parts: Finetuning) -> None:
 
 
 def load_checkpoint(parts: Finetuning, saved: Mapping[str, Any]) -> None:
-    """Goes to where a run was.
+    """Restores the state that a run had when it was saved.
 
     Raises:
-        InputError: If it had another number of processes.
+        InputError: If the run had another number of processes.
     """
     fabric, learner, processes = parts.fabric, parts.learner, saved["processes"]
     if len(processes) != fabric.world_size:

@@ -1,4 +1,4 @@
-"""What a run shows: a progress line while it learns, a table at its end."""
+"""The display of a run: a progress line while it learns, a table at its end."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Display:
     """A progress line on standard error.
 
     Args:
-        counters: What was done.
-        share_done: Tells how much of the whole that is.
+        counters: What was done so far.
+        share_done: Returns the share of the budget that is spent, 0 to 1.
         quiet: Whether to show nothing.
     """
 
     def __init__(self, counters: Counters, share_done: Callable[[], float], quiet: bool) -> None:
         columns = (
-            # Wide enough for what it counts, so that a narrow terminal shortens what is told of it instead.
+            # Wide enough for the number of frames, so that a narrow terminal shortens the metrics instead.
             TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=FRAMES_WIDTH)),
             BarColumn(bar_width=5),
             TextColumn("{task.fields[told]}"),
@@ -49,13 +49,13 @@ class Display:
         self._began, self._done_at_first = time.monotonic(), 0.0
 
     def __enter__(self) -> Display:
-        """Shows it."""
+        """Shows the progress line."""
         self._began, self._done_at_first = time.monotonic(), self._share_done()
         self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Leaves the terminal as it was."""
+        """Restores the terminal."""
         self._progress.stop()
 
     def show(self, row: Mapping[str, float]) -> None:
@@ -64,7 +64,7 @@ class Display:
         self.update()
 
     def update(self) -> None:
-        """Shows what is counted now."""
+        """Shows the current counts."""
         done = self._share_done()
         told = []
         if (since := done - self._done_at_first) > 0:
@@ -81,7 +81,7 @@ class Display:
 
 
 def ended_table(counters: Counters) -> Table:
-    """What came of a run."""
+    """Returns a table of a run's results."""
     table = Table(title=f"the last {min(counters.games, RECENT):,} of {counters.games:,} games")
     table.add_column("")
     table.add_column("mean", justify="right")

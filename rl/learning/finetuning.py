@@ -1,16 +1,46 @@
-"""Fine-tuning from options to what came of it."""
+"""Fine-tuning from options to its result: every part is made and checked before the loop begins."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from strathack.collect.running.cluster import first_line
+from strathack.dataset.errors import InputError
+from strathack.dataset.schedule import Share
 from strathack.dataset.signals import StopOnSignal
-from strathack.models.running import Run, together
+from strathack.models.acting import ActingConfig, ActingPolicy
+from strathack.models.cleaved import AnyConfig, AnyPolicy, config_from_values, make_policy
+from strathack.models.policy import Policy
+from strathack.models.presets import preset
+from strathack.models.running import Run, checked_device, together
+from strathack.models.saving import POLICY, load_policy
+from strathack.rl.acting.inference import InferencePolicy
+from strathack.rl.acting.recording import SavedGames, recorder_of
+from strathack.rl.acting.rollouts import Rollouts
+from strathack.rl.acting.serving import WorkerSpec
+from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
+from strathack.rl.environments.simulators import GymnasiumSimulator, Simulator, make_simulator
+from strathack.rl.environments.stepping import LaneSpec
+from strathack.rl.learning.checkpoints import Finetuning, load_checkpoint
+from strathack.rl.learning.imitation import Demonstrations, Demos, Teacher, check_teacher
+from strathack.rl.learning.learner import Gradients, Learner
 from strathack.rl.learning.loop import FinetuningLoop
-from strathack.rl.learning.preparing import fabric_of, finetuning
 from strathack.rl.learning.progress import Counters
+from strathack.rl.learning.rewards import Rewards
 from strathack.rl.options import FinetuneConfig
+
+AWAKE_SECONDS = 0.002
+"""How long rollout workers that have a core of their own wait for a command without sleeping."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +48,9 @@ class Finetuned:
     """How a run ended.
 
     Attributes:
-        folder: The run's.
-        counters: What was done in it.
-        interrupted: The signal that asked it to end, if one did; it can be resumed.
+        folder: The run's folder.
+        counters: What was done in the run.
+        interrupted: The signal that ended the run early, if one did; the run can then be resumed.
     """
 
     folder: Path
@@ -29,11 +59,11 @@ class Finetuned:
 
 
 def fine_tune(options: FinetuneConfig) -> Finetuned:
-    """Fine-tunes, or goes on with it.
+    """Fine-tunes a policy, or resumes a run.
 
     Raises:
         InputError: If options, environment, policy and demonstrations do not go together.
-        RunError: If the loss is no number, or rollout workers cannot go on.
+        RunError: If the loss is not finite, or the rollout workers cannot go on.
     """
     run = Run.of(options)
     fabric = fabric_of(run.options)
@@ -41,3 +71,295 @@ def fine_tune(options: FinetuneConfig) -> Finetuned:
     with together(lambda: fabric.strategy.launcher), finetuning(run, fabric) as parts, StopOnSignal() as stop:
         interrupted = FinetuningLoop(parts).run(stop)
     return Finetuned(run.folder, parts.counters, interrupted)
+
+
+def fabric_of(config: FinetuneConfig) -> Fabric:
+    """Returns Lightning's Fabric: the devices, and the processes that learn side by side."""
+    accelerator = {"gpu": "cuda"}.get(name := checked_device(config), name)
+    strategy = "ddp" if config.learners > 1 else "auto"
+    return Fabric(accelerator=accelerator, devices=config.devices, num_nodes=config.nodes, strategy=strategy)
+
+
+@contextmanager
+def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[Finetuning]:
+    """Makes and checks the parts of fine-tuning, then makes the run's folder and starts the rollout workers.
+
+    Raises:
+        InputError: If options, environment, policy and demonstrations do not go together.
+        RunError: If rollout workers cannot be started.
+    """
+    config, saved = run.options, run.saved
+    if saved is not None and "counters" not in saved:
+        folder = run.folder
+        raise InputError(f"{folder}: a run of strathack train; begin from it, strathack finetune {folder} --out ...")
+    fabric.seed_everything(config.seed, verbose=False)
+    torch.set_num_threads(threads_of(config))
+    policy = policy_of(config, saved).to(fabric.device)
+    # From here on every process draws its own random numbers.
+    torch.manual_seed(config.seed + fabric.global_rank)
+    check_environment(config, policy.config)
+    demos, held_out = demos_of(config, policy.config)
+    groups = groups_in_batch(config)
+    teacher = teacher_of(config, policy.config, fabric.device)
+    about = {"env": config.env, "dataset": "" if demos is None else demos.dataset.fingerprint}
+    if saved is not None and saved["about"] != about:
+        raise InputError(f"{config.imitation.demos}: other games than those that the run was trained on")
+    counters = Counters() if saved is None else Counters.from_values(saved["counters"])
+    loggers = run.begin(counters.updates) if fabric.is_global_zero else []
+    summed = None if fabric.world_size == 1 else partial(summed_array, fabric)
+    rewards = Rewards(config.reward, config.appo.discount, summed)
+    player = InferencePolicy(policy, ActingConfig(min_strategy_steps=config.appo.min_strategy_steps), counters.updates)
+    with ExitStack() as stack:
+        saved_games = saved_games_of(run, policy.config, fabric)
+        if saved_games is not None:
+            stack.enter_context(saved_games)
+        rollouts = stack.enter_context(
+            playing(config, policy.config, player, counters, saved_games, fabric.global_rank)
+        )
+        learner = learner_of(config, policy, demos, teacher, fabric, player)
+        parts = Finetuning(
+            run, fabric, learner, rollouts, rewards, counters, held_out, loggers, about, groups, threads_of(config)
+        )
+        if saved is not None:
+            load_checkpoint(parts, saved)
+        yield parts
+        rollouts.stop()
+        fabric.barrier()  # every process has saved its games
+        if saved_games is not None:
+            saved_games.merge()
+
+
+def summed_array(fabric: Fabric, values: np.ndarray) -> np.ndarray:
+    """Returns the sum of an array over all learners."""
+    shared = fabric.all_reduce(torch.from_numpy(values).to(fabric.device), reduce_op="sum")
+    return np.asarray(shared.cpu().numpy())
+
+
+def demos_of(config: FinetuneConfig, policy: AnyConfig) -> tuple[Demos | None, Demos | None]:
+    """Returns demonstrations to clone and demonstrations to validate on, checked; None for any not given.
+
+    Raises:
+        InputError: If the demonstrations do not fit the policy, or have too few games.
+    """
+    paths = config.imitation.demos, config.imitation.held_out
+    demos, held_out = (None if path is None else Demos.at(path, policy) for path in paths)
+    held_out = held_out or demos
+    check_splits(config, demos, held_out)
+    return demos, held_out
+
+
+def cores_of(config: FinetuneConfig) -> int:
+    """Returns the number of cores that a learner of this machine shares with its rollout workers and its acting."""
+    return max(1, (os.cpu_count() or 1) // config.devices)
+
+
+def threads_of(config: FinetuneConfig) -> int:
+    """Returns the number of threads for the learner's arithmetic."""
+    return config.threads or cores_of(config)
+
+
+def acting_threads_of(config: FinetuneConfig) -> int:
+    """Returns the number of threads for choosing actions: the cores that rollout workers leave, at least 1."""
+    return max(1, cores_of(config) - workers_of(config))
+
+
+def workers_of(config: FinetuneConfig) -> int:
+    """Returns the number of rollout workers of each learner; 0 steps the environments in this process."""
+    return cores_of(config) if config.workers is None else config.workers
+
+
+def cores_to_spare(config: FinetuneConfig) -> bool:
+    """Returns whether every rollout worker, every acting thread and every learner can have a core of its own."""
+    return (os.cpu_count() or 1) >= config.devices * (workers_of(config) + 2)
+
+
+def groups_in_batch(config: FinetuneConfig) -> int:
+    """Returns how many env groups are learned from at a time.
+
+    Raises:
+        InputError: If the batch has more lanes than there are, or does not consist of whole env groups.
+    """
+    lanes = max(workers_of(config), 1) * config.env_groups * config.envs
+    wanted = config.appo.batch or lanes
+    if wanted % config.envs or wanted > lanes:
+        raise InputError(
+            f"batch: {wanted} lanes; expected a multiple of the {config.envs} environments of a group, at most the "
+            f"{lanes} of all"
+        )
+    return wanted // config.envs
+
+
+def policy_of(config: FinetuneConfig, saved: Mapping[str, Any] | None) -> AnyPolicy:
+    """Returns the policy to begin with or to resume.
+
+    Raises:
+        InputError: If there is no such policy, or it cannot do what is asked.
+    """
+    if saved is not None:
+        policy = make_policy(config_from_values(saved["policy"]))
+        weights = {name.removeprefix(POLICY): value for name, value in saved["state_dict"].items()}
+        policy.load_state_dict(weights)
+    elif config.run:
+        policy = load_policy(config.run[0])
+    else:
+        wanted = preset(config.policy).changed(config.changes)
+        policy = Policy(replace(wanted, actions=looked_at(config, wanted.observations).actions))
+    # Raises if strategies are to be held and the policy has none.
+    ActingPolicy(policy, ActingConfig(min_strategy_steps=config.appo.min_strategy_steps))
+    return policy
+
+
+def looked_at(config: FinetuneConfig, observations: tuple[str, ...]) -> Simulator:
+    """Returns the environment, already closed, for looking up its actions and observation keys."""
+    simulator = make_simulator(config.env, config.game, observations)
+    simulator.close()
+    return simulator
+
+
+def check_environment(config: FinetuneConfig, policy: AnyConfig) -> None:
+    """Checks that environment and policy go together.
+
+    Raises:
+        InputError: If their actions differ, if the environment shows less than the policy needs or other arrays than
+            it declares, or if seeds are given and the environment ignores them.
+    """
+    simulator = make_simulator(config.env, config.game, policy.observations)
+    with closing(simulator):
+        actions, shown = simulator.actions, simulator.observation_keys
+        if isinstance(simulator, GymnasiumSimulator):
+            _check_plays(simulator, config)
+    if actions != policy.actions:
+        odd = [name for name in (*actions, *policy.actions) if (name in actions) != (name in policy.actions)]
+        said = f"they differ in {', '.join(odd[:5])}{' …' * (len(odd) > 5)}" if odd else "they are in another order"
+        raise InputError(f"env: {config.env} has {len(actions)} actions, the policy has {len(policy.actions)}; {said}")
+    missing = [key for key in policy.observations if key not in shown]
+    if missing:
+        raise InputError(f"env: the policy needs {', '.join(missing)}; {config.env} shows {', '.join(shown)}")
+
+
+def _check_plays(simulator: GymnasiumSimulator, config: FinetuneConfig) -> None:
+    try:
+        keeps = not config.game.seeds or simulator.keeps_to_seeds()
+        simulator.reset(0)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"env: {config.env} does not begin ({type(error).__name__}: {first_line(error)})") from error
+    if not keeps:
+        raise InputError(f"seeds: {config.env} plays another game each time it is reset with the same seed")
+
+
+def check_splits(config: FinetuneConfig, demos: Demos | None, held_out: Demos | None) -> None:
+    """Checks that there are games to train and to validate on.
+
+    Raises:
+        InputError: If there are too few games.
+    """
+    if demos is not None:
+        lanes, games = config.imitation.demos_lanes, demos.games("train") // config.learners
+        if lanes > games:
+            path = config.imitation.demos
+            raise InputError(f"demos_lanes: {lanes} lanes are more than the {games} games to train on in {path}")
+    if config.validate_every and (held_out is None or not held_out.games("validation")):
+        path = config.imitation.held_out or config.imitation.demos
+        raise InputError(f"{path}: no game in the validation split; strathack dataset split sets other shares")
+
+
+def teacher_of(config: FinetuneConfig, policy: AnyConfig, device: torch.device) -> Teacher | None:
+    """Returns the teacher, checked; None if none is asked for.
+
+    Raises:
+        InputError: If the teacher does not fit the policy.
+    """
+    if not config.imitation.kickstarts:
+        return None
+    path = config.imitation.teacher or config.run[0]
+    teacher = load_policy(path, device)
+    check_teacher(teacher.config, policy, path)
+    missing = [key for key in teacher.config.observations if key not in policy.observations]
+    if missing:
+        raise InputError(f"teacher: {path} needs {', '.join(missing)}, which the policy is not shown")
+    return Teacher(teacher)
+
+
+def saved_games_of(run: Run[FinetuneConfig], policy: AnyConfig, fabric: Fabric) -> SavedGames | None:
+    """Returns the folder for games, to be entered by every process; None if games are not saved.
+
+    Raises:
+        InputError: If the games cannot be saved, or the folder holds other games.
+    """
+    config = run.options
+    if config.save_games is None:
+        return None
+    simulator = looked_at(config, policy.observations)
+    recorder = recorder_of(config.env, config.game, policy, simulator, run.folder)
+    return SavedGames(config.save_games, recorder, first=fabric.is_global_zero, together=fabric.barrier)
+
+
+@contextmanager
+def playing(
+    config: FinetuneConfig,
+    policy: AnyConfig,
+    player: InferencePolicy,
+    counters: Counters,
+    saved_games: SavedGames | None,
+    rank: int,
+) -> Iterator[Rollouts]:
+    """Starts rollout workers, and yields the rollouts that play with them."""
+    number = workers_of(config)
+    # Every rank and every resumed run plays different games.
+    entropy = (config.seed, rank, counters.updates)
+    recorder = None if saved_games is None else saved_games.recorder
+    recorded = () if recorder is None else recorder.provenance.observations
+    lane = LaneSpec(config.env, config.game, policy.observations, entropy, recorded)
+    spec = WorkerSpec(
+        lane, config.env_groups, config.envs, config.appo.unroll, slots=2, make_record=recorder,
+        awake_seconds=AWAKE_SECONDS if cores_to_spare(config) else 0.0,
+    )  # fmt: skip
+    launcher: Launcher = RayLauncher(number, config.address) if number else ThreadLauncher()
+    with ExitStack() as stack:
+        try:
+            workers = RolloutWorkers(spec, max(number, 1), launcher, config.hang_seconds)
+        except BaseException:
+            launcher.close()
+            raise
+        stack.callback(workers.close)
+        rollouts = Rollouts(
+            workers,
+            player,
+            threads=acting_threads_of(config),
+            on_game=counters.add_game,
+            on_shard=(lambda seed, shard: None) if saved_games is None else saved_games.add,
+            on_loss=counters.add_loss,
+        )
+        stack.callback(rollouts.stop)
+        yield rollouts
+
+
+def learner_of(
+    config: FinetuneConfig,
+    policy: AnyPolicy,
+    demos: Demos | None,
+    teacher: Teacher | None,
+    fabric: Fabric,
+    player: InferencePolicy,
+) -> Learner:
+    """Makes the learner."""
+    demonstrations = None
+    if demos is not None:
+        share = Share(fabric.global_rank, fabric.world_size)
+        demonstrations = Demonstrations(
+            demos.dataset, policy.config, demos.tables, config.imitation, config.appo.unroll, config.seed, share
+        )
+    averaged = None if fabric.world_size == 1 else lambda gradient: fabric.all_reduce(gradient, reduce_op="mean")
+    half = config.half_precision(on_gpu=fabric.device.type == "cuda")
+    return Learner(
+        policy,
+        config.appo,
+        config.imitation,
+        demonstrations=demonstrations,
+        teacher=teacher,
+        gradients=Gradients(averaged),
+        changing=player.updating,
+        autocast=lambda: torch.autocast(fabric.device.type, torch.bfloat16) if half else nullcontext(),
+    )

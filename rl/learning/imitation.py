@@ -27,16 +27,16 @@ from strathack.rl.config import ImitationConfig
 from strathack.rl.learning.batches import Batch
 
 Averaged = Callable[[Tensor], Tensor]
-"""From a tensor of this learner to its mean over all that learn together."""
+"""Maps a tensor of this learner to its mean over all learners."""
 
 
 @dataclass(frozen=True)
 class Demos:
-    """Demonstrations to clone, or to tell what is kept of a skill.
+    """Demonstrations to clone, or to measure how much of a skill is kept.
 
     Attributes:
         dataset: The games.
-        tables: From their codes to the policy's indices.
+        tables: Map the dataset's codes to the policy's indices.
     """
 
     dataset: Dataset
@@ -44,34 +44,34 @@ class Demos:
 
     @classmethod
     def at(cls, path: Path, policy: AnyConfig) -> Demos:
-        """Those of a dataset.
+        """Opens the demonstrations of a dataset.
 
         Raises:
-            InputError: If they do not fit the policy.
+            InputError: If the demonstrations do not fit the policy.
         """
         dataset = Dataset([path])
         check_observations(policy, dataset, path)
         return cls(dataset, label_tables(policy, dataset, path))
 
     def games(self, split: str) -> int:
-        """How many games of a split have steps."""
+        """Returns how many games of a split have steps."""
         return int((self.dataset.select(split=split).rows["steps"] > 0).sum())
 
 
 class Demonstrations:
-    """Streams the train split of a dataset without end; memory is carried from batch to batch.
+    """Streams the train split of a dataset without end; the policy's memory is carried from batch to batch.
 
     Args:
         dataset: The games.
-        policy: What it is streamed for.
-        tables: From the dataset's codes to the policy's indices.
-        config: The loss.
+        policy: The policy that the stream is for.
+        tables: Map the dataset's codes to the policy's indices.
+        config: The settings of the loss.
         steps: Steps of a batch.
         seed: Decides the order of games.
         share: This rank's part of the games.
 
     Attributes:
-        position: How much was streamed.
+        position: How much was streamed so far.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Demonstrations:
         self._batches: Iterator[TensorBatch] | None = None
 
     def loss(self, policy: AnyPolicy, device: torch.device, averaged: Averaged | None = None) -> CloningLoss:
-        """The cloning loss of the next batch.
+        """Returns the cloning loss of the next batch.
 
         Args:
-            policy: The policy, to be trained.
-            device: Where it is.
+            policy: The policy that is trained.
+            device: The device of the policy.
             averaged: See :func:`strathack.models.losses.cloning_loss`.
         """
         if self._batches is None:
@@ -111,12 +111,12 @@ class Demonstrations:
         return cloning_loss(output, targets, config.strategy_weight, None, config.head_weight, averaged)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream is, and what is remembered of its games."""
+        """Returns the position of the stream, and the policy's memory of its games."""
         memory = None if self._state is None else {name: value.cpu() for name, value in self._state.items()}
         return {"position": self.position.state_dict(), "memory": memory}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Goes on from there."""
+        """Continues from what :meth:`state_dict` returned."""
         self.position.load_state_dict(state["position"])
         memory = state["memory"]
         self._state = None if memory is None else {name: value.to(device) for name, value in memory.items()}
@@ -128,7 +128,7 @@ class Demonstrations:
 
 
 def stream_of(dataset: Dataset, policy: AnyConfig, tables: LabelTables, lanes: int, steps: int) -> StreamSpec:
-    """A stream of what a policy needs, once through the games."""
+    """Returns a stream of the arrays that a policy needs, one pass through the games."""
     columns = ("actions", *([tables.label] if tables.label else []))
     options = {"lanes": lanes, "steps": steps, "observations": policy.observations, "columns": columns}
     return StreamSpec(dataset, options=options)
@@ -144,7 +144,7 @@ def validation_nll(
     share: Share = Share(),
     summed: Callable[[Tensor], Tensor] | None = None,
 ) -> Result:
-    """How well a policy still predicts the demonstrations of a dataset's validation split.
+    """Measures how well a policy still predicts the demonstrations of a dataset's validation split.
 
     Args:
         policy: The policy, in evaluation mode.
@@ -153,7 +153,7 @@ def validation_nll(
         steps: Steps of a batch.
         device: Where the policy is.
         share: This learner's part of the games.
-        summed: From a tensor to its sum over all learners; None for one alone.
+        summed: Maps a tensor to its sum over all learners; None for a single learner.
     """
     tables = demos.tables
     games = demos.dataset.select(split="validation")
@@ -184,7 +184,7 @@ def _on(batch: TensorBatch, device: torch.device) -> TensorBatch:
 
 
 class Teacher:
-    """A frozen policy that goes along with the games that are played, with a memory of its own for each env group.
+    """A frozen policy that sees the games that are played, with a memory of its own for each env group.
 
     Args:
         policy: The policy.
@@ -196,7 +196,7 @@ class Teacher:
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> PolicyOutput:
-        """What it would do on the steps of a batch, [T, B, …]. Batches come in the order in which they were played."""
+        """Returns its outputs on the steps of a batch, [T, B, …]. Batches have to come in the order of play."""
         lanes = batch.actions.shape[1] // len(batch.groups)
         device = batch.actions.device
         states = [
@@ -205,7 +205,7 @@ class Teacher:
         ]
         inputs = {name: value[:-1] for name, value in batch.inputs.items()}
         output, after = self.policy.unroll(inputs, joined(states))
-        if combine_of(self.policy.config) == "sampled":  # what it would do, not what it would have drawn
+        if combine_of(self.policy.config) == "sampled":  # over all strategies, not for a drawn one
             output = replace(output, action_logits=marginal_log_probs(output))
         for number, (index, _) in enumerate(batch.groups):
             own = slice(number * lanes, (number + 1) * lanes)
@@ -217,7 +217,7 @@ def check_teacher(teacher: AnyConfig, student: AnyConfig, path: Path) -> None:
     """Checks that a teacher can be compared with its student.
 
     Raises:
-        InputError: If its actions or strategies are others.
+        InputError: If the teacher's actions or strategies differ from the student's.
     """
     if teacher.actions != student.actions:
         raise InputError(f"teacher: {path} has {len(teacher.actions)} actions, others than the policy's")

@@ -36,18 +36,18 @@ from strathack.rl.learning.vtrace import vtrace
 from strathack.rl.schedules import Schedule
 
 LEARNING_NICENESS = 10
-"""How much nicer the learner is than those who act (see nice(2))."""
+"""Niceness that the learner's thread adds to its own, so that acting has priority (see nice(2))."""
 
 Metrics = dict[str, Tensor]
 """Name → scalar."""
 
 
 class BadNumbersError(RunError):
-    """A loss or a gradient is no number.
+    """A loss or a gradient is not finite.
 
     Args:
         message: One line.
-        batch: What it came of.
+        batch: The batch that caused it.
     """
 
     def __init__(self, message: str, batch: Batch) -> None:
@@ -57,26 +57,26 @@ class BadNumbersError(RunError):
 
 @dataclass(frozen=True)
 class Gradients:
-    """What several learners share: how their gradients become one.
+    """How the gradients of several learners are combined.
 
     Attributes:
-        averaged: From a tensor of this one to the mean over all; None where this one is alone.
+        averaged: Maps a tensor of this learner to its mean over all learners; None for a single learner.
     """
 
     averaged: Callable[[Tensor], Tensor] | None = None
 
     def share_of(self, steps: Tensor) -> Tensor | float:
-        """What a mean over this one's steps counts beside those of others, 1 where all have as many.
+        """Returns the weight of this learner's mean among the means of all learners, 1 if all have equally many steps.
 
         Args:
-            steps: How many steps this one learns from, a scalar.
+            steps: How many steps this learner learns from, a scalar.
         """
         if self.averaged is None:
             return 1.0
         return steps / self.averaged(steps.float()).clamp(min=1e-6)
 
     def share(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Has every learner step with the mean of their gradients."""
+        """Replaces the gradients of every learner by their mean over all learners."""
         if self.averaged is None:
             return
         flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in parameters])
@@ -86,7 +86,7 @@ class Gradients:
 
 
 def freeze(policy: AnyPolicy, parts: Sequence[str]) -> None:
-    """Has parts of a policy (of both, where it is cleaved) not be trained; see ``FROZEN_PARTS``."""
+    """Excludes parts of a policy from training (of both policies, if it is cleaved); see ``FROZEN_PARTS``."""
     for module in policy.modules():
         if not isinstance(module, Policy):
             continue
@@ -105,34 +105,34 @@ def freeze(policy: AnyPolicy, parts: Sequence[str]) -> None:
 
 
 def critic_parameters(policy: AnyPolicy) -> list[nn.Parameter]:
-    """Those of the value head whose values are the policy's."""
+    """Returns the parameters of the value head that gives the policy's values."""
     valued = policy.low if isinstance(policy, CleavedPolicy) else policy
     return list(valued.heads.value.parameters())
 
 
 def without_dropout(policy: AnyPolicy) -> None:
-    """Takes dropout out for good: with it, the policy that learns is another than the one that acted."""
+    """Disables dropout for good: with dropout, the policy that learns would differ from the one that acted."""
     for module in policy.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
 
 
 class Learner:
-    """Makes a policy better.
+    """Trains a policy.
 
     Args:
         policy: The policy; it is put into training mode, without dropout.
-        config: How.
-        imitation: What keeps it from forgetting.
-        demonstrations: Streams demonstrations; None without.
-        teacher: What it is to stay near; None without.
-        gradients: How those of several learners become one.
-        changing: Entered while the weights change.
+        config: How the policy learns.
+        imitation: What keeps the policy from forgetting.
+        demonstrations: Streams demonstrations; None clones none.
+        teacher: The policy to stay near; None for no teacher.
+        gradients: How the gradients of several learners are combined.
+        changing: Entered while the weights change, with the number of updates that they will have had.
         autocast: Entered for the forward passes.
 
     Attributes:
-        updates: How many there were.
-        optimizer: Adam's state.
+        updates: The number of updates so far.
+        optimizer: Adam, with its state.
     """
 
     def __init__(
@@ -154,11 +154,11 @@ class Learner:
         policy.train()
         freeze(policy, config.freeze or ())
         self._critic = critic_parameters(policy)
-        for parameter in self._critic:  # whatever else is frozen, a part of a cleaved policy say
+        for parameter in self._critic:  # even if it lies in a frozen part of a cleaved policy
             parameter.requires_grad_(True)
         self._trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         self._holds = steps_held(policy.config, ActingConfig(min_strategy_steps=config.min_strategy_steps)) > 0
-        # As in the published code of HiHack: betas are Adam's own, epsilon 1e-7.
+        # As in the published code of HiHack: betas are Adam's defaults, epsilon is 1e-7.
         self.optimizer = torch.optim.Adam(self._trained, config.learning_rate, eps=1e-7, fused=True)
         self.updates = 0
 
@@ -166,10 +166,10 @@ class Learner:
         """Learns from a batch.
 
         Returns:
-            What it was like, on the device.
+            Metrics of the update, on the device.
 
         Raises:
-            BadNumbersError: If a loss or gradient is no number; the weights are as they were before that pass.
+            BadNumbersError: If a loss or gradient is not finite; the weights stay as they were before that pass.
         """
         with torch.no_grad(), self._autocast():
             teacher = None if self.teacher is None else self.teacher.outputs(batch)
@@ -185,7 +185,7 @@ class Learner:
         return metrics
 
     def weights(self) -> Weights:
-        """What the parts of the next update's loss are multiplied by."""
+        """Returns the weights of the parts of the next update's loss."""
         config = self.config
         warming_up = self.updates < (config.critic_warmup or 0)
         if warming_up:
@@ -244,7 +244,7 @@ class Learner:
         return parts, metrics
 
     def _step(self, total: Tensor, batch: Batch) -> Tensor:
-        """One step of the optimiser: the gradient's norm."""
+        """Takes one step of the optimiser, and returns the gradient's norm."""
         critic_alone = self.updates < (self.config.critic_warmup or 0)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -256,7 +256,7 @@ class Learner:
         stepped = self._critic if critic_alone else self._trained
         self._gradients.share(stepped)
         norm = torch.nn.utils.clip_grad_norm_(stepped, self.config.clip)
-        # Learners share their gradients before this, so all of them stop, and none waits for another.
+        # Gradients are already shared between learners here, so all learners stop, and none waits for another.
         if not torch.isfinite(norm):
             raise BadNumbersError(f"loss: {total.item()}, gradient: {norm.item()} at update {self.updates}", batch)
         with self._changing(self.updates + 1):
@@ -269,25 +269,26 @@ def _weight(schedule: Schedule | None, update: int) -> float:
 
 
 def learning_thread(device: torch.device, threads: int) -> Executor:
-    """A thread to learn in that gives way to those who act.
+    """Returns a thread to learn in, over which acting has priority.
 
-    What is played ahead is bounded, so a learner that waits for a core loses nothing; a policy that waits for one
-    keeps all its environments waiting. To be made before acting begins: MKL has one number of threads for all, the one
-    that was set last, and the small products of acting go best by one.
+    Acting plays only a bounded number of unrolls ahead, so a learner that waits for a core loses nothing; a policy that
+    waits for a core keeps all its environments waiting. The thread has to be made before acting begins: MKL has one
+    number of threads for the whole process, the one that was set last, and the small matrix products of acting are
+    fastest with one thread.
 
     Args:
-        device: Where it learns.
-        threads: Threads of its arithmetic.
+        device: The device to learn on.
+        threads: Threads for the learner's arithmetic.
     """
 
     def begin() -> None:
-        if sys.platform == "linux":  # elsewhere all of a process is as nice as its threads
+        if sys.platform == "linux":  # elsewhere niceness is that of the whole process
             thread = threading.get_native_id()
             own = os.getpriority(os.PRIO_PROCESS, thread)
             os.setpriority(os.PRIO_PROCESS, thread, min(own + LEARNING_NICENESS, 19))
-        torch.set_num_threads(threads)  # a thread's own, but for MKL's
+        torch.set_num_threads(threads)  # of this thread alone, except in MKL
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # a thread's own
+            torch.cuda.set_device(device)  # of this thread alone
 
     executor = ThreadPoolExecutor(1, "learning", begin)
     executor.submit(lambda: None).result()
@@ -295,7 +296,7 @@ def learning_thread(device: torch.device, threads: int) -> Executor:
 
 
 def explained(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Share of the targets' variance that values explain."""
+    """Returns the share of the targets' variance that values explain."""
     errors = masked_mean((targets - values) ** 2, mask)
     variance = masked_mean((targets - masked_mean(targets, mask)) ** 2, mask)
     return 1 - errors / variance.clamp(min=1e-8)

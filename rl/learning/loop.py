@@ -1,4 +1,4 @@
-"""The loop of fine-tuning: take unrolls, learn from them, tell of it, save."""
+"""The loop of fine-tuning: take unrolls, learn from them, log metrics, save."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from strathack.rl.options import DEFAULT_FRAMES
 
 
 def bad_batch(rank: int, ranks: int) -> str:
-    """The name of the batch that made a loss no number, for whoever wants to look into it; each learner has its own."""
+    """Returns the file name for a batch whose loss was not finite, kept for inspection; each learner has its own."""
     return f"bad-batch-{rank}.safetensors" if ranks > 1 else "bad-batch.safetensors"
 
 
 class FinetuningLoop:
-    """The loop: take unrolls, learn from them, tell of it, save.
+    """The loop: take unrolls, learn from them, log metrics, save.
 
     Args:
-        parts: What it is made of.
+        parts: The parts that the loop uses.
     """
 
     def __init__(self, parts: Finetuning) -> None:
@@ -45,7 +45,7 @@ class FinetuningLoop:
         self._frames_at_lap = parts.counters.frames
 
     def share_done(self) -> float:
-        """Of the budget, 0 to 1."""
+        """Returns the share of the budget that is spent, 0 to 1."""
         config = self._config
         frames = config.frames or (DEFAULT_FRAMES if config.minutes is None else None)
         by_frames = self._counters.frames / frames if frames else 0.0
@@ -56,13 +56,13 @@ class FinetuningLoop:
         """Learns until the budget is spent or a signal asks for the end.
 
         Args:
-            stop: Tells of signals.
+            stop: Notes signals.
 
         Returns:
-            The signal that was obeyed; None for none.
+            The signal that ended the loop; None if none did.
 
         Raises:
-            RunError: If the loss is no number, or rollout workers cannot go on.
+            RunError: If the loss is not finite, or the rollout workers cannot go on.
         """
         config, counters, parts = self._config, self._counters, self.parts
         interrupted = None
@@ -88,16 +88,16 @@ class FinetuningLoop:
                 if counters.updates % config.checkpoint_every == 0:
                     save_checkpoint(parts)
                 if self._any(bool(stop)):
-                    interrupted = stop.number or signal.SIGTERM  # another process was asked
+                    interrupted = stop.number or signal.SIGTERM  # another process got the signal
             if config.validate_every and counters.updates % config.validate_every and interrupted is None:
                 self._validate()
             save_checkpoint(parts)
         return interrupted
 
     def _unrolls(self, stop: StopOnSignal) -> list[Unroll] | None:
-        """As many as make a batch, of different groups; None if the end is asked for in the meantime."""
+        """Returns the unrolls of one batch, of different env groups; None if a signal asks for the end meanwhile."""
         wanted = self.parts.groups
-        # Of two unrolls of one env group the second has to wait: memories go from batch to batch.
+        # A second unroll of an env group waits for the next batch, since memories go from batch to batch.
         taken: dict[int, Unroll] = {}
         held_over, self._held_over = self._held_over, []
         while len(taken) < wanted:
@@ -128,12 +128,12 @@ class FinetuningLoop:
         counters = self._counters
         counters.updates = self.parts.learner.updates
         counters.frames += int(self._summed(batch.frames))
-        # Rates and ends are to be the same everywhere, so one clock counts.
+        # Rates and the end have to be the same in all processes, so the seconds of one process count.
         counters.seconds += seconds if self.parts.fabric.world_size == 1 else self.parts.fabric.broadcast(seconds)
         self._display.update()
 
     def _summed(self, value: float) -> float:
-        """Over all processes."""
+        """Returns the sum of a value over all processes."""
         if self.parts.fabric.world_size == 1:
             return value
         return float(
@@ -164,7 +164,7 @@ class FinetuningLoop:
             logger.log_metrics(row, counters.updates)
 
     def _validate(self) -> None:
-        """Measures what is kept of the cloned skill. Every process goes through its part of the games."""
+        """Measures how much of the cloned skill is kept; every process goes through its part of the games."""
         config, parts = self._config, self.parts
         if parts.held_out is None:
             return

@@ -11,19 +11,19 @@ from torch import Tensor
 from strathack.models.heads import PolicyOutput, chosen, marginal_log_probs
 
 Direction = Literal["forward", "reverse"]
-"""Of a divergence from a teacher: ``forward`` is KL(teacher ‖ student), ``reverse`` KL(student ‖ teacher)."""
+"""Of a divergence from a teacher: ``forward`` is KL(teacher ‖ student), ``reverse`` is KL(student ‖ teacher)."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What the parts of a loss are multiplied by.
+    """The weights of the parts of a loss.
 
     Attributes:
-        policy: Of the policy's loss; 0 while the critic is trained alone.
-        value: Of the critic's.
-        entropy: Of the entropy, which is to grow.
-        demos: Of the cloning loss.
-        kickstart: Of the divergence from a teacher.
+        policy: Weight of the policy's loss; 0 while the critic is trained alone.
+        value: Weight of the critic's loss.
+        entropy: Weight of the entropy, which is maximised.
+        demos: Weight of the cloning loss.
+        kickstart: Weight of the divergence from a teacher.
     """
 
     policy: float = 1.0
@@ -35,7 +35,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a loss, scalars, each before its weight; those that are not asked for are 0."""
+    """The parts of a loss before weighting, scalars; parts that are not used are 0."""
 
     policy: Tensor
     value: Tensor
@@ -44,14 +44,14 @@ class Parts:
     kickstart: Tensor
 
     def total(self, weights: Weights) -> Tensor:
-        """Their weighted sum. A part of weight 0 is left out, whatever it is."""
+        """Returns the weighted sum of the parts. A part of weight 0 is left out, even if it is not finite."""
         signs = {"entropy": -1.0}
         parts = [(signs.get(name, 1.0) * getattr(weights, name), part) for name, part in vars(self).items()]
         return torch.stack([weight * part for weight, part in parts if weight] or [torch.zeros_like(self.value)]).sum()
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the steps of a mask; 0 where it has none.
+    """Returns the mean over the steps in a mask; 0 if no step is in it.
 
     Args:
         values: [...].
@@ -61,7 +61,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def normalised(advantages: Tensor, mask: Tensor) -> Tensor:
-    """Advantages of mean 0 and standard deviation 1 over the steps of a mask."""
+    """Returns advantages scaled to mean 0 and standard deviation 1 over the steps in a mask."""
     centred = advantages - masked_mean(advantages, mask)
     return centred / (masked_mean(centred**2, mask).sqrt() + 1e-8)
 
@@ -72,8 +72,8 @@ def ppo_loss(log_ratios: Tensor, advantages: Tensor, clip: float, mask: Tensor) 
     Args:
         log_ratios: log π(a | x) − log μ(a | x), [T, B].
         advantages: [T, B].
-        clip: ε: ratios outside of 1/(1 + ε) to 1 + ε earn no more. The lower bound is the upper one's inverse, not
-            1 − ε, so that both are as far in log-probability.
+        clip: ε: ratios outside of 1/(1 + ε) to 1 + ε bring no further gain. The lower bound is the inverse of the
+            upper one, not 1 − ε, so that both are equally far in log-probability.
         mask: Which steps count, bool [T, B].
     """
     ratios = torch.where(mask, log_ratios, 0.0).exp()
@@ -82,13 +82,13 @@ def ppo_loss(log_ratios: Tensor, advantages: Tensor, clip: float, mask: Tensor) 
 
 
 def value_loss(values: Tensor, before: Tensor, targets: Tensor, clip: float | None, mask: Tensor) -> Tensor:
-    """Half the squared error of values; by option the larger of it and that of values kept near what they were.
+    """Returns half the squared error of values; with ``clip``, the larger of the errors with and without clipping.
 
     Args:
         values: [T, B].
         before: The values when the actions were taken, [T, B].
         targets: [T, B].
-        clip: How far from ``before`` values may be; None for anywhere.
+        clip: How far from ``before`` clipped values may be; None for no clipping.
         mask: Which steps count, bool [T, B].
     """
     errors = (values - targets) ** 2
@@ -101,15 +101,16 @@ def value_loss(values: Tensor, before: Tensor, targets: Tensor, clip: float | No
 def teacher_divergence(
     student: PolicyOutput, teacher: PolicyOutput, direction: Direction, strategy: Tensor | None = None
 ) -> Tensor:
-    """KL divergence between a teacher's and a student's distributions, nats, f32 [...].
+    """Returns the KL divergence between a teacher's and a student's distributions, nats, f32 [...].
 
     Args:
-        student: What is trained, [...].
-        teacher: What it is to stay near; gradients do not go through it.
+        student: The outputs of the policy that is trained, [...].
+        teacher: The outputs of the teacher; gradients do not go through them.
         direction: See :data:`Direction`.
-        strategy: The strategy that the student held, i64 [...]. Then the two are compared as what they are: their
-            strategies, and their actions given that strategy. A flat teacher has no strategies, so there, as with
-            None, the distributions over actions are compared; the student's is then that of whatever strategy.
+        strategy: The strategy that the student held, i64 [...]. If it is given, two divergences are added: between
+            the distributions over strategies, and between the distributions over actions given that strategy. With
+            None, only the distributions over actions are compared. A flat teacher has no strategies; its distribution
+            over actions is compared with that of the student over all of its strategies.
     """
     if strategy is None:
         return _divergence(student.action_logits, teacher.action_logits, direction)

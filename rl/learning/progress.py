@@ -1,4 +1,4 @@
-"""What was done in a run so far."""
+"""Counts what was done in a run so far."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from typing import Any
 from strathack.rl.environments.stepping import PlayedGame
 
 RECENT = 100
-"""How many games the means and medians are of."""
+"""How many of the last games the means and medians are taken over."""
 
 
 @dataclass
 class Counters:
-    """What is counted; it goes on where a run goes on.
+    """What was done in a run so far; a resumed run goes on counting.
 
     Attributes:
         updates: Updates of the weights.
         frames: Steps that were learned from.
-        seconds: Time spent.
+        seconds: Seconds spent.
         games: Games that ended.
-        lost: RolloutWorkers that died or hung, and were replaced.
-        why_lost: Why the last of them was.
-        returns: Of the last games, sums of their rewards.
-        lengths: Likewise, steps.
-        scores: Likewise, NetHack's scores, where they are shown.
-        validation_nll: What was last kept of the cloned skill, nats; None where that is not measured.
+        lost: Rollout workers that died or hung, and were replaced.
+        why_lost: Why the last of them was replaced.
+        returns: Sums of the rewards of each of the last games.
+        lengths: Steps of each of the last games.
+        scores: NetHack's scores of the last games, if scores are shown.
+        validation_nll: NLL of held-out demonstrations when last measured, nats, which shows how much of the cloned
+            skill is kept; None if it is not measured.
     """
 
     updates: int = 0
@@ -45,7 +46,7 @@ class Counters:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add_game(self, game: PlayedGame) -> None:
-        """Takes in a game that ended; from any thread."""
+        """Counts a game that ended; may be called from any thread."""
         with self._lock:
             self.games += 1
             self.returns.append(game.reward)
@@ -54,13 +55,13 @@ class Counters:
                 self.scores.append(game.score)
 
     def add_loss(self, why: str) -> None:
-        """Takes in that a worker was replaced; from any thread."""
+        """Counts a rollout worker that was replaced; may be called from any thread."""
         with self._lock:
             self.lost += 1
             self.why_lost = why
 
     def recent(self) -> dict[str, float]:
-        """Means and medians of the last games; nothing before the first has ended."""
+        """Returns means and medians over the last games; empty before the first game has ended."""
         with self._lock:
             if not self.returns:
                 return {}
@@ -74,7 +75,7 @@ class Counters:
             return values
 
     def to_values(self) -> dict[str, Any]:
-        """As plain values."""
+        """Returns the counters as plain values."""
         with self._lock:
             values = {name: value for name, value in vars(self).items() if not name.startswith("_")}
             return {name: list(value) if isinstance(value, deque) else value for name, value in values.items()}

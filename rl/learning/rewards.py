@@ -1,4 +1,4 @@
-"""From an environment's rewards to those that are learned from."""
+"""Turns an environment's rewards into the rewards that are learned from."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from strathack.rl.config import RewardConfig
 
 @dataclass
 class ReturnScale:
-    """The root mean square of discounted returns, over all that were seen.
+    """The root mean square of all discounted returns so far.
 
     Attributes:
-        count: How many returns.
-        squares: Sum of their squares.
+        count: Number of returns.
+        squares: Sum of the squares of the returns.
     """
 
     count: float = 0.0
     squares: float = 0.0
 
     def add(self, returns: np.ndarray) -> None:
-        """Takes returns in, [...]."""
+        """Adds returns, [...]."""
         self.count += returns.size
         self.squares += float((returns.astype(np.float64) ** 2).sum())
 
     @property
     def value(self) -> float:
-        """Their root mean square; 1 before there are any that are not 0."""
+        """The root mean square of the returns; 1 as long as all of them are 0."""
         return (self.squares / self.count) ** 0.5 if self.squares else 1.0
 
 
 def discounted_sums(rewards: np.ndarray, ends: np.ndarray, before: np.ndarray, discount: float) -> np.ndarray:
-    """Discounted sums of the rewards of each game so far: Gₜ = γ Gₜ₋₁ + rₜ, beginning at 0 with each game.
+    """Returns discounted sums of the rewards of each game so far: Gₜ = γ Gₜ₋₁ + rₜ, starting at 0 in each game.
 
     Args:
         rewards: [T, N].
@@ -54,16 +54,16 @@ def discounted_sums(rewards: np.ndarray, ends: np.ndarray, before: np.ndarray, d
 
 
 class Rewards:
-    """Scales rewards, one stretch of an env group after the other.
+    """Scales the rewards of env groups, unroll by unroll.
 
     Args:
-        config: How.
+        config: How rewards are scaled.
         discount: γ of the returns.
-        summed: From numbers, f64 [2], to their sums over all who learn together; None for one alone. All of them call
-            :meth:`settle` as often.
+        summed: Maps numbers, f64 [2], to their sums over all learners; None for a single learner. All learners have
+            to call :meth:`settle` equally often.
 
     Attributes:
-        scale: What returns were like so far, everyone's.
+        scale: The scale of the returns so far, over all learners.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class Rewards:
         self._sums: dict[int, np.ndarray] = {}
 
     def take(self, index: int, rewards: np.ndarray, ends: np.ndarray, *, begins: bool) -> None:
-        """Takes in a stretch, for the scale.
+        """Takes in the rewards of an unroll; they change the scale at the next :meth:`settle`.
 
         Args:
-            index: The env group.
+            index: The index of the env group.
             rewards: [T, N].
             ends: Whether a game ended or was cut with a step, bool [T, N].
             begins: Whether the env group has begun anew.
@@ -91,7 +91,7 @@ class Rewards:
         self._new.add(sums)
 
     def settle(self) -> None:
-        """Has what was taken in since the last time, here and by others, count."""
+        """Updates the scale by what all learners have taken in since the last call."""
         if not self.config.normalise:
             return
         new = np.array([self._new.count, self._new.squares])
@@ -100,7 +100,7 @@ class Rewards:
         self._new = ReturnScale()
 
     def scaled(self, rewards: np.ndarray) -> np.ndarray:
-        """Rewards to learn from, f32 [...]."""
+        """Returns rewards to learn from, f32 [...]."""
         config = self.config
         result = rewards * config.scale
         if config.normalise:
@@ -108,9 +108,9 @@ class Rewards:
         return (result.clip(-config.clip, config.clip) if config.clip else result).astype(np.float32)
 
     def state_dict(self) -> dict[str, Any]:
-        """The scale."""
+        """Returns the scale."""
         return {"count": self.scale.count, "squares": self.scale.squares}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Restores the scale."""
         self.scale = ReturnScale(**state)

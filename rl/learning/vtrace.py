@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class VTrace:
-    """What values are to be, and how much better than they an action was.
+    """Targets for the values, and the advantages of the actions.
 
     Attributes:
         values: vₛ, [T, B].
@@ -33,20 +33,20 @@ def vtrace(
     clip_c: float = 1.0,
     decay: float = 1.0,
 ) -> VTrace:
-    """V-trace targets of unrolls.
+    """Returns the V-trace targets of unrolls.
 
-    A game that ended has a discount of 0 at its last step. One that was cut has one more frame, which shows what it
-    came to and on which nobody acted: there nothing is weighed, so its target is its value, and the step before it
-    is bootstrapped from that value.
+    A game that ended has a discount of 0 at its last step. A game that was cut has one more frame, its final one, on
+    which no action was taken: there the weights ρ and c are 0, so the target of that frame is its value, and the step
+    before it is bootstrapped from that value.
 
     Args:
-        log_ratios: log π(a | x) − log μ(a | x), the policy to improve over the one that acted, [T, B].
+        log_ratios: log π(a | x) − log μ(a | x), with π the policy to improve and μ the policy that acted, [T, B].
         rewards: [T, B].
-        discounts: γ, and 0 where the game ended with the step, [T, B].
-        values: V(x) of every frame and of the one after the last step, [T + 1, B].
+        discounts: γ, or 0 if the game ended with the step, [T, B].
+        values: V(x) of every frame, including the frame after the last step, [T + 1, B].
         acted: Whether an action was taken on a frame, bool [T, B].
         clip_rho: ρ̄, the largest weight of a step.
-        clip_c: c̄, the largest weight of what comes after it.
+        clip_c: c̄, the largest weight of the correction that comes from the next step.
         decay: λ, by which c is multiplied (remark 2 of the paper).
 
     Returns:

@@ -1,1 +1,1 @@
-"""The commands that need several folders: what is played is summed up, what is not stored is replayed."""
+"""The commands that need several folders: they sum up played games, and replay games whose frames are not stored."""

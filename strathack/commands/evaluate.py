@@ -1,4 +1,4 @@
-"""``strathack evaluate``: games are played by ``rl``, summed up by ``analysis``."""
+"""``strathack evaluate``: ``rl`` plays the games, and ``analysis`` sums them up."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from strathack.rl.options import EvaluateConfig
 
 
 def evaluate(config: EvaluateConfig) -> int:
-    """``strathack evaluate``: 0, 1 if a game could not be played, over 128 after an interruption.
+    """``strathack evaluate``: returns 0, 1 if a game could not be played, or over 128 after an interruption.
 
     Raises:
         InputError: If the request is bad; nothing on disk has changed then.
-        RunError: If it had to stop; the games that are on disk are valid.
+        RunError: If the evaluation had to stop; the games on disk are valid then.
     """
     settings, work = evaluating(config)
     made = make_dataset(config.games_folder, settings, work, quiet=config.quiet)
@@ -55,7 +55,7 @@ def evaluate(config: EvaluateConfig) -> int:
 
 
 def _told(config: EvaluateConfig, settings: Any, summary: Summary, by_role: dict[str, Summary]) -> dict[str, Any]:
-    """Everything that repeating it takes, and what came of it."""
+    """Returns everything that is needed to repeat the evaluation, and its results."""
     return {
         "options": to_plain(config),
         "games": os.path.relpath(config.games_folder, config.out),

@@ -14,7 +14,7 @@ def export_video(config: ExportVideoConfig) -> int:
 
     Raises:
         InputError: If there is no such game, or the file cannot be written.
-        RunError: If it cannot be replayed.
+        RunError: If the game cannot be replayed.
     """
     with open_film(config.data, config.game) as film:
         stop = stretch_end(film, config.start, config.stop)

@@ -19,13 +19,13 @@ MEGABYTE = 1_000_000
 
 
 def report(config: ReportConfig) -> int:
-    """``strathack report``: 0, or 1 if something could not be read and was left out.
+    """``strathack report``: returns 0, or 1 if something could not be read and was left out.
 
     Raises:
         InputError: If there is nothing to report on, or the page cannot be written.
         RunError: If a game cannot be replayed.
     """
-    with warnings.catch_warnings():  # of shards that cannot be read, which the page lists
+    with warnings.catch_warnings():  # about shards that cannot be read, which the page lists
         warnings.simplefilter("ignore")
         dataset = games_at(config.data, on_corrupt="skip").select(config.select)
     if not len(dataset):

@@ -17,7 +17,7 @@ from strathack.collect.replaying.streaming import AnyFrames
 
 @contextmanager
 def open_film(data: Path, game: str) -> Iterator[Film]:
-    """A game to be looked at."""
+    """Opens a game to watch or export, and closes it at the end."""
     with AnyFrames(processes=1) as frames, closing(Film(game_named(games_at(data), game), frames)) as film:
         yield film
 
@@ -27,7 +27,7 @@ def watch(config: WatchConfig) -> int:
 
     Raises:
         InputError: If there is no such game, or no terminal to show it in.
-        RunError: If it cannot be replayed.
+        RunError: If the game cannot be replayed.
     """
     from strathack.analysis.watching import check_terminal, is_interactive, show
 
@@ -42,7 +42,7 @@ def export_cast(config: ExportCastConfig) -> int:
 
     Raises:
         InputError: If there is no such game, or the file cannot be written.
-        RunError: If it cannot be replayed.
+        RunError: If the game cannot be replayed.
     """
     with open_film(config.data, config.game) as film:
         steps = write_cast(
@@ -53,7 +53,7 @@ def export_cast(config: ExportCastConfig) -> int:
 
 
 def tell_of(film: Film, steps: int, out: Path) -> None:
-    """Says what was written."""
+    """Prints what was written."""
     size = out.stat().st_size
     told = f"{steps:,} of {len(film):,} steps of {film.game.name}, {size:,} bytes, in {out}"
     Console().print(told, highlight=False, soft_wrap=True)

@@ -54,3 +54,49 @@ def test_a_bad_line_is_refused_in_one_line_with_status_2(words, line, capsys):
     assert err.startswith("strathack: error: ")
     assert err.count("\n") == 1
     assert line in err
+
+
+@pytest.mark.parametrize(
+    ("words", "old", "new"),
+    [
+        (["finetune", "--actors", "0"], "--actors", "--workers"),
+        (["finetune", "--slices=3"], "--slices", "--env-groups"),
+        (["finetune", "--game.keys", "north"], "--game.keys", "--game.actions"),
+        (["finetune", "--appo.hold", "2"], "--appo.hold", "--appo.min-strategy-steps"),
+        (["evaluate", "nobody", "--hold", "2"], "--hold", "--min-strategy-steps"),
+    ],
+)
+def test_former_names_of_options_are_taken_and_told_of(words, old, new, capsys):
+    with pytest.raises(SystemExit):  # of what else is wrong with the line
+        main(words)
+    said, error = capsys.readouterr().err.splitlines()
+    assert said == f"strathack: {old} is called {new} now; the old name goes with the next release"
+    assert error in (
+        "strathack: error: out: no folder is given for the run",
+        "strathack: error: what: 'nobody' is no checkpoint, no run's folder, no bot's folder, and neither autoascend "
+        "nor random",
+    )
+
+
+def test_former_names_are_in_no_help(capsys):
+    for command in ("finetune", "evaluate"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        out = capsys.readouterr().out
+        assert not {"--actors", "--slices", "--hold", "--game.keys", "--appo.hold"} & set(out.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("seeds: 5\nroles: [val, sam]\n", {"seeds": "'5'", "roles": "sam,val"}),
+        ("seeds: [3, 4, 5]\nobservations: none\n", {"seeds": "'3:6'", "observations": "none"}),
+        ("clock: 2024-02-29T08:00:00\nmax_seconds: 1e2\n", {"clock": "'2024-02-29T08:00:00'", "max_seconds": "100.0"}),
+    ],
+)
+def test_values_are_parsed_at_the_door_and_written_as_they_are_read(text, values, tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(SystemExit):
+        main(["collect", "--config", str(tmp_path / "config.yaml"), "out", "--print_config"])
+    printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert {name: printed[name] for name in values} == values

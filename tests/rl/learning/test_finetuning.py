@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 import time
 from pathlib import Path
@@ -157,6 +158,18 @@ def test_sigterm_saves_first(tmp_path: Path, start: Any, monkeypatch: pytest.Mon
     assert process.returncode == 128 + signal.SIGTERM
     assert err == f"interrupted; strathack finetune --resume {tmp_path / 'run'} goes on\n"
     assert load_values(tmp_path / "run" / "last.safetensors")["counters"]["updates"] >= 3
+
+
+def test_a_run_of_the_release_before_goes_on_whatever_its_options_were_called(tmp_path: Path) -> None:
+    fine_tune(options(tmp_path, frames=100))
+    path = tmp_path / "run" / "options.json"
+    values = json.loads(path.read_text())
+    values["actors"], values["slices"] = values.pop("workers"), values.pop("env_groups")
+    values["game"]["keys"], values["game"]["seeds"] = values["game"].pop("actions"), ""
+    values["appo"]["hold"] = values["appo"].pop("min_strategy_steps")
+    path.write_text(json.dumps(values))
+    ended = fine_tune(FinetuneConfig(resume=tmp_path / "run", frames=300, quiet=True))
+    assert ended.counters.frames >= 300
 
 
 @pytest.mark.parametrize(

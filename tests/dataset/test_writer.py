@@ -1,0 +1,114 @@
+"""The one writer of a dataset folder: its lock, what it leaves behind, and what it goes on from."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_up_games import write_games
+
+from strathack.dataset.copying import one_game_shard
+from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.reading import Dataset
+from strathack.dataset.writer import DatasetWriter
+
+SETTINGS = {"made_by": "a test"}
+
+
+@pytest.fixture
+def games(tmp_path):
+    write_games(tmp_path / "source", [30, 20, 10])
+    return list(Dataset(tmp_path / "source"))
+
+
+def test_games_are_added_once_and_merged(tmp_path, games):
+    out = tmp_path / "out"
+    with DatasetWriter(out, SETTINGS) as writer:
+        assert not out.exists(), "a run that cannot start leaves nothing behind"
+        writer.begin()
+        assert [writer.add(game.name, one_game_shard(game)) for game in games] == [True] * 3
+        assert not writer.add(games[0].name, b"not looked at")
+        writer.merge(2)
+    assert sorted(path.name for path in out.iterdir()) == ["dataset.json", "shard-00000.h5", "shard-00001.h5"]
+    assert Dataset(out).names == [game.name for game in games]
+    with DatasetWriter(out, SETTINGS) as again:
+        assert again.present == {game.name for game in games}
+
+
+def test_another_writer_is_refused_be_it_there_first_or_faster(tmp_path):
+    out = tmp_path / "out"
+    with DatasetWriter(out, SETTINGS) as late, DatasetWriter(out, SETTINGS) as first:
+        first.begin()
+        with pytest.raises(InputError, match="another process is writing to this dataset"):
+            late.begin()
+        code = (
+            "import sys; from pathlib import Path; from strathack.dataset.writer import DatasetWriter\n"
+            f"with DatasetWriter(Path({str(out)!r})): pass"
+        )
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "another process is writing to this dataset" in other.stderr
+        with DatasetWriter(out, joins=True) as beside:  # a process of the same run, which adds its own games
+            beside.look()
+    with DatasetWriter(out) as free:
+        free.begin()
+
+
+def test_what_a_killed_writer_left_is_removed_and_settings_stay_unless_they_are_given(tmp_path):
+    with DatasetWriter(tmp_path, SETTINGS) as writer:
+        writer.begin()
+    (tmp_path / ".tmp-1234-game_5.h5").write_bytes(b"half")
+    with DatasetWriter(tmp_path) as writer:
+        writer.begin()
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset.json"]
+    assert DatasetFolder(tmp_path).read_settings() == SETTINGS
+
+
+def test_what_is_told_of_a_game_goes_when_it_is_told_anew(tmp_path):
+    with DatasetWriter(tmp_path, SETTINGS) as writer:
+        writer.begin()
+        writer.tell("game_1", failure="its worker died")
+        writer.tell("game_2", note="truncated")
+    folder = DatasetFolder(tmp_path)
+    assert (folder.read_failures(), folder.read_notes()) == ({"game_1": "its worker died"}, {"game_2": "truncated"})
+    with DatasetWriter(tmp_path) as writer:
+        writer.tell("game_1", note="made at last")
+        writer.tell("game_2")
+    assert (folder.read_failures(), folder.read_notes()) == ({}, {"game_1": "made at last"})
+
+
+def test_a_merge_that_is_stopped_leaves_the_rest_to_the_next(tmp_path, games):
+    with DatasetWriter(tmp_path / "out", SETTINGS) as writer:
+        writer.begin()
+        for game in games:
+            writer.add(game.name, one_game_shard(game))
+        writer.merge(1 + 1, stopped=lambda: True)
+        assert len(writer.folder.shards()) == 2
+        writer.merge(2)
+        assert len(writer.folder.shards()) == 2
+    assert Dataset(tmp_path / "out").names == [game.name for game in games]
+
+
+def test_a_failure_to_write_is_one_line_that_says_what_is_safe(tmp_path, games, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "game_0.h5")
+
+    with DatasetWriter(tmp_path / "out", SETTINGS) as writer:
+        writer.begin()
+        monkeypatch.setattr(DatasetFolder, "add_game", full)
+        with pytest.raises(RunError, match=r"game_0.h5: cannot be written \(No space left on device\); every game"):
+            writer.add("game_0", one_game_shard(games[0]))
+        assert writer.present == set()
+
+
+def test_what_is_no_dataset_is_left_alone(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file; expected a folder"), DatasetWriter(tmp_path / "file" / "out"):
+        pass
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("")
+    with pytest.raises(InputError, match="is not empty and holds no dataset.json"), DatasetWriter(tmp_path / "other"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["file", "other"]
+    assert isinstance(DatasetWriter(Path("out")).folder, DatasetFolder)
