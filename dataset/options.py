@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,16 +32,16 @@ def check_at_least(least: float, owner: object, *names: str) -> None:
                 raise InputError(f"{name}: {one} is below {least}")
 
 
-def check_above_zero(owner: object, *names: str) -> None:
-    """Checks that fields are above 0 and finite; fields that are None are skipped.
+def check_above_zero(owner: object, *names: str, finite: bool = False) -> None:
+    """Checks that fields are above 0 and, if asked for, finite; fields that are None are skipped.
 
     Raises:
         InputError: If a value is out of bounds; the message names the field.
     """
     for name in names:
         value = getattr(owner, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise InputError(f"{name}: {value} is not above 0 and finite")
+        if value is not None and not (value > 0 and (not finite or value < math.inf)):
+            raise InputError(f"{name}: {value} is not above 0{' and finite' if finite else ''}")
 
 
 @dataclass(frozen=True, kw_only=True)

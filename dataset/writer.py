@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from strathack.dataset.errors import InputError, RunError
@@ -79,7 +80,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             RunError: If the folder cannot be written.
         """
         path = self.folder.path
-        with self._writing():
+        with self.writing():
             path.mkdir(parents=True, exist_ok=True)
             self._hold()
             remove_temporary_files(path)
@@ -94,7 +95,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         """
         if name in self.present:
             return False
-        with self._writing():
+        with self.writing():
             self.folder.add_game(name, shard)
         self.present.add(name)
         return True
@@ -105,7 +106,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         Raises:
             RunError: If the text cannot be written.
         """
-        with self._writing():
+        with self.writing():
             if _set(self._failures, name, failure):
                 self.folder.write_failures(self._failures)
             if _set(self._notes, name, note):
@@ -113,7 +114,8 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
 
     def split(self, fractions: Fractions) -> Iterator[Path]:
         """Splits the games anew; see :meth:`DatasetFolder.write_fractions`."""
-        yield from self.folder.write_fractions(fractions)
+        with self.writing():
+            yield from self.folder.write_fractions(fractions)
 
     def merge(self, games_per_shard: int, stopped: Callable[[], bool] = lambda: False) -> None:
         """Merges one-game shards into larger ones.
@@ -125,13 +127,13 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         Raises:
             RunError: If a shard cannot be written.
         """
-        with self._writing():
+        with self.writing():
             for _ in self.folder.merge(games_per_shard):
                 if stopped():
                     return
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         """Turns a failure to write into a :class:`RunError` of one line."""
         try:
             yield
@@ -144,18 +146,22 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             ) from error
 
 
-def agreed_settings(out: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+def agreed_settings(
+    out: Path, asked: Mapping[str, Any], normalised: Mapping[str, Callable[[str], object]] = MappingProxyType({})
+) -> dict[str, Any] | None:
     """Returns the settings of an existing dataset, or None; existing settings must agree with those asked for.
 
     Args:
         out: The dataset folder.
         asked: The settings asked for.
+        normalised: How to parse settings that earlier releases stored as the user had typed them.
 
     Raises:
         InputError: If the settings differ, or the folder holds something else.
     """
     there = DatasetFolder(out).read_settings()
     if there is not None:
+        there |= {name: str(parse(there[name])) for name, parse in normalised.items() if name in there}
         differing = [
             f"{name} is {there.get(name)!r} there and {asked[name]!r} here"
             for name in asked

@@ -17,29 +17,30 @@ from strathack.dataset.files import atomic_write
 from strathack.models.options import RunOptions
 
 
+def check_loggers(options: RunOptions) -> None:
+    """Checks that the loggers asked for are installed.
+
+    Raises:
+        InputError: If a package is missing.
+    """
+    for package, wanted in (("tensorboard", options.tensorboard), ("wandb", options.wandb is not None)):
+        if wanted and importlib.util.find_spec(package) is None:
+            raise InputError(f"{package}: the package is not installed; pip install {package}")
+
+
 def other_loggers(options: RunOptions, folder: Path) -> list[Logger]:
-    """Makes the loggers that the options ask for, besides the CSV file.
+    """Returns the loggers asked for, besides the CSV file; see :func:`check_loggers`.
 
     Args:
         options: The run's options.
         folder: The run's folder.
-
-    Raises:
-        InputError: If a package that a logger needs is not installed.
     """
     loggers: list[Logger] = []
     if options.tensorboard:
-        _need("tensorboard")
         loggers.append(pl.loggers.TensorBoardLogger(folder, name="", version="tensorboard"))
     if options.wandb is not None:
-        _need("wandb")
         loggers.append(pl.loggers.WandbLogger(project=options.wandb, save_dir=folder))
     return loggers
-
-
-def _need(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise InputError(f"{package}: the package is not installed; pip install {package}")
 
 
 class MetricsCSV(Logger):

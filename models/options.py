@@ -168,7 +168,7 @@ class CloningOptions(Options):
         """
         super().__post_init__()
         check_at_least(0, self, "strategy_weight", "head_weight", "weight_decay", "warmup", "final_rate")
-        check_above_zero(self, "learning_rate", "clip")
+        check_above_zero(self, "learning_rate", "clip", finite=True)
 
 
 @dataclass(frozen=True)
@@ -251,8 +251,10 @@ class TrainConfig(RunOptions, CloningOptions):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
-        super().__post_init__()
+        if self.resume is None and not self.data:
+            raise InputError("data: no dataset is given, and no run to resume")
         check_at_least(1, self, "lanes", "unroll", "accumulate", "validate_every")
+        super().__post_init__()
         check_at_least(0, self, "loader_workers", "validation_batches", "early_stop")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema: {self.ema} is no decay; expected 0 to below 1")
@@ -260,8 +262,6 @@ class TrainConfig(RunOptions, CloningOptions):
         if self.label is not None and self.label not in labels:
             raise InputError(f"label: {self.label!r} is unknown{near_match(self.label, labels)}")
         if self.resume is None:
-            if not self.data:
-                raise InputError("data: no dataset is given, and no run to resume")
             self._check_policy()
 
     def _check_policy(self) -> None:

@@ -21,7 +21,7 @@ from pytorch_lightning.loggers import Logger
 from strathack.dataset.codec import Options, from_plain, hints_of, to_plain
 from strathack.dataset.errors import FormatError, InputError, RunError
 from strathack.dataset.files import atomic_write
-from strathack.models.loggers import MetricsCSV, other_loggers
+from strathack.models.loggers import MetricsCSV, check_loggers, other_loggers
 from strathack.models.options import AnyRunOptions, RunOptions
 from strathack.models.saving import LAST, load_values
 
@@ -58,6 +58,7 @@ class Run(Generic[AnyRunOptions]):
             InputError: If there is no run to resume, or the folder for a new run holds another run.
             FormatError: If the run to resume is not one of this release.
         """
+        check_loggers(given)
         folder = given.folder
         path = folder / OPTIONS
         if given.resume is None:

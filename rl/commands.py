@@ -26,5 +26,5 @@ def finetune(config: FinetuneConfig) -> int:
         Console().print(ended_table(counters))
         print(f"{counters.frames:,} frames; checkpoint and {METRICS} in {ended.folder}")
         if counters.lost:
-            print(f"{counters.lost} rollout workers were replaced, the last since it {counters.why_lost}")
+            print(f"{counters.lost} rollout workers were replaced; the last: {counters.why_lost}")
     return status_of("finetune", ended.folder, ended.interrupted)

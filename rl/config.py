@@ -205,7 +205,7 @@ class APPOConfig(Options):
         for name in ("discount", "trace_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}: {getattr(self, name)}; expected 0 to 1")
-        check_above_zero(self, "learning_rate", "clip")
+        check_above_zero(self, "learning_rate", "clip", finite=True)
         if self.critic_warmup and not self.value_weight:
             raise InputError("value_weight: 0, though the critic alone is trained at first; leave critic_warmup out")
 

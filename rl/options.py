@@ -103,20 +103,23 @@ class FinetuneConfig(RunOptions, WorkerOptions):
         for name, values in (("appo", own), ("imitation", kept)):
             config = getattr(self, name)
             missing: dict[str, Any] = {key: value for key, value in values.items() if getattr(config, key) is None}
-            object.__setattr__(self, name, replace(config, **missing))
+            try:
+                object.__setattr__(self, name, replace(config, **missing))
+            except InputError as error:  # a value that is given does not go with the recipe
+                raise InputError(f"{name}.{error}") from None
 
     def _check_imitation(self) -> None:
         imitation = self.imitation
         if imitation.demos is None and imitation.clones:
-            raise InputError(f"demos: demos_weight is {imitation.demos_weight}, and no dataset is given")
+            raise InputError(f"imitation.demos: demos_weight is {imitation.demos_weight}, and no dataset is given")
         if imitation.demos is not None and not imitation.clones:
-            raise InputError("demos_weight: 0, though demos are given; leave them out")
+            raise InputError("imitation.demos_weight: 0, though demos are given; leave them out")
         if imitation.kickstarts and imitation.teacher is None and not self.run:
-            raise InputError("teacher: none is given, and no run to begin with that could be it")
+            raise InputError("imitation.teacher: none is given, and no run to begin with that could be it")
         if self.validate_every and imitation.demos is None and imitation.held_out is None:
             raise InputError("validate_every: no dataset is given to validate on; give demos or held_out")
         if imitation.teacher is not None and not imitation.kickstarts:
-            raise InputError("kickstart_weight: 0, though a teacher is given; leave it out, or set a weight")
+            raise InputError("imitation.kickstart_weight: 0, though a teacher is given; leave it out, or set a weight")
 
     @property
     def begin(self) -> Path | None:

@@ -63,7 +63,7 @@ class Schedule(TextValue):
         Raises:
             InputError: If the text has none of these forms, or contradicts itself.
         """
-        kind, *parts = text.split(":") if ":" in text else ("constant", text)
+        kind, *parts = text.split(":") if ":" in text else ("constant", text or "0")
         if kind not in FORMS:
             raise InputError(f"{kind!r} in {text!r} is unknown{near_match(kind, FORMS)}")
         least = len(FORMS[kind]) - (kind == "exponential")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import signal
 import sys
-from argparse import SUPPRESS, HelpFormatter
-from collections.abc import Mapping, Sequence
+from argparse import HelpFormatter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import partial
 from io import TextIOWrapper
@@ -198,10 +199,54 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), _DIGITS)
 
 
-def _load_yaml(text: str) -> Any:
-    """Parses a configuration file or the text of an option; reads ``5:`` as text, not as a key without a value."""
-    loaded = yaml.load(text, _Loader)
-    return text if isinstance(loaded, dict) and "\n" not in text and None in loaded.values() else loaded
+class _FormerNames:
+    """Reads options of one command by the names that they had in the release before, and reports that it did.
+
+    Args:
+        options: The dataclass of the command's options; None where no command is named.
+    """
+
+    def __init__(self, options: type[Options] | None) -> None:
+        self._names = {} if options is None else dict(_former_names_of(options))
+        self._reported: set[str] = set()
+
+    def word(self, word: str) -> str:
+        """Returns a word of the command line with the current name."""
+        name, separator, value = word.partition("=")
+        if not name.startswith("--") or name[2:] not in self._names:
+            return word
+        return f"--{self._current(name[2:])}{separator}{value}"
+
+    def loaded(self, text: str) -> Any:
+        """Returns what a YAML file or the text of an option holds, with the current names."""
+        return self._renamed(yaml.load(text, _Loader), "")
+
+    def _renamed(self, loaded: Any, prefix: str) -> Any:
+        if not isinstance(loaded, dict) or not self._names:
+            return loaded
+        renamed = {}
+        for name, value in loaded.items():
+            path = f"{prefix}{name}"
+            current = self._current(path) if path in self._names else path
+            renamed[current.removeprefix(prefix) if isinstance(name, str) else name] = self._renamed(value, f"{path}.")
+        return renamed
+
+    def _current(self, name: str) -> str:
+        current = self._names[name]
+        if name not in self._reported:
+            self._reported.add(name)
+            old, new = (f"--{one}".replace("_", "-") for one in (name, current))
+            print(f"strathack: {old} is called {new} now; the old name goes with the next release", file=sys.stderr)
+        return current
+
+
+def _former_names_of(options: type[Options], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the former and the current name of each renamed option, those of groups with the group's name."""
+    for old, new in former_names(options).items():
+        yield f"{prefix}{old}", f"{prefix}{new}"
+    for name, hint in hints_of(options).items():
+        if is_group(hint):
+            yield from _former_names_of(hint, f"{prefix}{name}.")
 
 
 _REFUSED = re.compile(r'Parser key "([^"]+)":.*?Not of type \w+: (.*?)(?=\n\s+(?:- Expected|Given)|$)', re.DOTALL)
@@ -214,14 +259,14 @@ class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         refused = _REFUSED.search(message)
         if refused is not None:  # refused by a value's own parser
-            fail(f"{refused[1]}: {refused[2]}")
+            fail(f"{refused[1]}: {refused[2].splitlines()[0]}")
         said = " ".join(line.strip() for line in message.splitlines() if line.strip())
         text = re.search(r"(?:key \"|)([a-z_.]+)\": .*Expected a <class 'str'>. Got value: (\S+)", said)
         fail(f"{said}; as text it is quoted, {text[1]}: '{text[2]}'" if text else said)
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
         text = re.sub(r"--[a-z_.]+", lambda name: name[0].replace("_", "-"), super().format_help(formatter))
-        return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
+        return re.sub(r"<class\s+'(?:\w+\.)*(\w+)'>", r"\1", text)
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
@@ -243,13 +288,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):  # characters that its encoding lacks are printed as escapes
             stream.reconfigure(errors="backslashreplace")
     words = [_as_declared(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    set_loader("yaml", _load_yaml, exceptions=(yaml.YAMLError,))
+    named = _named(words, COMMANDS)
+    former = _FormerNames(None if named is None else _import(named.options))
+    words = [former.word(word) for word in words]
+    set_loader("yaml", former.loaded, exceptions=(yaml.YAMLError,))
     parser = _Parser(prog="strathack", description=strathack.__doc__, version=strathack.__version__)
     _add_commands(parser, COMMANDS)
     command, options = _chosen(parser.parse_args(words), COMMANDS)
     try:
         kind = _import(command.options)
-        given = from_plain(kind, _with_new_names(kind, options))
+        given = from_plain(kind, options)
         return int(_import_run(command.run)(given))
     except InputError as error:
         fail(str(error))
@@ -291,7 +339,7 @@ def _add_options(parser: _Parser, options: type[Options], group: str = "") -> No
     words. A field that holds a dataclass becomes a group of options, ``--group.option``.
     """
     declared = {field.name: field for field in fields(options) if field.init}  # type: ignore[arg-type]
-    order = dict.fromkeys(name for base in options.__mro__ for name in vars(base).get("__annotations__", {}))
+    order = dict.fromkeys(name for base in options.__mro__ for name in inspect.get_annotations(base))
     documents = [docstring_parser.parse(base.__doc__ or "") for base in options.__mro__]
     help_of: dict[str, str | None] = {}
     for entry in (entry for document in documents for entry in document.params):
@@ -304,8 +352,6 @@ def _add_options(parser: _Parser, options: type[Options], group: str = "") -> No
             _add_options(parser, hints[field.name], field.name)
         else:
             _add_option(where, f"{prefix}{field.name}", field, hints[field.name], help_of.get(field.name))
-    for old, new in former_names(options).items():
-        where.add_argument(f"--{prefix}{old}", type=_registered(hints[new]), default=None, help=SUPPRESS)
 
 
 def _add_option(where: Any, name: str, field: Field[Any], hint: Any, description: str | None) -> None:
@@ -329,9 +375,19 @@ def _registered(hint: Any) -> Any:
     return hint
 
 
-def _parsed(kind: type[TextValue], text: object) -> Any:
-    """Parses a value from the command line or YAML, where one seed is a number and several seeds may be a list."""
-    return kind.parse(",".join(map(str, text)) if isinstance(text, list) else str(text))
+def _parsed(kind: type[TextValue], value: object) -> Any:
+    """Parses what jsonargparse has made of a text; in YAML a single seed is a number, and several may be a list."""
+    return kind.parse(_text_of(value))
+
+
+def _text_of(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ",".join(map(_text_of, value))
+    if isinstance(value, dict) and list(value.values()) == [None]:
+        return f"{_text_of(next(iter(value)))}:"
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
 
 
 def _chosen(
@@ -355,20 +411,10 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_new_names(options: type[Options], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns the values under the options' current names; prints a notice if an old name was used."""
-    hints, old_names = hints_of(options), former_names(options)
-    renamed: dict[str, Any] = {}
-    for name, value in values.items():
-        new = old_names.get(name, name)
-        if new != name:
-            old, now = (f"--{prefix}{one}".replace("_", "-") for one in (name, new))
-            print(f"strathack: {old} is called {now} now; the old name goes with the next release", file=sys.stderr)
-        if is_group(hints[new]):
-            value = _with_new_names(hints[new], value, f"{prefix}{new}.")
-        if name in old_names or new not in renamed:
-            renamed[new] = value
-    return renamed
+def _named(words: Sequence[str], commands: Mapping[str, Command | Mapping[str, Command]]) -> Command | None:
+    """Returns the command that the first words of a command line name, if they name one."""
+    found: Command | Mapping[str, Command] | None = commands.get(words[0]) if words else None
+    return _named(words[1:], found) if isinstance(found, Mapping) else found
 
 
 def _import_run(reference: str) -> Any:

@@ -31,7 +31,7 @@ class Seeds(TextValue, tuple[int, ...]):
             InputError: If a part is neither, a range is empty, or a seed or range is too large.
         """
         seeds: set[int] = set()
-        for part in text.split(",") if text.strip() else ():
+        for part in text.split(",") if text else ():
             seeds.update(_range(part.strip(), text))
         return cls.of(seeds)
 

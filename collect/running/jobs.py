@@ -123,7 +123,7 @@ def make_dataset(
         InputError: If another process writes to the folder.
         RunError: If a file cannot be written.
     """
-    with stop_on_signal() as stop, DatasetWriter(out, settings) as writer:
+    with stop_on_signal() as stop, DatasetWriter(out, settings) as writer, writer.writing():
         missing = {job: name for name, job in work.jobs.items() if name not in writer.present}
 
         def keep(outcome: Outcome) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from strathack.collect.playing.characters import CharacterWish
 from strathack.collect.playing.clock import Clock
 from strathack.collect.playing.environment import Setup, nle_version, peek_character, read_log
 from strathack.collect.playing.game import Beginning, Ending, finished_game, logged_end
@@ -105,7 +106,9 @@ def recorder_of(env: str, game: GameConfig, policy: AnyConfig, simulator: Simula
     """
     if not isinstance(simulator, NLESimulator):
         raise InputError(f"save_games: only games of NLE and MiniHack can be kept, {env} is none of theirs")
-    options = {"environment": env, **to_plain(game), "fix_moon_phase": LEARNING_CLOCK.fixes_moon_phase}
+    # Datasets keep the name that this setting had when the first of them were recorded.
+    settings = {"keys" if name == "actions" else name: value for name, value in to_plain(game).items()}
+    options = {"environment": env, **settings, "fix_moon_phase": LEARNING_CLOCK.fixes_moon_phase}
     provenance = provenance_of(f"policy {run.resolve().name}", options, DEFAULT_OBSERVATIONS)
     return Recorder(provenance, policy.strategies)
 
@@ -155,7 +158,7 @@ class SavedGames(AbstractContextManager["SavedGames"]):
         self._writer = DatasetWriter(path, settings, joins=not first)
         self._first, self._together = first, together
         there = self._writer.folder.read_settings()
-        if there is not None and there.get("options") != provenance.options:
+        if there is not None and not _alike(str(there.get("options")), provenance.options):
             raise InputError(f"save_games: {path} holds games of another kind; take another folder")
 
     @property
@@ -166,7 +169,11 @@ class SavedGames(AbstractContextManager["SavedGames"]):
     def __enter__(self) -> SavedGames:
         if self._first:
             self._writer.__enter__()
-            self._writer.begin()
+            try:
+                self._writer.begin()
+            except BaseException:
+                self._writer.__exit__()
+                raise
         self._together()
         self._writer.look()
         self._together()  # before any process adds a game, which others would count
@@ -183,3 +190,14 @@ class SavedGames(AbstractContextManager["SavedGames"]):
         """Merges one-game shards into larger ones; to be called when all processes have added their last game."""
         if self._first:
             self._writer.merge(GAMES_PER_SHARD)
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two datasets' options are the same; earlier releases kept the character as the user had typed it."""
+    try:
+        both = [json.loads(text) for text in (one, other)]
+    except json.JSONDecodeError:
+        return False
+    for options in both:
+        options["character"] = options.get("character") and CharacterWish.parse(options["character"])
+    return bool(both[0] == both[1])

@@ -162,7 +162,7 @@ class RayLauncher:
             return first_line(error.cause if isinstance(getattr(error, "cause", None), BaseException) else error)
         except self._ray.exceptions.RayError as error:
             return type(error).__name__
-        return "it ended"
+        return "ended"
 
     def close(self) -> None:
         """Ends the workers, and the cluster if it was started for them."""

@@ -27,7 +27,7 @@ class PlayedGame:
     Attributes:
         seed: The game's seed.
         steps: The number of its steps.
-        reward: Sum of its rewards, as the environment gave them.
+        reward: Sum of its rewards, with ``penalty_death`` taken off.
         score: NetHack's score before the last step, since none is shown after a death; None if no score is shown.
         end: How the game ended.
     """

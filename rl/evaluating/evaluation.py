@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from strathack.collect.options import CollectConfig
+from strathack.collect.playing.characters import CharacterWish, Roles
 from strathack.collect.playing.clock import hold_here
 from strathack.collect.playing.collecting import collecting, told_of
 from strathack.collect.playing.environment import NO_PROGRESS_TIMEOUT, Setup, nle_version, peek_character
@@ -141,7 +142,8 @@ def _playing(config: EvaluateConfig, player: Evaluable, how: Mapping[str, Any]) 
         "observations": [] if config.save_games is None else list(DIGESTED_OBSERVATIONS),
         "nle_version": nle_version(),
     }
-    there = agreed_settings(config.games_folder, settings)
+    normalised = {"roles": Roles.parse, "character": CharacterWish.parse}
+    there = agreed_settings(config.games_folder, settings, normalised)
     known = Seeds() if there is None else Seeds.parse(str(there["seeds"]))
     seeds = _seeds_of_roles(config)
     provenance = provenance_of(str(settings["demonstrator"]), settings, _observations(config))

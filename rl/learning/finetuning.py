@@ -68,7 +68,7 @@ def fine_tune(options: FinetuneConfig) -> Finetuned:
     run = Run.of(options)
     fabric = fabric_of(run.options)
     fabric.launch()
-    with together(lambda: fabric.strategy.launcher), finetuning(run, fabric) as parts, StopOnSignal() as stop:
+    with together(lambda: fabric.strategy.launcher), finetuning(run, fabric) as (parts, stop):
         interrupted = FinetuningLoop(parts).run(stop)
     return Finetuned(run.folder, parts.counters, interrupted)
 
@@ -81,7 +81,7 @@ def fabric_of(config: FinetuneConfig) -> Fabric:
 
 
 @contextmanager
-def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[Finetuning]:
+def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finetuning, StopOnSignal]]:
     """Makes and checks the parts of fine-tuning, then makes the run's folder and starts the rollout workers.
 
     Raises:
@@ -105,7 +105,6 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[Finetuning]
     if saved is not None and saved["about"] != about:
         raise InputError(f"{config.imitation.demos}: other games than those that the run was trained on")
     counters = Counters() if saved is None else Counters.from_values(saved["counters"])
-    loggers = run.begin(counters.updates) if fabric.is_global_zero else []
     summed = None if fabric.world_size == 1 else partial(summed_array, fabric)
     rewards = Rewards(config.reward, config.appo.discount, summed)
     player = InferencePolicy(policy, ActingConfig(min_strategy_steps=config.appo.min_strategy_steps), counters.updates)
@@ -117,12 +116,15 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[Finetuning]
             playing(config, policy.config, player, counters, saved_games, fabric.global_rank)
         )
         learner = learner_of(config, policy, demos, teacher, fabric, player)
+        # Nothing of the run is written before all of its parts are there.
+        loggers = run.begin(counters.updates) if fabric.is_global_zero else []
         parts = Finetuning(
             run, fabric, learner, rollouts, rewards, counters, held_out, loggers, about, groups, threads_of(config)
         )
         if saved is not None:
             load_checkpoint(parts, saved)
-        yield parts
+        stop = stack.enter_context(StopOnSignal())  # also while the last games are written
+        yield parts, stop
         rollouts.stop()
         fabric.barrier()  # every process has saved its games
         if saved_games is not None:

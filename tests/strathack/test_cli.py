@@ -100,3 +100,55 @@ def test_values_are_parsed_at_the_door_and_written_as_they_are_read(text, values
         main(["collect", "--config", str(tmp_path / "config.yaml"), "out", "--print_config"])
     printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert {name: printed[name] for name in values} == values
+
+
+def printed(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--print_config"])
+    assert end.value.code == 0
+    told = capsys.readouterr()
+    return dict(line.strip().split(": ", 1) for line in told.out.splitlines() if ": " in line), told.err
+
+
+def test_a_former_name_in_a_file_does_not_come_before_the_command_line(tmp_path, capsys):
+    (tmp_path / "old.yaml").write_text("slices: 1\nappo:\n  hold: 2\n")
+    words = ["finetune", "--out", "o", "--config", str(tmp_path / "old.yaml")]
+    values, told = printed(words, capsys)
+    assert (values["env_groups"], values["min_strategy_steps"]) == ("1", "2")
+    assert told.splitlines() == [
+        "strathack: --slices is called --env-groups now; the old name goes with the next release",
+        "strathack: --appo.hold is called --appo.min-strategy-steps now; the old name goes with the next release",
+    ]
+    values, _ = printed([*words, "--env-groups", "4", "--appo.min-strategy-steps", "8"], capsys)
+    assert (values["env_groups"], values["min_strategy_steps"]) == ("4", "8")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["collect", "out", "--seeds", "5:"], "seeds: '5:' in '5:' is neither a number nor a range"),
+        (["collect", "out", "--seeds", "  "], "seeds: '' in '  ' is neither a number nor a range"),
+        (["collect", "out", "--seeds", ""], "seeds: none given"),
+        (["collect", "out", "--roles", "null"], "roles: unknown role 'null'"),
+        (
+            ["finetune", "--out", "o", "--imitation.demos_weight", "5:"],
+            "imitation.demos_weight: '5' in '5:' is unknown",
+        ),
+        (["finetune", "--out", "o", "--appo", "3"], "appo"),
+        (["finetune", "--out", "o", "--imitation.demos-weight", "1"], "imitation.demos: demos_weight is 1, and no"),
+        (
+            ["finetune", "--out", "o", "--recipe", "kickstart", "--appo.value-weight", "0"],
+            "appo.value_weight: 0, though",
+        ),
+        (["train", "--out", "o"], "data: no dataset is given, and no run to resume"),
+        (["train", "d", "--out", "o", "--validate-every", "0"], "validate_every: 0 is below 1"),
+        (["train", "d", "--out", "o", "--steps", "0"], "steps: 0 is not above 0"),
+    ],
+)
+def test_what_an_option_does_not_take_is_said_in_one_line(words, line, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert line in error

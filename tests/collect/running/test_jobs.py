@@ -1,7 +1,7 @@
 import pytest
 
 from strathack.collect.options import DemonstrationOptions
-from strathack.collect.playing.characters import CharacterWish
+from strathack.collect.playing.characters import CharacterWish, Roles
 from strathack.dataset.errors import InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.writer import agreed_settings
@@ -15,3 +15,10 @@ def test_settings_that_differ_are_named_with_both_values(tmp_path):
     assert agreed_settings(tmp_path, one) == one
     with pytest.raises(InputError, match="character is '@' there and 'val' here; max_steps is None there and 5 here"):
         agreed_settings(tmp_path, other)
+
+
+def test_settings_that_were_kept_as_they_were_typed_are_parsed_before_they_are_compared(tmp_path):
+    DatasetFolder(tmp_path).write_settings({"roles": "Val,sam"})
+    assert agreed_settings(tmp_path, {"roles": "sam,val"}, {"roles": Roles.parse}) == {"roles": "sam,val"}
+    with pytest.raises(InputError, match="roles is 'Val,sam' there and 'sam,val' here"):
+        agreed_settings(tmp_path, {"roles": "sam,val"})

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +13,15 @@ import pytest
 from shrinking import SHRUNK
 
 from strathack.cli import main
+from strathack.collect.playing.characters import CharacterWish
 from strathack.dataset import Dataset
 from strathack.dataset.errors import RunError
+from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.schema import ENDS
 from strathack.models.policy import Policy
 from strathack.models.running import check_ended
 from strathack.models.saving import load_values, save_policy
+from strathack.rl.acting.recording import SavedGames
 from strathack.rl.config import APPOConfig, GameConfig
 from strathack.rl.learning.finetuning import fine_tune
 from strathack.rl.options import FinetuneConfig
@@ -57,6 +63,40 @@ def test_games_of_other_environments_cannot_be_kept(tmp_path: Path, capsys: pyte
     with pytest.raises(SystemExit):
         main(["finetune", "--out", str(tmp_path / "run"), *words])
     assert "save_games: only games of NLE and MiniHack can be kept, tasks:Recall is none" in capsys.readouterr().err
+
+
+def test_games_go_on_in_a_folder_of_the_release_before_and_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play(tmp_path, env="NetHackScore-v0", game=GameConfig(max_steps=30, character=CharacterWish("val")))
+    folder = DatasetFolder(tmp_path / "games")
+    settings = folder.read_settings()
+    assert settings is not None
+    options = json.loads(settings["options"])
+    assert list(options)[:4] == ["environment", "character", "keys", "seeds"]  # their names in datasets
+    # A character was kept as it was typed.
+    folder.write_settings({**settings, "options": json.dumps({**options, "character": "Val"})})
+    fine_tune(FinetuneConfig(resume=tmp_path / "run", frames=600, quiet=True))
+    (tmp_path / "run").rename(tmp_path / "first")
+    words = ["--env", "NetHackScore-v0", "--workers", "0", "--quiet", "--save-games", str(tmp_path / "games")]
+    for _ in range(2):  # what is refused leaves no run behind that would be in the way
+        with pytest.raises(SystemExit):
+            main(["finetune", "--out", str(tmp_path / "run"), *words])
+        assert "games holds games of another kind; take another folder" in capsys.readouterr().err
+
+
+def test_a_signal_that_comes_when_a_run_has_ended_waits_for_its_last_games(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge = SavedGames.merge
+
+    def late(self: SavedGames) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        merge(self)
+
+    monkeypatch.setattr(SavedGames, "merge", late)
+    play(tmp_path, env="NetHackScore-v0", game=GameConfig(max_steps=30))
+    assert [path.name for path in DatasetFolder(tmp_path / "games").shards()] == ["shard-00000.h5"]
 
 
 @pytest.mark.slow
