@@ -11,7 +11,14 @@ from typing import Any
 
 from strathack.collect.importing.finding import find
 from strathack.collect.importing.importer import SCREEN_KEYS, importing
-from strathack.collect.options import CollectConfig, ExpandConfig, ImportConfig, RelabelConfig, VerifyConfig
+from strathack.collect.options import (
+    CollectConfig,
+    ExpandConfig,
+    ImportConfig,
+    RelabelConfig,
+    StoredGamesOptions,
+    VerifyConfig,
+)
 from strathack.collect.playing.clock import default_clock
 from strathack.collect.playing.collecting import collecting
 from strathack.collect.replaying.expanding import replaying
@@ -93,7 +100,7 @@ def relabel(config: RelabelConfig) -> int:
     return made.exit_status(strict=True)
 
 
-def _selected(config: ExpandConfig | RelabelConfig, what: str) -> Dataset:
+def _selected(config: StoredGamesOptions, what: str) -> Dataset:
     dataset = Dataset(config.data).select(config.select)
     if not len(dataset):
         raise InputError(f"{config.data}: no game meets the condition; nothing to {what}")

@@ -162,8 +162,8 @@ class ReplayOptions(MakingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpandConfig(ReplayOptions):
-    """Replays games from their keys into a full dataset.
+class StoredGamesOptions(ReplayOptions):
+    """Options for replaying the games of a dataset.
 
     Attributes:
         data: A dataset folder or a shard; any observations stored in it are not used.
@@ -177,18 +177,13 @@ class ExpandConfig(ReplayOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RelabelConfig(ReplayOptions):
-    """Plays imported AutoAscend games again, to record their true strategies beside the published labels.
+class ExpandConfig(StoredGamesOptions):
+    """Replays games from their keys into a full dataset."""
 
-    Attributes:
-        data: A dataset folder or a shard; any observations stored in it are not used.
-        out: The new dataset's folder.
-        select: A condition that selects the games.
-    """
 
-    data: Path
-    out: Path
-    select: str | None = None
+@dataclass(frozen=True, kw_only=True)
+class RelabelConfig(StoredGamesOptions):
+    """Plays imported AutoAscend games again, to record their true strategies beside the published labels."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,17 +55,17 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
     ),
     "dataset": {
         "info": Command(
-            "strathack.dataset.options:InfoConfig", "strathack.dataset.commands:info", "tell what a dataset holds"
+            "strathack.dataset.options:InfoConfig", "strathack.dataset.commands:info", "print what a dataset contains"
         ),
         "verify": Command(
             "strathack.collect.options:VerifyConfig",
             "strathack.collect.commands:verify",
-            "check that a dataset is as it was written, by replaying its games as well",
+            "check a dataset's structure and checksums, and on request replay its games",
         ),
         "repair": Command(
             "strathack.dataset.options:RepairConfig",
             "strathack.dataset.commands:repair",
-            "copy what verifies into a new dataset",
+            "copy the games that pass verification into a new dataset",
         ),
         "merge": Command(
             "strathack.dataset.options:MergeConfig",
@@ -95,7 +95,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         "compact": Command(
             "strathack.dataset.options:CompactConfig",
             "strathack.dataset.commands:compact",
-            "keep the keys and labels alone, from which games can be replayed",
+            "keep only keys and labels, from which the games can be replayed",
         ),
         "expand": Command(
             "strathack.collect.options:ExpandConfig",
@@ -107,12 +107,12 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         "list": Command(
             "strathack.models.options:ModelsConfig",
             "strathack.models.commands:list_",
-            "list the policies known by name, with their parameter counts",
+            "list the preset policies, with their parameter counts",
         ),
         "import-hihack": Command(
             "strathack.models.options:ImportHihackConfig",
             "strathack.models.commands:import_hihack",
-            "turn one of the paper's checkpoints into one of ours",
+            "convert a checkpoint of the HiHack paper",
         ),
     },
     "train": Command(
@@ -123,17 +123,17 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
     "finetune": Command(
         "strathack.rl.options:FinetuneConfig",
         "strathack.rl.commands:finetune",
-        "train a policy on what it plays, together with imitation",
+        "train a policy by reinforcement learning, combined with imitation",
     ),
     "evaluate": Command(
         "strathack.rl.options:EvaluateConfig",
         "strathack.commands.evaluate:evaluate",
-        "play games to see what a policy, a bot or AutoAscend is worth",
+        "play games to measure how well a policy, a bot or AutoAscend scores",
     ),
     "compare": Command(
         "strathack.analysis.options:CompareConfig",
         "strathack.analysis.commands:compare",
-        "say whether one player is better than another, or that the games are too few to tell",
+        "test whether one player is better than another, by the games they played",
     ),
     "report": Command(
         "strathack.analysis.options:ReportConfig",
@@ -143,7 +143,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
     "watch": Command(
         "strathack.analysis.options:WatchConfig",
         "strathack.commands.watch:watch",
-        "watch a game in the terminal, with what was pursued at each step",
+        "watch a game in the terminal, with the strategy at each step",
     ),
     "export-cast": Command(
         "strathack.analysis.options:ExportCastConfig",
@@ -166,8 +166,8 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
 """Commands, and groups of them, by name."""
 
 GROUP_HELP: Mapping[str, str] = {
-    "dataset": "look into, check, import, replay and convert datasets",
-    "models": "list the policies known by name; import the paper's checkpoints",
+    "dataset": "inspect, check, import, replay and convert datasets",
+    "models": "list the preset policies; convert the HiHack paper's checkpoints",
     "analysis": "statistics and pictures of a dataset",
 }
 

@@ -111,6 +111,7 @@ WORDS = {
     r"\bAgainConfig\b": "ReplayOptions",
     r"\b(a|an|one|each|env) slices?\b(?!\()": "env group",
     r"\bself\.hold\b|\bconfig\.hold\b|\bhold: int\b": "min_strategy_steps",
+    r"\bdef (new|build|create)_": "make_, or a class's from_ and of",
     r"\bobservation_key\b": "observation key, in words; observation_keys as an argument",
 }
 """Words that docs/architecture.md has other ones for."""
