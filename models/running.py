@@ -78,9 +78,6 @@ class Run(Generic[AnyRunOptions]):
 
         Args:
             step: Step after which the run adds rows.
-
-        Raises:
-            InputError: If a package that a logger needs is not installed.
         """
         loggers = other_loggers(self.options, self.folder)
         if self.saved is None and is_first_process():
