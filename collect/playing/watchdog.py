@@ -49,8 +49,10 @@ class Watchdog(AbstractContextManager["Watchdog"]):
     ) -> None:
         with self._lock:
             self._ended.set()
-            # An interrupt that was sent but has not arrived yet must not arrive later.
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(self._watched, None)
+            # An interrupt that was sent but has not arrived yet must not arrive later. Where none was sent, nothing is
+            # taken back: on CPython 3.11 the call sets a flag that a traced thread waits for without end.
+            if self.error is not None:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(self._watched, None)
         self._thread.join()
 
     def _watch(self) -> None:

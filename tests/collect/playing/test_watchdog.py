@@ -1,5 +1,7 @@
 """Demonstrators that stop acting: loops without an action, some of which survive whatever is raised in them."""
 
+import subprocess
+import sys
 import time
 import traceback
 
@@ -97,3 +99,19 @@ def test_a_step_that_is_interrupted_fails_the_game_instead_of_ending_the_process
 def test_where_it_looped_is_told(new_session):
     error = let_play(Looping(1), new_session(), stuck_seconds=0.3)
     assert "self.loop()" in "".join(traceback.format_exception(error))
+
+
+def test_a_game_may_be_played_under_a_tracer():
+    """As debuggers, coverage and profilers do; on CPython 3.11 the thread hung when the game had ended."""
+    code = (
+        "import sys\n"
+        "from types import SimpleNamespace\n"
+        "from strathack.collect.playing.watchdog import Watchdog\n"
+        "sys.settrace(lambda *_: None)\n"
+        "for _ in range(3):\n"
+        "    with Watchdog(SimpleNamespace(steps=0, is_late=lambda: False)):\n"
+        "        pass\n"
+        "print(sum(range(10**5)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.stdout.strip() == str(sum(range(10**5))), ended.stderr
