@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
+import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,7 +212,7 @@ def let_play(
         stuck_seconds: Seconds without an action after which the game is ended.
     """
     error: BaseException | None = None
-    with Watchdog(session, stuck_seconds) as watchdog:
+    with Watchdog(session, stuck_seconds) as watchdog, _recursion_limit_from_here():
         try:
             demonstrator.play(session)
         except (Exception, SystemExit) as raised:  # noqa: BLE001  (foreign code may raise anything, and exit)
@@ -224,6 +227,27 @@ def let_play(
     if session.failure is not None:
         raise session.failure
     return error
+
+
+@contextmanager
+def _recursion_limit_from_here() -> Iterator[None]:
+    """Counts the recursion limit from here on, so that a demonstrator meets it at the same depth in every worker."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + _recursion_depth())
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _recursion_depth() -> int:
+    """Returns the depth as the interpreter counts it, calls of C functions included, which frames do not show."""
+    try:
+        sys.setrecursionlimit(1)
+    except RecursionError as error:  # "cannot set the recursion limit to 1 at the recursion depth 37: …"
+        depth = re.search(r"depth (\d+)", str(error))
+        return int(depth[1]) if depth else 0
+    return 0
 
 
 def _ending(session: Session, error: BaseException | None, log: LogEntry | None) -> Ending:

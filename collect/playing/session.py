@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -12,6 +13,10 @@ import numpy as np
 from strathack.collect.playing.recorder import GameRecorder
 from strathack.collect.playing.tracker import LabelTracker
 from strathack.dataset.actions import KEY_CODES
+
+STEP_FRAMES = 200
+"""Frames that a step may use beyond the recursion limit: a demonstrator that recurses too deeply fails in its own code,
+and every recorded step is whole."""
 
 
 class GameOverError(RuntimeError):
@@ -94,6 +99,7 @@ class Session:
         Raises:
             GameOverError: If the game was over already.
             InvalidActionError: If the action is no such index.
+            RecursionError: If the demonstrator has recursed up to the limit; the game is as it was.
             BaseException: The exception of an earlier step, if one failed; AutoAscend treats such an exception as a
                 panic and goes on.
         """
@@ -103,11 +109,19 @@ class Session:
             raise GameOverError(f"step called after the game's end ({self.end})")
         if not 0 <= action < len(KEY_CODES):
             raise InvalidActionError(f"action {action!r}; expected an index from 0 to {len(KEY_CODES) - 1}")
+        limit = sys.getrecursionlimit()
+        try:
+            sys.setrecursionlimit(limit)  # refused at the limit: then it cannot be set back either
+        except RecursionError:
+            raise RecursionError("maximum recursion depth exceeded") from None
+        sys.setrecursionlimit(limit + STEP_FRAMES)
         try:
             return self._step(action)
         except BaseException as error:
             self.failure = error
             raise
+        finally:
+            sys.setrecursionlimit(limit)
 
     def _step(self, action: int) -> tuple[Mapping[str, np.ndarray], float, bool]:
         labels = self.labels

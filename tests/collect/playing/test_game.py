@@ -191,6 +191,30 @@ def test_what_goes_wrong_in_recording_is_not_swallowed_by_the_demonstrator():
         Played(play)
 
 
+def deeper(function, *arguments, by):
+    return deeper(function, *arguments, by=by - 1) if by else function(*arguments)
+
+
+@pytest.mark.parametrize("frames", [0, 1, 2, 3, 5, 8])
+def test_a_demonstrator_that_recurses_too_deeply_ends_its_game_by_its_own_error(frames):
+    """Wherever it meets the limit: the game is kept, and every step of it is whole."""
+
+    def lead(session, frames):
+        return lead(session, frames - 1) if frames else dive(session)
+
+    def dive(session):
+        session.step(SEARCH)
+        dive(session)
+
+    played = Played(lambda session: lead(session, frames))
+    assert (played.end, played.completeness) == ("demonstrator_error", "truncated")
+    assert played.cause.startswith("RecursionError: maximum recursion depth exceeded")
+    # The limit counts from where the demonstrator begins, whatever has called us.
+    for depth in (7, 90):
+        assert deeper(Played, lambda session: lead(session, frames), by=depth).steps == played.steps > 100
+    assert {len(values) for values in played.arrays.values()} == {played.steps}
+
+
 def test_a_demonstrator_cannot_change_what_it_is_shown():
     def play(session):
         with pytest.raises(ValueError, match="read-only"):
