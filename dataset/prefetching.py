@@ -17,7 +17,7 @@ import numpy as np
 
 from strathack.dataset.batches import RECORDS, Batch, StreamConfig
 from strathack.dataset.fillers import Filler
-from strathack.dataset.schedule import Plan, Segment
+from strathack.dataset.schedule import Plan, Segment, position_after
 
 SLAB_BYTES = 64 << 20
 """The most bytes of a slab, unless one batch is larger; up to three slabs are being filled or in use."""
@@ -87,7 +87,7 @@ class Prefetcher:
         """Returns the plan's position after the batches handed out; batches filled ahead do not count."""
         if not self._slabs:
             return self._plan.state()
-        return self._plan.advanced(self._slabs[0].state, self._slabs[0].handed_out * self._config.steps)
+        return position_after(self._plan, self._slabs[0].state, self._slabs[0].handed_out * self._config.steps)
 
     def stop(self) -> None:
         """Ends the threads and drops the slabs; the plan keeps its position."""

@@ -115,8 +115,15 @@ class Plan(Protocol):
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores a position of the plan."""
 
-    def advanced(self, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
-        """Returns the position ``rows`` rows after a state; the plan itself does not move."""
+
+def position_after(plan: Plan, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Returns the position of a plan ``rows`` rows after a state; the plan stays where it is."""
+    now = plan.state()
+    plan.load(state)
+    plan.advance(rows)
+    after = plan.state()
+    plan.load(now)
+    return after
 
 
 class LanePlan:
@@ -171,19 +178,6 @@ class LanePlan:
         """See :class:`Plan`."""
         self._queue.load(state["queue"])
         self._at = [None if at is None else (int(at[0]), int(at[1])) for at in state["lanes"]]
-
-    def advanced(self, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
-        """See :class:`Plan`."""
-        return _advanced(self, state, rows)
-
-
-def _advanced(plan: Plan, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    now = plan.state()
-    plan.load(state)
-    plan.advance(rows)
-    after = plan.state()
-    plan.load(now)
-    return after
 
 
 class WindowIndex:
@@ -278,10 +272,6 @@ class WindowPlan:
     def load(self, state: Mapping[str, Any]) -> None:
         """See :class:`Plan`."""
         self._epoch, self._number = state["epoch"], state["number"]
-
-    def advanced(self, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
-        """See :class:`Plan`."""
-        return _advanced(self, state, rows)
 
     def _next(self) -> tuple[int, int, int] | None:
         """Returns game, first step and count of steps of the next window; None at the end."""

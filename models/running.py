@@ -179,16 +179,26 @@ def check_ended(processes: Sequence[subprocess.Popen[Any]], patience: float = 60
             raise RunError(f"process {number} of {len(processes) + 1} failed (exit status {status}); see above")
 
 
+def usable_gpus(device: str) -> int:
+    """Returns how many GPUs there are for a device option: auto, cpu or cuda; 0 stands for the CPU.
+
+    Raises:
+        InputError: If cuda is asked for, and there is no GPU.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "cuda" and not there:
+        raise InputError("device: cuda was asked for, and PyTorch finds no GPU here")
+    return 0 if device == "cpu" else there
+
+
 def checked_device(options: RunOptions) -> str:
     """Returns Lightning's name for the device to train on.
 
     Raises:
         InputError: If there is no such device, or fewer than asked for.
     """
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if options.device == "cuda" and not there:
-        raise InputError("device: cuda was asked for, and PyTorch finds no GPU here")
-    if options.device == "cpu" or not there:
+    there = usable_gpus(options.device)
+    if not there:
         return "cpu"
     if options.devices > there:
         raise InputError(f"devices: {options.devices} GPUs were asked for, there are {there}")

@@ -125,8 +125,25 @@ def save_policy(path: Path, policy: AnyPolicy, about: Mapping[str, Any] | None =
         policy: The policy.
         about: Plain values to save with the policy.
     """
+    save_values(path, policy_values(policy, about or {}))
+
+
+def policy_values(policy: AnyPolicy, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a checkpoint holds of a policy: weights, configuration, and plain values about it."""
     weights = {f"{POLICY}{name}": value for name, value in policy.state_dict().items()}
-    save_values(path, {"state_dict": weights, "policy": policy.config.to_values(), "about": dict(about or {})})
+    return {"state_dict": weights, "policy": policy.config.to_values(), "about": dict(about)}
+
+
+def policy_from(values: Mapping[str, Any]) -> AnyPolicy:
+    """The inverse of :func:`policy_values`; a checkpoint's other weights are left out.
+
+    Raises:
+        KeyError, TypeError, RuntimeError, InputError: If the values are not those of a policy.
+    """
+    policy = make_policy(config_from_values(values["policy"]))
+    weights = {name: value for name, value in values["state_dict"].items() if name.startswith(POLICY)}
+    policy.load_state_dict({name.removeprefix(POLICY): value for name, value in weights.items()})
+    return policy
 
 
 def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
@@ -143,9 +160,7 @@ def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
     path = checkpoint_at(path)
     values = load_values(path)
     try:
-        policy = make_policy(config_from_values(values["policy"]))
-        weights = {name: value for name, value in values["state_dict"].items() if name.startswith(POLICY)}
-        policy.load_state_dict({name.removeprefix(POLICY): value for name, value in weights.items()})
+        policy = policy_from(values)
     except (KeyError, TypeError, RuntimeError, InputError) as error:
         what = " ".join(str(error).split())
         raise FormatError(f"{path}: no checkpoint of a policy: {what}") from None

@@ -122,11 +122,6 @@ class FinetuneConfig(RunOptions, WorkerOptions):
             raise InputError("imitation.kickstart_weight: 0, though a teacher is given; leave it out, or set a weight")
 
     @property
-    def begin(self) -> Path | None:
-        """The run or checkpoint to begin with; None for fresh weights."""
-        return self.run[0] if self.run else None
-
-    @property
     def learners(self) -> int:
         """The number of processes that learn side by side."""
         return self.devices * self.nodes

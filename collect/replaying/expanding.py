@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -16,13 +17,13 @@ from strathack.collect.playing.xlogfile import LogEntry
 from strathack.collect.replaying.replay import DepartedError, Recording, Replayed, check_replayed, replay
 from strathack.collect.running.display import Report
 from strathack.collect.running.jobs import Work, Workers
-from strathack.collect.running.pools import OnStep, WorkerOptions
+from strathack.collect.running.pools import Factory, OnStep, WorkerOptions
 from strathack.collect.running.provenance import made_now
 from strathack.collect.running.results import GameShard, JobResult, Refused, Verified
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.errors import InputError
 from strathack.dataset.keys import keys_only
-from strathack.dataset.reading import Dataset
+from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import COMPLETENESS, DUNGEON_NAMES, DUNGEONS, ENDS, ORIGINS, text_of
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
@@ -33,6 +34,11 @@ class StoredKeys:
 
     game: GameData
     provenance: Provenance
+
+    @classmethod
+    def of(cls, game: Game) -> StoredKeys:
+        """Those of a stored game."""
+        return cls(keys_only(game), game.provenance)
 
 
 class Expander:
@@ -136,17 +142,36 @@ def replaying(
         retries: How often a game is tried again after its worker died.
         quiet: Whether to print a line about each game.
     """
+    factory = partial(Expander, observations, made_now())
+    return work_on(dataset, factory, StoredKeys.of, partial(_described, quiet), where, retries)
+
+
+def work_on(
+    dataset: Dataset,
+    factory: Factory,
+    load: Callable[[Game], Any],
+    describe: Callable[[Any, JobResult], Report],
+    where: WorkerOptions,
+    retries: int,
+) -> Work:
+    """Returns one job for each game of a dataset, by game name, done under the default clock.
+
+    With 0 workers, this process is restarted under the default clock.
+
+    Args:
+        dataset: The games.
+        factory: Makes a worker.
+        load: Makes what a worker needs of a game.
+        describe: Describes a job's result for the display.
+        where: How many workers there are, and where.
+        retries: How often a game is tried again after its worker died.
+    """
     clock = default_clock(here=where.workers == 0)
-
-    def load(name: str) -> StoredKeys:
-        game = dataset[name]
-        return StoredKeys(keys_only(game), game.provenance)
-
     return Work(
         jobs={name: name for name in dataset.names},
-        by=Workers(partial(Expander, observations, made_now()), where, clock.environment()),
-        describe=partial(_described, quiet),
-        load=load,
+        by=Workers(factory, where, clock.environment()),
+        describe=describe,
+        load=lambda name: load(dataset[name]),
         retries=retries,
     )
 

@@ -14,24 +14,22 @@ from typing import Any
 import numpy as np
 
 from strathack.collect.demonstrators import Demonstrator, make_demonstrator
-from strathack.collect.playing.clock import default_clock
 from strathack.collect.playing.environment import challenge, nle_version, read_log
 from strathack.collect.playing.game import let_play
 from strathack.collect.playing.recorder import GameRecorder
 from strathack.collect.playing.session import Session
 from strathack.collect.playing.tracker import LabelTracker
-from strathack.collect.replaying.expanding import StoredKeys, expanded
+from strathack.collect.replaying.expanding import StoredKeys, expanded, work_on
 from strathack.collect.replaying.replay import DepartedError, Recording, Replayed, check_replayed
 from strathack.collect.running.display import Report
-from strathack.collect.running.jobs import Work, Workers
+from strathack.collect.running.jobs import Work
 from strathack.collect.running.pools import OnStep, WorkerOptions
 from strathack.collect.running.provenance import made_now
 from strathack.collect.running.results import GameShard, JobResult
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.copying import one_game_shard
 from strathack.dataset.errors import InputError
-from strathack.dataset.keys import keys_only
-from strathack.dataset.reading import Dataset
+from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import ORIGINS
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
@@ -70,6 +68,11 @@ class RelabelJob:
 
     stored: StoredKeys
     shard: bytes
+
+    @classmethod
+    def of(cls, game: Game) -> RelabelJob:
+        """The job of a stored game."""
+        return cls(StoredKeys.of(game), one_game_shard(game))
 
 
 class Relabeller:
@@ -187,19 +190,8 @@ def relabelling(
         InputError: If AutoAscend is not installed.
     """
     make_demonstrator("autoascend")  # raises before anything starts
-    clock = default_clock(here=where.workers == 0)
-
-    def load(name: str) -> RelabelJob:
-        game = dataset[name]
-        return RelabelJob(StoredKeys(keys_only(game), game.provenance), one_game_shard(game))
-
-    return Work(
-        jobs={name: name for name in dataset.names},
-        by=Workers(partial(Relabeller, observations, made_now()), where, clock.environment()),
-        describe=partial(_described, quiet),
-        load=load,
-        retries=retries,
-    )
+    factory = partial(Relabeller, observations, made_now())
+    return work_on(dataset, factory, RelabelJob.of, partial(_described, quiet), where, retries)
 
 
 def _described(quiet: bool, name: str, game: JobResult) -> Report:

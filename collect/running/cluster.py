@@ -7,7 +7,6 @@ import secrets
 import signal
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 
 from strathack.collect.running.janitor import Scratch, sweep_shared_memory
 from strathack.dataset.errors import InputError
+from strathack.dataset.signals import STOP_SIGNALS, in_main_thread
 
 OBJECT_STORE_BYTES = 256 << 20
 """Shared memory of our own Ray node; finished games pass through it, a megabyte or two each."""
@@ -106,10 +106,10 @@ def _own_handlers() -> Iterator[None]:
     Raises:
         InterruptedStartError: If SIGTERM arrived meanwhile.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not in_main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         yield
     except SystemExit as error:

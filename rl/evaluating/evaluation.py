@@ -27,6 +27,7 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, ObservationKeys, game_name
 from strathack.dataset.writer import agreed_settings
 from strathack.models.acting import ActingConfig
+from strathack.models.running import usable_gpus
 from strathack.models.saving import checkpoint_at, load_policy
 from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
@@ -75,6 +76,7 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
             f"what: {what!r} is no checkpoint, no run's folder, no bot's folder, and neither autoascend nor random"
         )
     checkpoint = checkpoint_at(path)
+    device = "cuda" if usable_gpus(config.device) else "cpu"
     acting = ActingConfig(config.greedy, config.min_strategy_steps)
     settings = {
         "demonstrator": f"policy {(checkpoint.parent if path.is_dir() else checkpoint).resolve().name}",
@@ -82,14 +84,7 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
         "greedy": config.greedy,
         "hold": config.min_strategy_steps,  # the option's old name, as older evaluations have it
     }
-    return PolicyPlayer(load_policy(checkpoint, _device(config)), acting), settings
-
-
-def _device(config: EvaluateConfig) -> str:
-    there = torch.cuda.is_available()
-    if config.device == "cuda" and not there:
-        raise InputError("device: cuda was asked for, and PyTorch finds no GPU here")
-    return "cuda" if there and config.device != "cpu" else "cpu"
+    return PolicyPlayer(load_policy(checkpoint, device), acting), settings
 
 
 def _refuse_acting(config: EvaluateConfig, who: str) -> None:

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import Logger
 from strathack.dataset.errors import InputError
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.running import Run
-from strathack.models.saving import LAST, POLICY, save_values
+from strathack.models.saving import LAST, policy_values, save_values
 from strathack.rl.acting.rollouts import Rollouts
 from strathack.rl.learning.imitation import Demos
 from strathack.rl.learning.learner import Learner
@@ -75,9 +75,7 @@ def save_checkpoint(parts: Finetuning) -> None:
     if not fabric.is_global_zero:
         return
     values = {
-        "state_dict": {f"{POLICY}{name}": value for name, value in parts.policy.state_dict().items()},
-        "policy": parts.policy.config.to_values(),
-        "about": dict(parts.about),
+        **policy_values(parts.policy, parts.about),
         "optimizer": learner.optimizer.state_dict(),
         "counters": parts.counters.to_values(),
         "processes": everyone,

@@ -19,11 +19,11 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.schedule import Share
 from strathack.dataset.signals import StopOnSignal
 from strathack.models.acting import ActingConfig, ActingPolicy
-from strathack.models.cleaved import AnyConfig, AnyPolicy, config_from_values, make_policy
+from strathack.models.cleaved import AnyConfig, AnyPolicy
 from strathack.models.policy import Policy
 from strathack.models.presets import preset
 from strathack.models.running import Run, checked_device, together
-from strathack.models.saving import POLICY, load_policy
+from strathack.models.saving import load_policy, policy_from
 from strathack.rl.acting.inference import InferencePolicy
 from strathack.rl.acting.recording import SavedGames, recorder_of
 from strathack.rl.acting.rollouts import Rollouts
@@ -198,9 +198,7 @@ def policy_of(config: FinetuneConfig, saved: Mapping[str, Any] | None) -> AnyPol
         InputError: If there is no such policy, or it cannot do what is asked.
     """
     if saved is not None:
-        policy = make_policy(config_from_values(saved["policy"]))
-        weights = {name.removeprefix(POLICY): value for name, value in saved["state_dict"].items()}
-        policy.load_state_dict(weights)
+        policy = policy_from(saved)
     elif config.run:
         policy = load_policy(config.run[0])
     else:
