@@ -57,11 +57,36 @@ class Setup:
         return cls(seed, seed, None, character, fix_moon_phase)
 
 
+class Challenge(NetHackChallenge):
+    """NLE's NetHackChallenge, whose steps keep of the frame before only what the reward is computed from.
+
+    NLE's own steps copy all 17 arrays of the frame, which takes longer than what is done with them.
+    """
+
+    last_observation: tuple[np.ndarray, ...]
+
+    def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Plays one action; see NLE's ``NLE.step``."""
+        before = {self._blstats_index: self.last_observation[self._blstats_index].copy()}
+        shown, over = self.nethack.step(self.actions[action])
+        truncated = self._check_abort(shown)  # counts frames without progress, as does _get_end_status
+        if shown[self._program_state_index][0] == 1:  # the game is over, but NetHack has still to be answered
+            shown, over = self._perform_known_steps(shown, over)
+        self._steps += 1
+        self.last_observation = shown
+        status = self._get_end_status(shown, over)
+        reward = float(self._reward_fn(before, action, shown, status))
+        if status and not over:
+            self._quit_game(shown, over)
+            over = True
+        return self._get_observation(shown), reward, over, truncated, self._get_information(status)
+
+
 @contextmanager
 def challenge(
     setup: Setup, observations: Sequence[str] = tuple(OBSERVATIONS), *, ttyrecs: Path | None = None
 ) -> Iterator[tuple[Any, Mapping[str, np.ndarray]]]:
-    """Opens NetHackChallenge at the first step of a seeded game, and closes it however the context ends.
+    """Opens :class:`Challenge` at the first step of a seeded game, and closes it however the context ends.
 
     Args:
         setup: What determines the game.
@@ -72,7 +97,7 @@ def challenge(
         The environment and the first observation. The arrays are the environment's own and change with every
         step.
     """
-    env = NetHackChallenge(
+    env = Challenge(
         character=setup.character,
         no_progress_timeout=NO_PROGRESS_TIMEOUT,
         max_episode_steps=NO_STEP_LIMIT,
