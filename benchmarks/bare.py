@@ -19,8 +19,9 @@ import numpy as np
 from nle import nethack
 from nle.env.tasks import NetHackChallenge
 
-from strathack.collect.demonstrators.autoascend import ACTION_INDEX, _agent_module
+from strathack.collect.demonstrators.package import load_bot
 from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
+from strathack.dataset.actions import ACTION_INDEX
 
 
 class BareEnvironment:
@@ -49,7 +50,7 @@ def play_bare(seed: int, max_steps: int | None = None) -> int:
     environment = BareEnvironment(seed, max_steps)
     with warnings.catch_warnings(), np.errstate(over="ignore"):
         warnings.simplefilter("ignore")
-        _agent_module().Agent(environment, panic_on_errors=True).main()
+        load_bot().Agent(environment, panic_on_errors=True).main()
     environment.env.close()
     return environment.steps
 

@@ -33,13 +33,19 @@ from strathack.dataset.reading import Dataset
 from strathack.dataset.verify import Problem, verify_shards
 from strathack.dataset.writer import agreed_settings
 
+_DIFFERENCE = b"DifferenceError"
+
 
 def collect(config: CollectConfig) -> int:
-    """``strathack collect``: returns 0, 1 if a seed could not be played, or over 128 after an interruption."""
+    """``strathack collect``: returns 0, over 128 after an interruption, or 1.
+
+    It is 1 if a seed could not be played, or if ``--check-bot`` has found a difference.
+    """
     settings, work = collecting(config)
     made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
     print_summary(made.folder, made.failures)
-    return made.exit_status()
+    differ = config.check_bot and any(game.row["cause"].startswith(_DIFFERENCE) for game in made.folder.games())
+    return max(made.exit_status(), int(differ))
 
 
 def import_(config: ImportConfig) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from strathack.collect.playing.characters import ANY_CHARACTER, CharacterWish, Roles
 from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock
@@ -14,6 +14,13 @@ from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
 from strathack.dataset.options import WriterOptions, check_above_zero, check_at_least
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, ObservationKeys
+
+AUTOASCEND = "autoascend"
+"""AutoAscend's name as a demonstrator."""
+
+Bot = Literal["fast", "installed", "checked"]
+"""How AutoAscend plays: with functions of ours where the package's are slow; as the package has it; or with ours, each
+compared with the package's. The games are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +61,7 @@ class DemonstrationOptions(GameOptions):
             replayed.
     """
 
-    demonstrator: str = "autoascend"
+    demonstrator: str = AUTOASCEND
     max_seconds: float | None = None
     observations: ObservationKeys = DEFAULT_OBSERVATIONS
 
@@ -106,11 +113,16 @@ class CollectConfig(DemonstrationOptions, MakingOptions):
         out: The dataset folder; it is created if it does not exist.
         seeds: Seeds to play, as numbers and half-open ranges: 2,4,10:20.
         extend: Add seeds to a dataset that was collected without them.
+        slow_bot: Let AutoAscend run as its package has it, at a third of the speed; the games are the same.
+        check_bot: Compare what strathack runs in place of AutoAscend's own functions with these, at every call; a game
+            ends at the first difference.
     """
 
     out: Path
     seeds: Seeds = Seeds(range(8))
     extend: bool = False
+    slow_bot: bool = False
+    check_bot: bool = False
 
     def __post_init__(self) -> None:
         """Checks the options.
@@ -121,6 +133,16 @@ class CollectConfig(DemonstrationOptions, MakingOptions):
         super().__post_init__()
         if not self.seeds:
             raise InputError("seeds: none given")
+        if self.slow_bot and self.check_bot:
+            raise InputError("check_bot: compares the fast bot, which --slow-bot does not run")
+        for name in ("slow_bot", "check_bot"):
+            if getattr(self, name) and self.demonstrator != AUTOASCEND:
+                raise InputError(f"{name}: is for autoascend, the demonstrator is {self.demonstrator}")
+
+    @property
+    def bot(self) -> Bot:
+        """How AutoAscend plays."""
+        return "installed" if self.slow_bot else "checked" if self.check_bot else "fast"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,11 +51,13 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
     Returns:
         Numbers of shards, games, steps and bytes; observation keys; demonstrators; games, steps and scores by role;
-        games by end, completeness, origin and split; and steps by strategy.
+        games by end, completeness, origin, split and by how the demonstrator played; and steps by strategy.
     """
     games = dataset.games
     strategies: Counter[str] = Counter()
+    bots: Counter[str] = Counter()
     for game in dataset:
+        bots.update([game.attributes["bot"]] if "bot" in game.attributes else ())
         strategies.update(count_by_name(game.strategy[:], game.strategy.codes))
     roles = games.assign(role=games["role"].replace("", "unknown")).groupby("role", observed=True)
     by_role = {
@@ -76,6 +78,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "demonstrators": sorted({_demonstrator(game) for game in dataset}),
         "by_role": by_role,
         **{name: _counts(games[name]) for name in ("end", "completeness", "origin", "split")},
+        "bot": dict(bots.most_common()),
         "strategy_steps": dict(strategies.most_common()),
     }
 
@@ -94,9 +97,10 @@ def _print_facts(facts: dict[str, Any], rows: np.ndarray, console: Console) -> N
     console.print(f"{line} in {facts['shards']} shards", highlight=False)
     console.print(f"played by {', '.join(facts['demonstrators'])}", highlight=False, markup=False)
     console.print(f"observations: {', '.join(facts['observations']) or 'none, keys only'}", highlight=False)
-    for name in ("end", "completeness", "origin", "split"):
+    for name in ("end", "completeness", "origin", "split", "bot"):
         counts = ", ".join(f"{what} {count:,}" for what, count in facts[name].items())
-        console.print(f"{name}: {counts}", highlight=False)
+        if counts:
+            console.print(f"{name}: {counts}", highlight=False)
     console.print(scores_by_role(rows))
     console.print(strategy_shares(facts["strategy_steps"]))
 

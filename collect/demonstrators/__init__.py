@@ -6,25 +6,27 @@ from pathlib import Path
 
 from strathack.collect.demonstrators.acting import BotDemonstrator, CallableDemonstrator, load_callable
 from strathack.collect.demonstrators.base import Demonstrator
+from strathack.collect.options import AUTOASCEND, Bot
 from strathack.dataset.errors import InputError
 
 __all__ = ["BotDemonstrator", "CallableDemonstrator", "Demonstrator", "make_demonstrator"]
 
 
-def make_demonstrator(reference: str) -> Demonstrator:
+def make_demonstrator(reference: str, bot: Bot = "fast") -> Demonstrator:
     """Makes a demonstrator from its name on the command line.
 
     Args:
         reference: ``autoascend``, the path of a bot's folder, or ``package.module:callable``.
+        bot: How AutoAscend plays.
 
     Raises:
         InputError: If the reference is none of these, or the demonstrator cannot be used.
     """
-    if reference == "autoascend":
+    if reference == AUTOASCEND:
         # Imported here, since the bot's packages are not available on Python 3.10.
         from strathack.collect.demonstrators.autoascend import AutoAscend
 
-        return AutoAscend()
+        return AutoAscend(bot)
     if Path(reference).is_dir():
         return BotDemonstrator(Path(reference))
     if ":" in reference:

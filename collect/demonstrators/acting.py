@@ -38,6 +38,8 @@ class CallableDemonstrator:
     def __init__(self, policy: Policy, name: str, version: str = "") -> None:
         self.name = name
         self.version = version
+        self.bot = ""
+        self.notice: str | None = None
         self._policy = policy
 
     def make_labels(self) -> LabelTracker:
@@ -71,6 +73,8 @@ class BotDemonstrator:
         check_bot(folder)
         self.name = f"bot:{folder.resolve().name}"
         self.version = ""
+        self.bot = ""
+        self.notice: str | None = None
         self._folder = folder.resolve()
 
     def make_labels(self) -> LabelTracker:

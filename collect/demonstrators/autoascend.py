@@ -1,30 +1,29 @@
 """AutoAscend as installed by the package nethackers, with its strategy recorded at every step.
 
 The bot's code is neither changed nor copied: the bot announces most of what it does through its environment's
-``debug_log``, and the methods that make its strategies are wrapped from outside, on the agent object.
+``debug_log``, and the methods that make its strategies are wrapped from outside, on the agent object. Where the bot is
+slow, functions of ours stand in for its own while it plays (:mod:`strathack.collect.demonstrators.fast`).
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.resources
-import importlib.util
-import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial, wraps
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
+from strathack.collect.demonstrators import gate
+from strathack.collect.demonstrators.base import PlayAgainError
+from strathack.collect.demonstrators.package import bot_version, find_bot, load_bot
+from strathack.collect.options import AUTOASCEND, Bot
 from strathack.collect.playing.environment import Setup, challenge
 from strathack.collect.playing.recorder import GameRecorder
 from strathack.collect.playing.session import Session
 from strathack.collect.playing.tracker import LabelTracker
 from strathack.dataset.actions import ACTION_INDEX
-from strathack.dataset.errors import InputError
 from strathack.dataset.labels import STRATEGIES
 
 
@@ -103,15 +102,26 @@ _ROUTINES = frozenset(ROUTINES)
 class AutoAscend:
     """The demonstrator AutoAscend.
 
+    Args:
+        bot: How it plays; where the installed package is not the one that our functions were written against, it plays
+            as installed.
+
+    Attributes:
+        bot: How it plays indeed.
+        notice: Why it plays as installed though it was asked not to; None if it does what it was asked.
+
     Raises:
         InputError: If the package nethackers is not installed.
     """
 
-    name = "autoascend"
+    name = AUTOASCEND
 
-    def __init__(self) -> None:
-        _find_package()
-        self.version = f"nethackers {metadata.version('nethackers')}"
+    def __init__(self, bot: Bot = "fast") -> None:
+        find_bot()
+        self.version = f"nethackers {bot_version()}"
+        difference = None if bot == "installed" else gate.difference()
+        self.bot: str = bot if difference is None else "installed"
+        self.notice = difference and f"autoascend plays as installed, which is slower: {difference}"
 
     def make_labels(self) -> LabelTracker:
         """Returns a tracker that starts with ``init`` and falls back to ``recover``."""
@@ -120,34 +130,41 @@ class AutoAscend:
         return labels
 
     def play(self, session: Session) -> None:
-        """Plays a game to its end."""
-        agent = _agent_module().Agent(_Environment(session), panic_on_errors=True)
-        _instrument(agent, session.labels)
-        with np.errstate(over="ignore"):
-            agent.main()
+        """Plays a game to its end.
+
+        Raises:
+            PlayAgainError: If the bot as installed has to play the game: it got as deep as the interpreter lets it, and
+                functions of ours are not exactly as deep.
+        """
+        module = load_bot()
+        with self._ready(session.seed) as prepare, np.errstate(over="ignore"):
+            agent = module.Agent(_Environment(session), panic_on_errors=True)
+            prepare(agent)
+            _instrument(agent, session.labels)
+            try:
+                agent.main()
+            except RuntimeError:
+                if not self._is_outgrown_by(agent):
+                    raise
+            if self._is_outgrown_by(agent):
+                raise PlayAgainError(AutoAscend("installed"))
+
+    def _is_outgrown_by(self, agent: Any) -> bool:
+        return self.bot != "installed" and any(isinstance(panic, RecursionError) for panic in agent.all_panics)
+
+    def _ready(self, seed: int) -> AbstractContextManager[Callable[[Any], None]]:
+        if self.bot == "installed":
+            return nullcontext(lambda agent: None)
+        # Imported here: these modules import those of the installed package, which may be another one.
+        from strathack.collect.demonstrators.fast.bot import checked_bot, fast_bot
+
+        return fast_bot() if self.bot == "fast" else checked_bot(seed)
 
     def warm_up(self) -> None:
         """Plays a few hundred steps, so that numba's kernels are compiled and in its cache."""
         with challenge(Setup.of_seed(0, "@", fix_moon_phase=True)) as (env, observation):
             recorder = GameRecorder(observation, ())
             self.play(Session(env, observation, 0, recorder, self.make_labels(), max_steps=300))
-
-
-def _find_package() -> str:
-    """Returns the folder to import ``autoascend`` from; the bot is package data of nethackers."""
-    if importlib.util.find_spec("nethackers") is None:
-        raise InputError(
-            "demonstrator: autoascend needs the package nethackers, which needs Python 3.11 or later: "
-            'pip install "nethackers[autoascend]"'
-        )
-    return str(importlib.resources.files("nethackers") / "roots" / "autoascend")
-
-
-def _agent_module() -> Any:
-    folder = _find_package()
-    if folder not in sys.path:
-        sys.path.append(folder)
-    return importlib.import_module("autoascend.agent")
 
 
 class _Environment:

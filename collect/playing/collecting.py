@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
 from typing import Any
 
@@ -31,13 +32,18 @@ def collecting(config: CollectConfig) -> tuple[dict[str, Any], Work]:
     Raises:
         InputError: If the request is bad.
     """
-    demonstrator = make_demonstrator(config.demonstrator)
+    demonstrator = make_demonstrator(config.demonstrator, config.bot)
+    if demonstrator.notice is not None:
+        print(demonstrator.notice, file=sys.stderr)
     environment = config.clock.environment()  # raises if the clock cannot be held
     if config.workers == 0:
         hold_here(config.clock)
     settings = _agreed(config, demonstrator)
     factory = partial(
-        PlayingWorker, config, partial(make_demonstrator, config.demonstrator), _provenance(config, demonstrator)
+        PlayingWorker,
+        config,
+        partial(make_demonstrator, config.demonstrator, config.bot),
+        _provenance(config, demonstrator),
     )
     work = Work(
         jobs={game_name(seed): seed for seed in config.seeds},

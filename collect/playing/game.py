@@ -11,11 +11,13 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from strathack.collect.demonstrators import Demonstrator
+from strathack.collect.demonstrators.base import PlayAgainError, played_by
 from strathack.collect.options import DemonstrationOptions
 from strathack.collect.playing.characters import Character
 from strathack.collect.playing.environment import Setup, challenge, peek_character, read_log
@@ -58,12 +60,14 @@ class Beginning:
         clock: The clock that the game sees.
         start_time: The time that the clock showed at the start, in seconds since 1970.
         character: The character that is played.
+        bot: How the demonstrator plays; empty if there is only one way.
     """
 
     setup: Setup
     clock: str
     start_time: int
     character: Character
+    bot: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,18 @@ def play_game(
     character = peek_character(setup)
     if not options.roles.include(character.role):
         return SkippedSeed(seed, character.role)
+    return played_by(demonstrator, partial(_played, options, seed, setup, character, provenance, on_step))
+
+
+def _played(
+    options: DemonstrationOptions,
+    seed: int,
+    setup: Setup,
+    character: Character,
+    provenance: Provenance,
+    on_step: Callable[[int], None] | None,
+    demonstrator: Demonstrator,
+) -> PlayedGame:
     started, start_time = time.monotonic(), int(time.time())
     with challenge(setup) as (env, observation):
         recorder = GameRecorder(observation, options.observations)
@@ -125,7 +141,7 @@ def play_game(
         recorder.finish()
         ending = _ending(session, error, read_log(env))
         blstats = session.observation["blstats"].copy()
-    beginning = Beginning(setup, str(options.clock), start_time, character)
+    beginning = Beginning(setup, str(options.clock), start_time, character, demonstrator.bot)
     codes = labels.strategy_codes, labels.substrategy_codes
     data = finished_game(recorder, beginning, ending, blstats, *codes, seconds=time.monotonic() - started)
     return PlayedGame(
@@ -197,7 +213,7 @@ def finished_game(
         strategy_codes=strategy_codes,
         substrategy_codes=substrategy_codes,
         checkpoints=recorder.checkpoints,
-        attributes=_attributes(ending),
+        attributes=_attributes(beginning, ending),
     )
 
 
@@ -215,6 +231,8 @@ def let_play(
     with Watchdog(session, stuck_seconds) as watchdog, _recursion_limit_from_here():
         try:
             demonstrator.play(session)
+        except PlayAgainError:
+            raise
         except (Exception, SystemExit) as raised:  # noqa: BLE001  (foreign code may raise anything, and exit)
             error = raised
     if isinstance(error, StuckError) and watchdog.error is not None:
@@ -277,8 +295,10 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _attributes(ending: Ending) -> dict[str, str]:
+def _attributes(beginning: Beginning, ending: Ending) -> dict[str, str]:
     attributes = {}
+    if beginning.bot:
+        attributes["bot"] = beginning.bot
     if ending.log is not None:
         attributes["xlogfile"] = ending.log.line
     if ending.error is not None:

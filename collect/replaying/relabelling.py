@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from strathack.collect.demonstrators import Demonstrator, make_demonstrator
+from strathack.collect.demonstrators.base import played_by
 from strathack.collect.playing.environment import challenge, nle_version, read_log
 from strathack.collect.playing.game import let_play
 from strathack.collect.playing.recorder import GameRecorder
@@ -93,7 +94,9 @@ class Relabeller:
         game = payload.stored.game
         name, steps = game.row["game"].item().decode(), len(game.actions)
         try:
-            labelled = relabelled(game, self._demonstrator, self._observations, on_step)
+            labelled = played_by(
+                self._demonstrator, lambda player: relabelled(game, player, self._observations, on_step)
+            )
         except (DepartedError, InputError) as error:
             return GameShard(name=name, steps=steps, shard=payload.shard, note=str(error))
         provenance = Provenance(
@@ -129,6 +132,7 @@ def relabelled(game: GameData, demonstrator: Demonstrator, observations: tuple[s
     Raises:
         DepartedError: If the demonstrator presses another key, the game is over before the recording's last key, or
             the published labels differ.
+        PlayAgainError: If another demonstrator has to play the game.
         InputError: If the game has no keys, seed or clock.
     """
     recording = Recording.of_game(game)

@@ -56,6 +56,25 @@ def test_every_option_is_checked_by_name(option, value, message):
         from_plain(CollectConfig, {"out": "out", option: value})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"slow_bot": True, "check_bot": True}, "check_bot: compares the fast bot, which --slow-bot does not run"),
+        ({"slow_bot": True, "demonstrator": "a.b:c"}, "slow_bot: is for autoascend, the demonstrator is a.b:c"),
+        ({"check_bot": True, "demonstrator": "my/bot"}, "check_bot: is for autoascend, the demonstrator is my/bot"),
+    ],
+)
+def test_how_the_bot_plays_is_for_the_bot(options, message):
+    with pytest.raises(InputError, match=message):
+        from_plain(CollectConfig, {"out": "out", **options})
+
+
+def test_how_the_bot_plays_is_no_setting_of_the_dataset():
+    fast, slow = (CollectConfig(out=Path("out"), slow_bot=slow) for slow in (False, True))
+    assert (fast.bot, slow.bot) == ("fast", "installed")
+    assert fast.settings() == slow.settings()
+
+
 def test_no_workers_and_an_address_contradict_each_other():
     with pytest.raises(InputError, match="does not go with --address"):
         CollectConfig(out=Path("out"), workers=0, address="auto")

@@ -4,7 +4,6 @@ import ast
 import contextlib
 import importlib
 import warnings
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,12 +13,13 @@ from strathack.dataset.labels import STRATEGIES, names_by_code
 
 pytest.importorskip("nethackers")
 autoascend = importlib.import_module("strathack.collect.demonstrators.autoascend")
+package = importlib.import_module("strathack.collect.demonstrators.package")
 
 
 @pytest.fixture
 def bot():
     """AutoAscend's own Strategy and announcements, without its agent."""
-    autoascend._agent_module()
+    package.load_bot()
     strategy = importlib.import_module("autoascend.strategy").Strategy
     debug_log = importlib.import_module("autoascend.utils").debug_log
     return SimpleNamespace(Strategy=strategy, debug_log=debug_log)
@@ -129,14 +129,14 @@ def test_a_strategy_still_returns_its_value_and_passes_its_error_on(bot):
 
 def test_every_method_that_is_wrapped_is_there_and_every_announcement_is_known():
     """Holds our tables to the installed package."""
-    module = autoascend._agent_module()
+    module = package.load_bot()
     logic = importlib.import_module("autoascend.global_logic").GlobalLogic
     methods = autoascend.STRATEGY_METHODS
     for method in methods:
         assert hasattr(logic if method.owner else module.Agent, method.method), method
     assert {method.strategy for method in methods} == set(STRATEGIES) - {"init", "recover"}
     announced = set()
-    for path in Path(autoascend._find_package()).rglob("*.py"):
+    for path in package.find_bot().rglob("*.py"):
         with warnings.catch_warnings(action="ignore"):  # of the bot's regular expressions
             tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
@@ -154,6 +154,6 @@ def test_actions_are_the_simulators():
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(autoascend.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(package.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'needs the package nethackers.*pip install "nethackers\[autoascend\]"'):
         autoascend.AutoAscend()

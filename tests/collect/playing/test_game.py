@@ -33,7 +33,7 @@ PRAY = [A(nethack.Command.PRAY), A(ord("y")), *[A(nethack.MiscAction.MORE)] * 6]
 class Scripted:
     """A demonstrator whose play is a function of the session."""
 
-    name, version = "scripted", "1"
+    name, version, bot, notice = "scripted", "1", "", None
 
     def __init__(self, play):
         self.play = play
