@@ -1,6 +1,6 @@
-"""The peer of the benchmarks: AutoAscend as its authors run it, in NLE and nothing else.
+"""The peer of the benchmarks: AutoAscend in NLE and nothing else, as its authors run it or as the fast bot.
 
-    python benchmarks/bare.py SEED... [--max-steps N]
+    python benchmarks/bare.py SEED... [--max-steps N] [--fast]
 
 This command plays the games one after another. It prints `ready` when the bot is warm, starts when it reads a line of
 input, and prints `seed steps seconds` after each game.
@@ -12,13 +12,15 @@ import argparse
 import sys
 import time
 import warnings
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
 from nle import nethack
 from nle.env.tasks import NetHackChallenge
 
+from strathack.collect.demonstrators.fast.bot import fast_bot
 from strathack.collect.demonstrators.package import load_bot
 from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
 from strathack.dataset.actions import ACTION_INDEX
@@ -45,30 +47,47 @@ class BareEnvironment:
     debug_tiles = debug_log
 
 
-def play_bare(seed: int, max_steps: int | None = None) -> int:
-    """Plays one game; returns its steps."""
+def play_bare(seed: int, max_steps: int | None = None, *, fast: bool = False, without: tuple[str, ...] = ()) -> int:
+    """Plays one game, as installed or as the fast bot without some of its parts; returns its steps."""
     environment = BareEnvironment(seed, max_steps)
-    with warnings.catch_warnings(), np.errstate(over="ignore"):
+    module = load_bot()
+    with warnings.catch_warnings(), np.errstate(over="ignore"), playing(fast, without) as prepare:
         warnings.simplefilter("ignore")
-        load_bot().Agent(environment, panic_on_errors=True).main()
+        agent = module.Agent(environment, panic_on_errors=True)
+        prepare(agent)
+        with suppress(RuntimeError):  # some games end so
+            agent.main()
     environment.env.close()
     return environment.steps
+
+
+def playing(fast: bool, without: tuple[str, ...]) -> AbstractContextManager[Callable[[Any], None]]:
+    """The context in which the bot plays, which gives what prepares an agent."""
+    return fast_bot(without) if fast else nullcontext(lambda agent: None)
+
+
+def timed(play: Callable[[], int]) -> tuple[int, float, float]:
+    """Plays, and returns steps, seconds, and seconds of processor time."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    steps = play()
+    return steps, time.perf_counter() - wall, time.process_time() - cpu
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("seeds", nargs="+", type=int)
     parser.add_argument("--max-steps", type=int)
+    parser.add_argument("--fast", action="store_true")
     options = parser.parse_args()
     clock = DEFAULT_CLOCK
     if not clock.is_running():
         restart_under(clock)
-    play_bare(0, 300)
+    play_bare(0, 300, fast=options.fast)
     print("ready", len(nethack.ACTIONS), flush=True)
     sys.stdin.readline()
     for seed in options.seeds:
         started = time.monotonic()
-        steps = play_bare(seed, options.max_steps)
+        steps = play_bare(seed, options.max_steps, fast=options.fast)
         print(seed, steps, time.monotonic() - started, flush=True)
 
 

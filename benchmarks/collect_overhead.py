@@ -1,4 +1,4 @@
-"""What recording costs: steps a second with recording and all labels, relative to bare AutoAscend on the same games.
+"""What recording costs: steps a second with recording and all labels, relative to the bare fast bot on the same games.
 
     python benchmarks/collect_overhead.py [--seeds 4,22,28] [--rounds 5]
 
@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from importlib import metadata
 
-from bare import play_bare
+from bare import play_bare, timed
 
 from strathack.collect.demonstrators import make_demonstrator
 from strathack.collect.options import DemonstrationOptions
@@ -25,13 +23,6 @@ from strathack.collect.playing.game import PlayedGame
 from strathack.collect.playing.seeds import Seeds
 from strathack.collect.playing.worker import PlayingWorker
 from strathack.dataset.shard import Provenance
-
-
-def timed(play: Callable[[], int]) -> tuple[int, float, float]:
-    """Plays, and returns steps, seconds, and seconds of processor time."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    steps = play()
-    return steps, time.perf_counter() - wall, time.process_time() - cpu
 
 
 def main() -> None:
@@ -56,7 +47,10 @@ def main() -> None:
     wall_ratios, cpu_ratios = [], []
     for round_number in range(arguments.rounds):
         for seed in Seeds.parse(arguments.seeds):
-            pair = [("bare", lambda seed=seed: play_bare(seed)), ("recorded", lambda seed=seed: record(seed))]
+            pair = [
+                ("bare", lambda seed=seed: play_bare(seed, fast=True)),
+                ("recorded", lambda seed=seed: record(seed)),
+            ]
             if round_number % 2:
                 pair.reverse()
             results = {name: timed(play) for name, play in pair}
@@ -73,7 +67,7 @@ def main() -> None:
     player.close()
     print(
         f"recorded / bare, median of {len(wall_ratios)} pairs: {statistics.median(wall_ratios):.3f} "
-        f"(of processor time {statistics.median(cpu_ratios):.3f}); the aim is 0.95"
+        f"(of processor time {statistics.median(cpu_ratios):.3f}); the aim is 0.92"
     )
 
 

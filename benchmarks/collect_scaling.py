@@ -1,6 +1,6 @@
-"""Speed of two Ray workers on two cores, relative to two bare processes of the bot side by side, on the same games.
+"""Speed of two Ray workers on two cores, relative to two bare processes of the fast bot, on the same games.
 
-    python benchmarks/collect_scaling.py [--seeds 4,22,24,28] [--max-steps 5000] [--rounds 8]
+    python benchmarks/collect_scaling.py [--seeds 0,3,30,2001] [--max-steps 15000] [--rounds 8]
 
 Both sides are warm before the timing starts. The timing ends when the last game is done; our games are on disk by then.
 Games are cut at a number of steps, so that neither side waits for one long game, and the seeds are divided in the same
@@ -33,7 +33,7 @@ from strathack.dataset.shard import Provenance
 
 def bare_rate(seeds: tuple[int, ...], max_steps: int) -> float:
     """Steps a second of two bare processes together."""
-    command = [sys.executable, str(Path(__file__).with_name("bare.py")), "--max-steps", str(max_steps)]
+    command = [sys.executable, str(Path(__file__).with_name("bare.py")), "--fast", "--max-steps", str(max_steps)]
     processes = [
         subprocess.Popen([*command, *map(str, half)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for half in (seeds[::2], seeds[1::2])
@@ -73,8 +73,8 @@ def ray_rate(pool: RayPool, seeds: tuple[int, ...], folder: DatasetFolder) -> fl
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", default="4,22,24,28")
-    parser.add_argument("--max-steps", type=int, default=5000)
+    parser.add_argument("--seeds", default="0,3,30,2001")
+    parser.add_argument("--max-steps", type=int, default=15_000)
     parser.add_argument("--rounds", type=int, default=8)
     arguments = parser.parse_args()
     seeds = Seeds.parse(arguments.seeds)

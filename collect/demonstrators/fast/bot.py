@@ -10,6 +10,7 @@ from strathack.collect.demonstrators.fast import (
     choosing,
     conditions,
     exploring,
+    fighting,
     gathering,
     glyphs,
     items,
@@ -34,6 +35,7 @@ PARTS: dict[str, tuple[Replacement, ...]] = {
     "items": items.REPLACEMENTS,
     "gathering": gathering.REPLACEMENTS,
     "choosing": choosing.REPLACEMENTS,
+    "fighting": fighting.REPLACEMENTS,
 }
 """What is replaced, by the part that replaces it; a later part may replace what an earlier one did."""
 

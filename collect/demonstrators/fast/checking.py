@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 from autoascend.item import Item
-from autoascend.level import Level
-from autoascend.strategy import Strategy
 
 from strathack.collect.demonstrators.fast.replacing import Replacement
 from strathack.collect.demonstrators.fast.strategies import Run, finish, make
@@ -289,8 +287,8 @@ def _described(value: Any) -> Any:
         return value.item()
     if isinstance(value, Exception):
         return type(value).__name__
-    if isinstance(value, (Level, Strategy)):
-        return type(value).__name__
+    if type(value).__module__.startswith("autoascend."):  # of the bot's other objects, only the kind counts
+        return type(value).__qualname__
     return value
 
 

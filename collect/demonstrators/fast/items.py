@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
 from types import FunctionType
@@ -10,8 +10,9 @@ from typing import Any
 
 import nle.nethack as nh
 import numpy as np
-from autoascend import objects
-from autoascend.item import Item, ItemManager
+from autoascend import agent, global_logic, objects
+from autoascend.item import Item, ItemManager, flatten_items
+from autoascend.item import inventory as inventory_module
 from autoascend.item.inventory import Inventory
 from autoascend.item.inventory_items import InventoryItems
 
@@ -36,7 +37,7 @@ def _facts(item: Any) -> dict[Any, Any]:
 _NO_FACTS: tuple[None, dict[Any, Any]] = (None, {})
 
 
-def _once(method: Callable[..., Any]) -> Callable[..., Any]:
+def once(method: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a method of items that is computed once for what the item can be.
 
     Only for methods of what is fixed when an item is made, apart from the list of what it can be.
@@ -62,8 +63,8 @@ def is_possible_container(item: Any) -> bool:
     return item.content is None and _may_contain(item)
 
 
-_may_contain = _once(Item.is_possible_container)
-_light = _once(Item.unit_weight)
+_may_contain = once(Item.is_possible_container)
+_light = once(Item.unit_weight)
 
 
 def unit_weight(item: Any, with_content: bool = True) -> int:
@@ -80,7 +81,7 @@ def is_fired_projectile(item: Any, launcher: Any = None) -> bool:
 
 
 _is_fired_projectile = Item.is_fired_projectile
-_is_fired = _once(Item.is_fired_projectile)
+_is_fired = once(Item.is_fired_projectile)
 
 # ---- what texts mean ------------------------------------------------------------------------------------------------
 
@@ -249,12 +250,12 @@ def _equip(items: Any, item: Any) -> None:
 
 def get_items_below_me(inventory: Any, assume_appropriate_message: bool = False) -> list[Any]:
     """Learns what lies below the player, from the message where that is enough."""
-    agent = inventory.agent
-    message = agent.message
+    player = inventory.agent
+    message = player.message
     if (
         not assume_appropriate_message
-        or not agent._is_updating_state
-        or agent.popup
+        or not player._is_updating_state
+        or player.popup
         or "objects here." in message
         or "Something is " in message
     ):
@@ -263,7 +264,7 @@ def get_items_below_me(inventory: Any, assume_appropriate_message: bool = False)
     items, letters = [], []
     if "You see no objects here." not in message and _SEEN in message:
         text = message[message.index(_SEEN) + len(_SEEN) :]
-        place = (*agent.current_level().key(), agent.blstats.y, agent.blstats.x)
+        place = (*player.current_level().key(), player.blstats.y, player.blstats.x)
         items = [inventory.item_manager.get_item_from_text(text[: text.index(".")], position=place)]
         letters = [None]
     inventory.items_below_me, inventory.letters_below_me = items, letters
@@ -273,9 +274,24 @@ def get_items_below_me(inventory: Any, assume_appropriate_message: bool = False)
 _SEEN = "You see here "
 _get_items_below_me = Inventory.get_items_below_me
 
+
+def flatten(items: Iterable[Any]) -> list[Any]:
+    """Returns items, each followed by those in it."""
+    listed = list(items)
+    if all(item.content is None for item in listed):
+        return listed
+    return _flatten(listed)
+
+
+_flatten = flatten_items
+
 REPLACEMENTS = (
     *(
-        Replacement(Item, name, _once(getattr(Item, name)))
+        Replacement(module, "flatten_items", flatten)
+        for module in (agent, global_logic, inventory_module, import_module("autoascend.item.utils"))
+    ),
+    *(
+        Replacement(Item, name, once(getattr(Item, name)))
         for name in (
             "is_corpse",
             "is_statue",

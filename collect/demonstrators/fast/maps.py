@@ -97,6 +97,9 @@ def _bfs_from(agent: Any, y: int, x: int) -> np.ndarray:
 
 def update_level(agent: Any) -> None:
     """Enters the frame into the map of the level."""
+    if agent.inventory.items_below_me is None:  # between a panic and the next look around
+        _update_level(agent)
+        return
     classes = agent.notes.classes
     if classes & kernels.SWALLOW:
         return
@@ -126,6 +129,9 @@ def update_level(agent: Any) -> None:
         for y, x in _NEIGHBORS[False][stats.y][stats.x]:
             if not level.walkable[y, x]:
                 level.forbidden[y, x] = True
+
+
+_update_level = Agent.update_level
 
 
 @lru_cache(maxsize=1024)

@@ -14,9 +14,9 @@ import numpy as np
 from autoascend.agent import Agent, BLStats
 from autoascend.character import Character, Property
 from autoascend.exceptions import AgentFinished, AgentPanic
-from autoascend.item import flatten_items
 from nle.nethack import actions
 
+from strathack.collect.demonstrators.fast.items import flatten
 from strathack.collect.demonstrators.fast.notes import BLIND, CONFUSED, HALLUCINATING, STUNNED
 from strathack.collect.demonstrators.fast.replacing import Replacement
 
@@ -58,7 +58,7 @@ def step(agent: Any, action: Any, additional_action_iterator: Iterator[Any] | No
     agent.cursor_pos = (cursor[0] - 1, cursor[1])
     if hasattr(agent, "blstats"):
         gold = agent.stats_logger.gold
-        for item in flatten_items(agent.inventory.items):
+        for item in flatten(agent.inventory.items):
             if item.category == nh.COIN_CLASS:
                 gold.append(item.count)
         gold.append(0)

@@ -88,7 +88,7 @@ def test_a_fact_is_computed_once_for_what_an_item_can_be():
             asked.append(self.objs)
             return self.objs[0]
 
-    name = items._once(Thing.name)
+    name = items.once(Thing.name)
     thing = Thing()
     thing.objs = ["one"]
     assert [name(thing), name(thing)] == ["one", "one"]

@@ -12,7 +12,9 @@ pytest.importorskip("nethackers")
 kernels = importlib.import_module("strathack.collect.demonstrators.fast.kernels")
 glyphs = importlib.import_module("strathack.collect.demonstrators.fast.glyphs")
 maps = importlib.import_module("strathack.collect.demonstrators.fast.maps")
+fighting = importlib.import_module("strathack.collect.demonstrators.fast.fighting")
 utils = importlib.import_module("autoascend.utils")
+drawing = importlib.import_module("autoascend.combat.movement_priority")
 tracking = importlib.import_module("autoascend.monster_tracker")
 tracking_kernels = importlib.import_module("autoascend.monster_tracker.kernels")
 G = importlib.import_module("autoascend.glyph").G
@@ -249,3 +251,21 @@ def test_neighbors_are_the_bots(place, diagonal):
     agents = importlib.import_module("autoascend.agent")
     found = maps._NEIGHBORS[diagonal][place[0]][place[1]]
     assert list(found) == agents.Agent.neighbors(None, *place, shuffle=False, diagonal=diagonal)
+
+
+@given(
+    maps_of(np.array([0.0, np.nan, -3.5, 2.0, 7.25])),
+    places,
+    st.sampled_from([-10, 2, 3]),
+    st.integers(1, 3),
+    st.sampled_from(["add", "max"]),
+    masks(0.8),
+)
+def test_priorities_are_drawn_as_the_bot_draws_them(priority, place, value, radius, operation, walkable):
+    expected, found = priority.copy(), priority.copy()
+    drawing._draw_around(expected, *place, value, radius=radius, operation=operation)
+    fighting.draw_around(found, *place, value, radius=radius, operation=operation)
+    assert np.array_equal(found, expected, equal_nan=True)
+    drawing._draw_ranged(expected, *place, value, walkable, radius=7, operation=operation)
+    fighting.draw_ranged(found, *place, value, walkable, radius=7, operation=operation)
+    assert np.array_equal(found, expected, equal_nan=True)
