@@ -10,6 +10,7 @@ timed with each of its parts left out, too, which tells what the part gains.
 from __future__ import annotations
 
 import argparse
+import gc
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -32,6 +33,17 @@ Times = dict[str, np.ndarray]
 """Steps, seconds and seconds of processor time by side."""
 
 
+INSTALLED = "as installed"
+
+
+def settle(warm: bool) -> None:
+    """Leaves the interpreter as our workers have it after warming up, or as it starts."""
+    gc.unfreeze()
+    gc.collect()
+    if warm:
+        gc.freeze()
+
+
 def in_turns(sides: dict[str, Callable[[int], int]], seeds: Seeds, rounds: int) -> dict[int, Times]:
     """Times each side on each game, and prints each pair's ratios to the first side; returns the times by seed."""
     names = list(sides)
@@ -40,6 +52,7 @@ def in_turns(sides: dict[str, Callable[[int], int]], seeds: Seeds, rounds: int) 
         for seed in seeds:
             taken = {}
             for name in names if number % 2 == 0 else names[::-1]:
+                settle(name != INSTALLED)
                 taken[name] = np.array(timed(partial(sides[name], seed)))
                 times[seed][name] += taken[name]
             assert len({taken[name][0] for name in names}) == 1, "the same game"
@@ -88,10 +101,10 @@ def main() -> None:
         for name in sides:
             print(f"{name:20s} {total(times, name)[2] / everything[2]:.3f} times the processor time")
     else:
-        sides = {"as installed": bare, "fast": collected}
+        sides = {INSTALLED: bare, "fast": collected}
         times = in_turns(sides, arguments.seeds, arguments.rounds)
-        installed, fast = total(times, "as installed"), total(times, "fast")
-        by_seed = [of_seed["as installed"][2] / of_seed["fast"][2] for of_seed in times.values()]
+        installed, fast = total(times, INSTALLED), total(times, "fast")
+        by_seed = [of_seed[INSTALLED][2] / of_seed["fast"][2] for of_seed in times.values()]
         print(
             f"fast / as installed: {installed[2] / fast[2]:.2f} in processor time ({min(by_seed):.2f} to "
             f"{max(by_seed):.2f} by game), {installed[1] / fast[1]:.2f} in wall time; the aim is 2.7"

@@ -7,6 +7,7 @@ slow, functions of ours stand in for its own while it plays (:mod:`strathack.col
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -161,10 +162,13 @@ class AutoAscend:
         return fast_bot() if self.bot == "fast" else checked_bot(seed)
 
     def warm_up(self) -> None:
-        """Plays a few hundred steps, so that numba's kernels are compiled and in its cache."""
+        """Plays a few hundred steps, so that numba's kernels are compiled and in its cache; freezes what is there."""
         with challenge(Setup.of_seed(0, "@", fix_moon_phase=True)) as (env, observation):
             recorder = GameRecorder(observation, ())
             self.play(Session(env, observation, 0, recorder, self.make_labels(), max_steps=300))
+        # The libraries' 400,000 objects stay: garbage is not to be looked for among them in every game.
+        gc.collect()
+        gc.freeze()
 
 
 class _Environment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from operator import is_
 from typing import Any
 
@@ -10,7 +10,7 @@ import nle.nethack as nh
 from autoascend import objects
 from autoascend.character import Character
 from autoascend.global_logic import ItemPriority
-from autoascend.item import Item
+from autoascend.item import Item, ItemManager
 from autoascend.item.inventory import Inventory
 from autoascend.item.item_priority_base import ItemPriorityBase
 from autoascend.utils import calc_dps
@@ -21,40 +21,57 @@ from strathack.collect.demonstrators.fast.strategies import Run, announced, fini
 
 
 def _remembered(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a method of the inventory that chooses among items and remembers its last choice.
-
-    A choice depends on the items and what they can be, on the character's strength, dexterity, level and skills, on
-    what is worn, and on the arguments.
-    """
+    """Returns a method of the inventory that chooses among items and remembers its last choice."""
     name = method.__name__
 
     def choose(inventory: Any, items: Any = None, *args: Any, **kwargs: Any) -> Any:
         if args:  # one of these methods calls another: the caller remembers
             return method(inventory, items, *args, **kwargs)
-        agent = inventory.agent
-        among = flatten(inventory.items if items is None else items)
         ammunition = kwargs.get("additional_ammo", ())
-        worn, stats, character = inventory.items, agent.blstats, agent.character
-        made_of = [*among, *ammunition, worn.main_hand, worn.off_hand, worn.suit]
-        depends_on = (
-            [None if item is None else item.objs for item in made_of],
-            len(among),
-            (stats.strength, stats.dexterity, stats.experience_level, character.role),
-            character.skill_levels.tobytes(),
-        )
-        options = name, tuple((key, value) for key, value in kwargs.items() if key != "additional_ammo")
-        last = agent.notes.choices.get(options)
-        if last is not None and _same(last[0], depends_on):
-            return _own(last[1])
-        choice = method(inventory, items, **kwargs)
-        agent.notes.choices[options] = depends_on, _own(choice)
-        return choice
+        identities = _owned(inventory) if items is None else _possibilities(flatten(items))
+        depends_on = _depends_on(inventory.agent, [*identities, *_possibilities(ammunition)], len(ammunition))
+        options = name, items is None, tuple(pair for pair in kwargs.items() if pair[0] != "additional_ammo")
+        choices = inventory.agent.notes.choices
+        last = choices.get(options)
+        if last is None or not _same(last[0], depends_on):
+            last = choices[options] = depends_on, method(inventory, items, **kwargs)
+        return _own(last[1])
 
     return choose
 
 
+def _owned(inventory: Any) -> list[Any]:
+    """Returns what identifies all items in the inventory, while nothing more is learned about any item."""
+    return [inventory.items.all_items]
+
+
+def _possibilities(items: Iterable[Any]) -> list[Any]:
+    """Returns what identifies items: the lists of what they can be, each item's own."""
+    return [item.objs for item in items]
+
+
+def _depends_on(agent: Any, identities: list[Any], more: Any) -> tuple[Any, ...]:
+    """Returns all on which it depends what to do with items; to be compared by :func:`_same`.
+
+    Args:
+        agent: The bot's agent.
+        identities: Objects that stand for the items, compared by identity.
+        more: What else it depends on.
+    """
+    worn, stats, character = agent.inventory.items, agent.blstats, agent.character
+    priority = agent.global_logic.item_priority
+    return (
+        [*identities, worn.main_hand, worn.off_hand, worn.suit],
+        more,
+        len(worn.all_items),  # the list grows while the inventory is read
+        agent.notes.learned,
+        (stats.strength, stats.dexterity, stats.experience_level, character.role, character.alignment),
+        character.skill_levels.tobytes(),
+        (priority._take_sacrificial_corpses, priority._drop_gold_till_turn < stats.time),
+    )
+
+
 def _same(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
-    """Whether two choices depend on the same; items are the same if their lists of objects are the same lists."""
     return before[1:] == now[1:] and len(before[0]) == len(now[0]) and all(map(is_, before[0], now[0]))
 
 
@@ -67,7 +84,8 @@ def _own(choice: Any) -> Any:
 
 def split(priority: Any, items: list[Any], forced_items: list[Any], weight_capacity: Any) -> dict[Any, list[Any]]:
     """Decides how many of which items to carry, by container; remembers the last decisions."""
-    depends_on = _depends_on(priority.agent, [*items, *forced_items], (len(items), weight_capacity))
+    identities = _possibilities(flatten([*items, *forced_items]))
+    depends_on = _depends_on(priority.agent, identities, (len(items), len(forced_items), weight_capacity))
     choices, key = priority.agent.notes.choices, ("split", len(items))
     last = choices.get(key)
     if last is None or not _same(last[0], depends_on):
@@ -206,29 +224,13 @@ def _melee_bonus(item: Any, character: Any, large_monster: bool, *_: Any) -> tup
 _get_melee_bonus = Character.get_melee_bonus
 
 
-def _depends_on(agent: Any, items: Sequence[Any], more: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns all on which it depends what to do with items, their content included: see :func:`_same`."""
-    worn, stats, character = agent.inventory.items, agent.blstats, agent.character
-    priority = agent.global_logic.item_priority
-    all_items = flatten(items)
-    return (
-        [item and item.objs for item in (*all_items, worn.main_hand, worn.off_hand, worn.suit)],
-        more,
-        (stats.strength, stats.dexterity, stats.experience_level, character.role, character.alignment),
-        character.skill_levels.tobytes(),
-        (priority._take_sacrificial_corpses, priority._drop_gold_till_turn < stats.time),
-        [item.content.locked for item in all_items if item.content is not None],
-    )
-
-
 def _arrange_items(inventory: Any) -> Run:
     """Drops, picks up and stows items until all is as it should be, which is remembered."""
-    agent, below = inventory.agent, inventory.items_below_me
+    agent = inventory.agent
     if agent.character.prop.polymorph:
         yield False
-    inside = [len(item.content.items) for item in (*inventory.items, *below) if item.content is not None]
-    capacity = agent.character.carrying_capacity
-    depends_on = _depends_on(agent, [*inventory.items, *below], (len(below), capacity, inside))
+    identities = [*_owned(inventory), inventory.items_below_me]
+    depends_on = _depends_on(agent, identities, agent.character.carrying_capacity)
     arranged = agent.notes.choices.get("arranged")
     if arranged is not None and _same(arranged, depends_on):
         yield False
@@ -242,7 +244,31 @@ def _arrange_items(inventory: Any) -> Run:
 
 _arrange = generator_function(Inventory.arrange_items)
 
+
+def update_possible_objects(manager: Any, item: Any) -> None:
+    """Strikes out what an item cannot be by what has become known."""
+    _update_possible_objects(manager, item)
+    manager.agent.notes.learned += 1
+
+
+_update_possible_objects = ItemManager.update_possible_objects
+
+
+def check_container_content(inventory: Any, item: Any) -> None:
+    """Looks into a container."""
+    notes = inventory.agent.notes
+    notes.learned += 1
+    try:
+        _check_container_content(inventory, item)
+    finally:
+        notes.learned += 1
+
+
+_check_container_content = Inventory.check_container_content
+
 REPLACEMENTS = (
+    Replacement(ItemManager, "update_possible_objects", update_possible_objects, "state"),
+    Replacement(Inventory, "check_container_content", check_container_content, "none"),
     *(
         Replacement(Inventory, name, _remembered(getattr(Inventory, name)))
         for name in ("get_best_melee_weapon", "get_ranged_combinations", "get_best_ranged_set", "get_best_armorset")

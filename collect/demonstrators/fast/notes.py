@@ -34,6 +34,8 @@ class Notes:
         """Scratch space for a list of tiles."""
         self.items: dict[Any, tuple[Any, Any]] = {}
         """By text, category and glyph: what was known when an item was made of them, and a copy of it."""
+        self.learned = 0
+        """Grows whenever an item is found to be fewer things than before, or a container is looked into."""
         self.choices: dict[Any, Any] = {}
         """Best weapons and the like, by what they were chosen from."""
 

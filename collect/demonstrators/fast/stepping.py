@@ -149,16 +149,46 @@ def _bottom_line(blstats: np.ndarray) -> Any:
 def get_message_and_popup(agent: Any, obs: Mapping[str, np.ndarray]) -> tuple[str, list[str], bool]:
     """Returns the message, the lines of a popup, and whether nothing is left to be shown."""
     screen = obs["tty_chars"].tobytes()
-    if (
-        b"--More--" in screen
-        or b"(end)" in screen
-        or (b" of " in screen and _PAGE.search(screen))
-        or b"\0" in screen
-        or not screen.isascii()
-    ):
+    if b"\0" in screen or b"\n" in screen or not screen.isascii():
         return _get_message_and_popup(agent, obs)
-    message = obs["message"].tobytes().decode().replace("\0", " ").replace("\n", "").strip()
-    return message.removesuffix(_MORE), [], True
+    message = obs["message"].tobytes().decode().replace("\0", " ").replace("\n", "").strip().removesuffix(_MORE)
+    if not (b"--More--" in screen or b"(end)" in screen or (b" of " in screen and _PAGE.search(screen))):
+        return message, [], True
+    text = screen.decode("ascii")
+    width = obs["tty_chars"].shape[1]
+    lines = [text[start : start + width] for start in range(0, len(text), width)]
+    mark, _ = agent._find_marker(lines)
+    if mark is None:  # it was cut by a line's end
+        return message, [], True
+    return _page(message, lines, *mark)
+
+
+def _page(message: str, lines: Sequence[str], row: int, column: int) -> tuple[str, list[str], bool]:
+    """Tells message and popup apart on a screen that has more to show: the message comes first, broken into lines."""
+    shown = [*lines[:row], lines[row][:column]]
+    of_message = 0
+    if message:
+        wanted, seen, letters = _letters(message), "", ""
+        for line in shown:
+            of_message += 1
+            seen += line.strip()
+            letters += _letters(line)
+            if letters == wanted:
+                break
+        else:
+            if row:
+                raise ValueError(f"Message:\n{message!r}\ndoesn't match the screen:\n{seen!r}")
+            words, words_seen = message.split(), seen.split()
+            assert len(words) < len(words_seen), (words, words_seen)
+            assert words_seen[-len(words) :] == words, (words, words_seen)
+            return seen, [], False
+    popup = [line[column:].strip() for line in shown[of_message:]]
+    return message, [line for line in popup if line], False
+
+
+def _letters(text: str) -> str:
+    """Returns what is letter or digit: breaking a message may add or lose other characters."""
+    return "".join(filter(str.isalnum, text))
 
 
 _get_message_and_popup = Agent.get_message_and_popup
