@@ -472,35 +472,3 @@ def search_spread(search_count: np.ndarray, known_total: int) -> tuple[int, int,
     step = np.float64(counts[above] - counts[below])
     quantile = counts[above] - step * (1 - share) if share >= 0.5 else counts[below] + step * share
     return total, most, most - quantile
-
-
-@_compiled("void(f8[:,:],i8,i8,f8,i8,b1)", cache=True)
-def draw_around(priority: np.ndarray, y: int, x: int, value: float, radius: int, at_least: bool) -> None:
-    """Adds a value to the tiles at a distance, or raises them to at least the value; what is no number stays so."""
-    for row in range(max(0, y - radius), min(y + radius + 1, HEIGHT)):
-        for column in range(max(0, x - radius), min(x + radius + 1, WIDTH)):
-            if max(abs(row - y), abs(column - x)) != radius:
-                continue
-            if not at_least:
-                priority[row, column] += value
-            elif value > priority[row, column]:
-                priority[row, column] = value
-
-
-@_compiled("void(f8[:,:],i8,i8,f8,b1[:,:],i8,b1)", cache=True)
-def draw_rays(
-    priority: np.ndarray, y: int, x: int, value: float, walkable: np.ndarray, radius: int, at_least: bool
-) -> None:
-    """Does so along the eight directions, up to what cannot be walked on."""
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            if dy == 0 and dx == 0:
-                continue
-            for distance in range(1, radius + 1):
-                row, column = y + dy * distance, x + dx * distance
-                if not (0 <= row < HEIGHT and 0 <= column < WIDTH) or not walkable[row, column]:
-                    break
-                if not at_least:
-                    priority[row, column] += value
-                elif value > priority[row, column]:
-                    priority[row, column] = value

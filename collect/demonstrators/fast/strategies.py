@@ -264,12 +264,11 @@ def generator_function(method: Any) -> Callable[..., Run]:
 
 
 def _closure(function: Any) -> dict[str, Any]:
-    names = function.__code__.co_freevars if isinstance(function, FunctionType) else ()
-    return (
-        {name: cell.cell_contents for name, cell in zip(names, function.__closure__ or (), strict=True)}
-        if names
-        else {}
-    )
+    """Returns the variables that a function keeps from where it was made, by name."""
+    if not isinstance(function, FunctionType) or function.__closure__ is None:
+        return {}
+    cells = zip(function.__code__.co_freevars, function.__closure__, strict=True)
+    return {name: cell.cell_contents for name, cell in cells}
 
 
 def announced_anew(owner: type, name: str, hopeless: Hopeless | None = None) -> Replacement:
