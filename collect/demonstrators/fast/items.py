@@ -211,12 +211,13 @@ def update_items(items: Any, force: bool = False) -> None:
     items._clear()
     items._previous_inv_strs = strings
     manager = items.agent.inventory.item_manager
-    for letter, text, category, glyph in _entries(observation):
+    entries = _entries(observation)
+    for letter, text, category, glyph in entries:
         item = manager.get_item_from_text(text, category=category, glyph=glyph, position=None)
         items.all_items.append(item)
         items.all_letters.append(letter)
         if item.equipped:
-            _equip(items, item)
+            _equip(items, item, entries)
         if item.is_possible_container() or (item.is_container() and items._recheck_containers):
             items.agent.inventory.check_container_content(item)
             if (items.agent.last_observation["inv_strs"] != strings).any():
@@ -240,10 +241,10 @@ def _entries(observation: Mapping[str, np.ndarray]) -> list[tuple[str, str, Any,
     return sorted(entries, key=lambda entry: entry[0])
 
 
-def _equip(items: Any, item: Any) -> None:
+def _equip(items: Any, item: Any, entries: list[Any]) -> None:
     for types, sub, name in _SLOTS:
         if isinstance(item.objs[0], types) and (sub is None or sub == item.objs[0].sub):
-            assert getattr(items, name) is None, (name, getattr(items, name), item)
+            assert getattr(items, name) is None, ((name, getattr(items, name), item), str(items), entries)
             setattr(items, name, item)
             return
 

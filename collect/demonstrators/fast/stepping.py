@@ -127,8 +127,11 @@ def _take_in(agent: Any, observation: Mapping[str, np.ndarray]) -> None:
     if agent._last_turn != stats.time:
         agent._last_turn = stats.time
         agent._inactivity_counter = 0
-    if agent._inactivity_counter >= _LONGEST_INACTIVITY:
-        raise AssertionError("turn inactivity", sorted(set(agent._message_history[-50:])))
+    # The bot tells its panics apart by their first argument, here as everywhere.
+    assert agent._inactivity_counter < _LONGEST_INACTIVITY, (
+        "turn inactivity",
+        sorted(set(agent._message_history[-50:])),
+    )
     in_operation = agent.turns_in_atom_operation is not None
     agent.update_state(
         allow_update=agent._atom_operation_allow_update or not in_operation, allow_callbacks=not in_operation
