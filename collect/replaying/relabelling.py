@@ -6,6 +6,7 @@ recording. If all keys agree, the labels of the played game are also those of th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -146,7 +147,7 @@ def relabelled(game: GameData, demonstrator: Demonstrator, observations: tuple[s
         _check_followed(session, recorder, game)
         played = Replayed(recorder, recorder.rewards, read_log(env))
     check_replayed(game, played)
-    return _with_labels(expanded(game, played), recorder, labels)
+    return _with_labels(expanded(game, played), recorder, labels, demonstrator.bot)
 
 
 def _check_followed(session: FollowedSession, recorder: GameRecorder, game: GameData) -> None:
@@ -161,7 +162,7 @@ def _check_followed(session: FollowedSession, recorder: GameRecorder, game: Game
         raise DepartedError(step, f"the published label at step {step} is not what its rule gives")
 
 
-def _with_labels(game: GameData, recorder: GameRecorder, labels: LabelTracker) -> GameData:
+def _with_labels(game: GameData, recorder: GameRecorder, labels: LabelTracker, bot: str) -> GameData:
     row = np.array(game.row)
     row["origin"] = ORIGINS["played"]
     published = game.hihack_strategy if (game.hihack_strategy >= 0).any() else recorder.published
@@ -173,6 +174,7 @@ def _with_labels(game: GameData, recorder: GameRecorder, labels: LabelTracker) -
         hihack_strategy=published,
         strategy_codes=labels.strategy_codes,
         substrategy_codes=labels.substrategy_codes,
+        attributes={**game.attributes, "bot": bot},
     )
 
 
@@ -193,7 +195,9 @@ def relabelling(
     Raises:
         InputError: If AutoAscend is not installed.
     """
-    make_demonstrator("autoascend")  # raises before anything starts
+    demonstrator = make_demonstrator("autoascend")  # raises before anything starts
+    if demonstrator.notice is not None:
+        print(demonstrator.notice, file=sys.stderr)
     factory = partial(Relabeller, observations, made_now())
     return work_on(dataset, factory, RelabelJob.of, partial(_described, quiet), where, retries)
 

@@ -14,6 +14,7 @@ from made_up_games import provenance
 from nle import nethack
 
 from strathack.collect.demonstrators import CallableDemonstrator, make_demonstrator
+from strathack.collect.demonstrators.base import PlayAgainError
 from strathack.collect.options import DemonstrationOptions
 from strathack.collect.playing.characters import Roles
 from strathack.collect.playing.clock import Clock
@@ -103,6 +104,20 @@ def test_a_game_that_is_quit():
     played = Played(repeat(QUIT, 1))
     assert (played.end, played.cause, played.completeness) == ("quit", "quit", "complete")
     assert played.steps == len(QUIT)
+
+
+def test_a_game_that_a_demonstrator_cannot_play_is_played_by_the_one_it_names():
+    other = Scripted(repeat(QUIT, 1))
+    other.bot = "other"
+
+    def play(session):
+        session.step(WEST)
+        raise PlayAgainError(other)
+
+    played = Played(play)
+    assert (played.end, played.steps) == ("quit", len(QUIT))  # from its start
+    assert played.attributes["bot"] == "other"
+    assert "bot" not in Played(repeat(QUIT, 1)).attributes
 
 
 def test_an_abort_of_the_simulator():
