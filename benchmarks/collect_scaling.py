@@ -1,6 +1,6 @@
 """Speed of two Ray workers on two cores, relative to two bare processes of the fast bot, on the same games.
 
-    python benchmarks/collect_scaling.py [--seeds 0,3,30,2001] [--max-steps 15000] [--rounds 8]
+    python benchmarks/collect_scaling.py [--seeds 0,3,30,2000:2005] [--max-steps 15000] [--rounds 8]
 
 Both sides are warm before the timing starts. The timing ends when the last game is done; our games are on disk by then.
 Games are cut at a number of steps, so that neither side waits for one long game, and the seeds are divided in the same
@@ -73,7 +73,7 @@ def ray_rate(pool: RayPool, seeds: tuple[int, ...], folder: DatasetFolder) -> fl
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", default="0,3,30,2001")
+    parser.add_argument("--seeds", default="0,3,30,2000:2005")
     parser.add_argument("--max-steps", type=int, default=15_000)
     parser.add_argument("--rounds", type=int, default=8)
     arguments = parser.parse_args()

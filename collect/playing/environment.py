@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from nle import nethack
-from nle.env.tasks import NetHackChallenge
+from nle.env.tasks import NetHackChallenge, NetHackScore
 
 from strathack.collect.playing.characters import Character, parse_attributes
 from strathack.collect.playing.xlogfile import LogEntry
@@ -80,6 +80,10 @@ class Challenge(NetHackChallenge):
             self._quit_game(shown, over)
             over = True
         return self._get_observation(shown), reward, over, truncated, self._get_information(status)
+
+    def _reward_fn(self, last_observation: Any, action: int, observation: Any, end_status: int) -> float:
+        # Past NetHackScore, which adds penalties for time and for standing still: they are 0 in this task.
+        return super(NetHackScore, self)._reward_fn(last_observation, action, observation, end_status)
 
 
 @contextmanager
