@@ -41,7 +41,7 @@ slow: $(VENV)/.test ## the tests that take minutes; some use faketime, from Debi
 
 bench: $(VENV)/.test ## the figures of benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/bot_speed.py
-	$(BIN)/python benchmarks/bot_speed.py --parts --rounds 1 --max-steps 5000
+	$(BIN)/python benchmarks/bot_speed.py --parts --rounds 1 --seeds 2003,2082
 	$(BIN)/python benchmarks/collect_overhead.py
 	$(BIN)/python benchmarks/collect_scaling.py
 	$(BIN)/strathack collect bench/data --seeds 0:32
