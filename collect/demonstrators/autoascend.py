@@ -206,18 +206,19 @@ def _instrument(agent: Any, labels: LabelTracker) -> None:
 
 
 def _traced(make: Callable[..., Any], method: StrategyMethod, labels: LabelTracker) -> Callable[..., Any]:
+    ordinal = STRATEGIES.index(method.strategy)
+
     @wraps(make)
     def make_traced(*args: Any, **kwargs: Any) -> Any:
         strategy = make(*args, **kwargs)
-        strategy.strategy = partial(_trace, strategy.strategy, method, labels)
+        strategy.strategy = partial(_trace, strategy.strategy, method, ordinal, labels)
         return strategy
 
     return make_traced
 
 
-def _trace(run: Run, method: StrategyMethod, labels: LabelTracker) -> Generator[Any, None, Any]:
+def _trace(run: Run, method: StrategyMethod, ordinal: int, labels: LabelTracker) -> Generator[Any, None, Any]:
     """Runs a strategy unchanged in its scope, and sets the published label by the strategy's rule."""
-    ordinal = STRATEGIES.index(method.strategy)
     if method.published == "tested":
         labels.published = ordinal
     generator = run()
