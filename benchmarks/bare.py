@@ -14,16 +14,23 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 from nle import nethack
 from nle.env.tasks import NetHackChallenge
 
+from strathack.collect.demonstrators import make_demonstrator
 from strathack.collect.demonstrators.fast.bot import fast_bot
 from strathack.collect.demonstrators.package import load_bot
+from strathack.collect.options import DemonstrationOptions
 from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
+from strathack.collect.playing.environment import nle_version
+from strathack.collect.playing.worker import PlayingWorker
 from strathack.dataset.actions import ACTION_INDEX
+from strathack.dataset.shard import Provenance
 
 
 class BareEnvironment:
@@ -64,6 +71,13 @@ def play_bare(seed: int, max_steps: int | None = None, *, fast: bool = False, wi
 def playing(fast: bool, without: tuple[str, ...]) -> AbstractContextManager[Callable[[Any], None]]:
     """The context in which the bot plays, which gives what prepares an agent."""
     return fast_bot(without) if fast else nullcontext(lambda agent: None)
+
+
+def recording_worker(options: DemonstrationOptions) -> Callable[[], PlayingWorker]:
+    """What makes a worker that plays and records as `collect` has it do."""
+    version = metadata.version("nethackers")
+    provenance = Provenance(options.observations, "autoascend", version, nle_version(), "{}", "", "", "")
+    return partial(PlayingWorker, options, partial(make_demonstrator, "autoascend"), provenance)
 
 
 def timed(play: Callable[[], int]) -> tuple[int, float, float]:

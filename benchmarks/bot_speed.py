@@ -14,20 +14,15 @@ import gc
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
-from importlib import metadata
 
 import numpy as np
-from bare import play_bare, timed
+from bare import play_bare, recording_worker, timed
 
-from strathack.collect.demonstrators import make_demonstrator
 from strathack.collect.demonstrators.fast.bot import PARTS
 from strathack.collect.options import DemonstrationOptions
 from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
-from strathack.collect.playing.environment import nle_version
 from strathack.collect.playing.game import PlayedGame
 from strathack.collect.playing.seeds import Seeds
-from strathack.collect.playing.worker import PlayingWorker
-from strathack.dataset.shard import Provenance
 
 Times = dict[str, np.ndarray]
 """Steps, seconds and seconds of processor time by side."""
@@ -81,9 +76,7 @@ def main() -> None:
     options = DemonstrationOptions(max_steps=arguments.max_steps)
     if not options.clock.is_running():
         restart_under(DEFAULT_CLOCK)
-    version = metadata.version("nethackers")
-    provenance = Provenance(options.observations, "autoascend", version, nle_version(), "{}", "", "", "")
-    player = PlayingWorker(options, partial(make_demonstrator, "autoascend"), provenance)
+    player = recording_worker(options)()
     player.warm_up()
     bare = partial(play_bare, max_steps=arguments.max_steps)
     bare(0, max_steps=300)

@@ -10,19 +10,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from functools import partial
-from importlib import metadata
 
-from bare import play_bare, timed
+from bare import play_bare, recording_worker, timed
 
-from strathack.collect.demonstrators import make_demonstrator
 from strathack.collect.options import DemonstrationOptions
 from strathack.collect.playing.clock import DEFAULT_CLOCK, restart_under
-from strathack.collect.playing.environment import nle_version
 from strathack.collect.playing.game import PlayedGame
 from strathack.collect.playing.seeds import Seeds
-from strathack.collect.playing.worker import PlayingWorker
-from strathack.dataset.shard import Provenance
 
 
 def main() -> None:
@@ -33,10 +27,7 @@ def main() -> None:
     options = DemonstrationOptions()
     if not options.clock.is_running():
         restart_under(DEFAULT_CLOCK)
-    provenance = Provenance(
-        options.observations, "autoascend", metadata.version("nethackers"), nle_version(), "{}", "", "", ""
-    )
-    player = PlayingWorker(options, partial(make_demonstrator, "autoascend"), provenance)
+    player = recording_worker(options)()
     player.warm_up()
 
     def record(seed: int) -> int:

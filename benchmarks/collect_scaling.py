@@ -17,18 +17,14 @@ import sys
 import tempfile
 import time
 from contextlib import closing
-from functools import partial
-from importlib import metadata
 from pathlib import Path
 
-from strathack.collect.demonstrators import make_demonstrator
+from bare import recording_worker
+
 from strathack.collect.options import DemonstrationOptions
-from strathack.collect.playing.environment import nle_version
 from strathack.collect.playing.seeds import Seeds
-from strathack.collect.playing.worker import PlayingWorker
 from strathack.collect.running.pools import Finished, RayPool
 from strathack.dataset.folder import DatasetFolder
-from strathack.dataset.shard import Provenance
 
 
 def bare_rate(seeds: tuple[int, ...], max_steps: int) -> float:
@@ -79,16 +75,12 @@ def main() -> None:
     arguments = parser.parse_args()
     seeds = Seeds.parse(arguments.seeds)
     options = DemonstrationOptions(max_steps=arguments.max_steps)
-    provenance = Provenance(
-        options.observations, "autoascend", metadata.version("nethackers"), nle_version(), "{}", "", "", ""
-    )
     ratios = []
     for number in range(arguments.rounds):
         bare = bare_rate(seeds, arguments.max_steps) if number % 2 == 0 else None
-        with tempfile.TemporaryDirectory() as out:
-            factory = partial(PlayingWorker, options, partial(make_demonstrator, "autoascend"), provenance)
-            with closing(RayPool(2, None, factory, options.clock.environment())) as pool:
-                ours = ray_rate(pool, seeds, DatasetFolder(Path(out)))
+        pool = closing(RayPool(2, None, recording_worker(options), options.clock.environment()))
+        with tempfile.TemporaryDirectory() as out, pool as workers:
+            ours = ray_rate(workers, seeds, DatasetFolder(Path(out)))
         bare = bare or bare_rate(seeds, arguments.max_steps)
         ratios.append(ours / bare)
         print(f"two bare {bare:6.0f} steps/s   two workers {ours:6.0f} steps/s   ratio {ratios[-1]:.3f}", flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from strathack.collect.demonstrators.base import DifferenceError
 from strathack.collect.importing.finding import find
 from strathack.collect.importing.importer import SCREEN_KEYS, importing
 from strathack.collect.options import (
@@ -33,8 +34,6 @@ from strathack.dataset.reading import Dataset
 from strathack.dataset.verify import Problem, verify_shards
 from strathack.dataset.writer import agreed_settings
 
-_DIFFERENCE = b"DifferenceError"
-
 
 def collect(config: CollectConfig) -> int:
     """``strathack collect``: returns 0, over 128 after an interruption, or 1.
@@ -44,7 +43,8 @@ def collect(config: CollectConfig) -> int:
     settings, work = collecting(config)
     made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
     print_summary(made.folder, made.failures)
-    differ = config.check_bot and any(game.row["cause"].startswith(_DIFFERENCE) for game in made.folder.games())
+    difference = DifferenceError.__name__.encode()
+    differ = config.check_bot and any(game.row["cause"].startswith(difference) for game in made.folder.games())
     return max(made.exit_status(), int(differ))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from strathack.collect.demonstrators.acting import BotDemonstrator, CallableDemonstrator, load_callable
@@ -9,7 +10,7 @@ from strathack.collect.demonstrators.base import Demonstrator
 from strathack.collect.options import AUTOASCEND, Bot
 from strathack.dataset.errors import InputError
 
-__all__ = ["BotDemonstrator", "CallableDemonstrator", "Demonstrator", "make_demonstrator"]
+__all__ = ["BotDemonstrator", "CallableDemonstrator", "Demonstrator", "choose_demonstrator", "make_demonstrator"]
 
 
 def make_demonstrator(reference: str, bot: Bot = "fast") -> Demonstrator:
@@ -34,3 +35,15 @@ def make_demonstrator(reference: str, bot: Bot = "fast") -> Demonstrator:
     raise InputError(
         f"demonstrator: {reference!r} is neither 'autoascend' nor a bot's folder nor package.module:callable"
     )
+
+
+def choose_demonstrator(reference: str, bot: Bot = "fast") -> Demonstrator:
+    """Makes a demonstrator for a command, and tells the user on standard error what to know before it plays.
+
+    Raises:
+        InputError: As :func:`make_demonstrator`.
+    """
+    demonstrator = make_demonstrator(reference, bot)
+    if demonstrator.notice is not None:
+        print(demonstrator.notice, file=sys.stderr)
+    return demonstrator

@@ -11,6 +11,10 @@ from strathack.collect.playing.tracker import LabelTracker
 Result = TypeVar("Result")
 
 
+class DifferenceError(SystemExit):
+    """The fast bot does something else than the bot. A ``SystemExit``, since the bot survives all other errors."""
+
+
 class PlayAgainError(Exception):
     """A demonstrator cannot play this game as it should; another one can.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from functools import partial
 from typing import Any
 
-from strathack.collect.demonstrators import Demonstrator, make_demonstrator
+from strathack.collect.demonstrators import Demonstrator, choose_demonstrator, make_demonstrator
 from strathack.collect.options import CollectConfig, DemonstrationOptions
 from strathack.collect.playing.clock import hold_here
 from strathack.collect.playing.environment import NO_PROGRESS_TIMEOUT, OPTIONS, nle_version
@@ -32,9 +31,7 @@ def collecting(config: CollectConfig) -> tuple[dict[str, Any], Work]:
     Raises:
         InputError: If the request is bad.
     """
-    demonstrator = make_demonstrator(config.demonstrator, config.bot)
-    if demonstrator.notice is not None:
-        print(demonstrator.notice, file=sys.stderr)
+    demonstrator = choose_demonstrator(config.demonstrator, config.bot)
     environment = config.clock.environment()  # raises if the clock cannot be held
     if config.workers == 0:
         hold_here(config.clock)

@@ -6,7 +6,6 @@ recording. If all keys agree, the labels of the played game are also those of th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from strathack.collect.demonstrators import Demonstrator, make_demonstrator
+from strathack.collect.demonstrators import Demonstrator, choose_demonstrator, make_demonstrator
 from strathack.collect.demonstrators.base import played_by
+from strathack.collect.options import AUTOASCEND
 from strathack.collect.playing.environment import challenge, nle_version, read_log
 from strathack.collect.playing.game import let_play
 from strathack.collect.playing.recorder import GameRecorder
@@ -87,7 +87,7 @@ class Relabeller:
 
     def __init__(self, observations: tuple[str, ...], made: Mapping[str, str]) -> None:
         self._observations, self._made = observations, made
-        self._demonstrator = make_demonstrator("autoascend")
+        self._demonstrator = make_demonstrator(AUTOASCEND)
         self._workplace = Workplace()
 
     def work(self, payload: RelabelJob, on_step: OnStep) -> GameShard:
@@ -195,9 +195,7 @@ def relabelling(
     Raises:
         InputError: If AutoAscend is not installed.
     """
-    demonstrator = make_demonstrator("autoascend")  # raises before anything starts
-    if demonstrator.notice is not None:
-        print(demonstrator.notice, file=sys.stderr)
+    choose_demonstrator(AUTOASCEND)  # raises before anything starts
     factory = partial(Relabeller, observations, made_now())
     return work_on(dataset, factory, RelabelJob.of, partial(_described, quiet), where, retries)
 

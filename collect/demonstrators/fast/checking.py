@@ -17,12 +17,9 @@ from typing import Any
 import numpy as np
 from autoascend.item import Item
 
+from strathack.collect.demonstrators.base import DifferenceError
 from strathack.collect.demonstrators.fast.replacing import Replacement
 from strathack.collect.demonstrators.fast.strategies import Run, finish, make
-
-
-class DifferenceError(SystemExit):
-    """The fast bot does something else than the bot. A ``SystemExit``, since the bot survives all other errors."""
 
 
 class _SteppedError(BaseException):

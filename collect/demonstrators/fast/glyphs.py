@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -57,22 +58,16 @@ CLASSES = _classes()
 """u4 [65536]: the classes of each glyph, as bits, by the glyph as u16."""
 
 
-class _Tables(dict[Any, np.ndarray]):
-    """Tables by the arguments of the bot's ``isin``: sets of glyphs."""
-
-    def __missing__(self, sets: tuple[Iterable[int], ...]) -> np.ndarray:
-        table = self[sets] = _table(glyph for glyphs in sets for glyph in glyphs)
-        return table
-
-
-_TABLES = _Tables()
+@cache
+def _union(sets: tuple[Iterable[int], ...]) -> np.ndarray:
+    return _table(glyph for glyphs in sets for glyph in glyphs)
 
 
 def _table_of(sets: tuple[Any, ...]) -> np.ndarray:
     try:
-        return _TABLES[sets]
+        return _union(sets)
     except TypeError:  # lists and sets cannot be looked up
-        return _TABLES[tuple(frozenset(glyphs) if isinstance(glyphs, set) else tuple(glyphs) for glyphs in sets)]
+        return _union(tuple(frozenset(glyphs) if isinstance(glyphs, set) else tuple(glyphs) for glyphs in sets))
 
 
 def isin(array: np.ndarray, *sets: Iterable[int]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from types import FunctionType
 from typing import Any
@@ -86,20 +86,14 @@ _is_fired = once(Item.is_fired_projectile)
 # ---- what texts mean ------------------------------------------------------------------------------------------------
 
 
-class _Possibilities(dict[int, list[Any]]):
-    def __missing__(self, glyph: int) -> list[Any]:
-        possibilities = self[glyph] = _possibilities_from_glyph(glyph)
-        return possibilities
-
-
 object_utils = import_module("autoascend.objects.utils")  # the package's attribute of that name is another module
 _possibilities_from_glyph = object_utils.possibilities_from_glyph
-_POSSIBILITIES = _Possibilities()
+_possibilities = cache(_possibilities_from_glyph)
 
 
 def possibilities_from_glyph(glyph: int) -> list[Any]:
     """Returns what an object with this glyph can be; the list is the caller's."""
-    return _POSSIBILITIES[int(glyph)].copy()
+    return _possibilities(int(glyph)).copy()
 
 
 def _words() -> Mapping[str, Sequence[int]]:

@@ -334,6 +334,23 @@ def search_priorities(
     return result
 
 
+@_compiled("i8(b1[:,::1],i4[:,:],i4[:])", cache=True)
+def _nearest(wanted: np.ndarray, moves: np.ndarray, found: np.ndarray) -> int:
+    """Lists the wanted tiles that are the fewest moves away, as flat indices in order; returns how many there are."""
+    number = 0
+    least = np.int32(2147483647)
+    for y in range(HEIGHT):
+        for x in range(WIDTH):
+            away = moves[y, x]
+            if not wanted[y, x] or away > least:
+                continue
+            if away < least:
+                least, number = away, 0
+            found[number] = y * WIDTH + x
+            number += 1
+    return number
+
+
 @_compiled("i8(b1[:,:],f4[:,:],i4[:,:],f8,i4[:])", cache=True)
 def nearest_targets(
     to_visit: np.ndarray, priorities: np.ndarray, moves: np.ndarray, lowest: float, found: np.ndarray
@@ -343,18 +360,11 @@ def nearest_targets(
     Returns:
         How many there are; ``found`` has their flat indices, in order.
     """
-    number = 0
-    least = np.int32(2147483647)
+    wanted = np.empty((HEIGHT, WIDTH), np.bool_)
     for y in range(HEIGHT):
         for x in range(WIDTH):
-            away = moves[y, x]
-            if away == -1 or away > least or not (to_visit[y, x] or priorities[y, x] >= lowest):
-                continue
-            if away < least:
-                least, number = away, 0
-            found[number] = y * WIDTH + x
-            number += 1
-    return number
+            wanted[y, x] = moves[y, x] != -1 and (to_visit[y, x] or priorities[y, x] >= lowest)
+    return _nearest(wanted, moves, found)
 
 
 @_compiled("i8(i2[:,:],u1[:,:],b1[:,:],i4[:,:],u4[::1],u1,i8,i8,i8)", cache=True)
@@ -415,18 +425,12 @@ def nearest_unknown(
     Returns:
         How many there are; ``found`` has their flat indices, in order.
     """
-    number = 0
-    least = np.int32(2147483647)
+    wanted = np.empty((HEIGHT, WIDTH), np.bool_)
     for y in range(HEIGHT):
         for x in range(WIDTH):
-            away = moves[y, x]
-            if away <= 0 or away > least or item_count[y, x] or not classes[np.uint16(glyphs[y, x])] & LITTER:
-                continue
-            if away < least:
-                least, number = away, 0
-            found[number] = y * WIDTH + x
-            number += 1
-    return number
+            shown = classes[np.uint16(glyphs[y, x])] & LITTER != 0
+            wanted[y, x] = moves[y, x] > 0 and item_count[y, x] == 0 and shown
+    return _nearest(wanted, moves, found)
 
 
 @_compiled("i8(b1[:,:],b1[:,:],i4[:])", cache=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Notes:
         self._classes = 0
         self._screen: np.ndarray | None = None
         self._status = 0
-        self._charts: dict[tuple[int, int], Chart] = {}
+        self._charts: defaultdict[tuple[int, int], Chart] = defaultdict(Chart)
         self.search: tuple[Any, int, float] = (None, 0, 0.0)
         """The level, its number of searches, and how uneven they are."""
         self.tiles = np.empty(HEIGHT * WIDTH, np.int32)
@@ -60,11 +61,7 @@ class Notes:
 
     def chart(self, level: Any) -> Chart:
         """Returns the notes about a level."""
-        key = level.dungeon_number, level.level_number
-        chart = self._charts.get(key)
-        if chart is None:
-            chart = self._charts[key] = Chart()
-        return chart
+        return self._charts[level.key()]
 
 
 class Chart:

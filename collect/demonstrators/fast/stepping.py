@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any
 
@@ -223,18 +223,16 @@ def update_state(agent: Any, allow_update: bool = True, allow_callbacks: bool = 
     message, popup = agent.message, agent.popup
     try:
         if allow_update:
-            agent.character.update()
-            agent.message, agent.popup = message, popup
-            agent.inventory.update()
-            agent.message, agent.popup = message, popup
-            agent.monster_tracker.update()
-            agent.message, agent.popup = message, popup
-            agent.check_terrain(force=False)
-            agent.message, agent.popup = message, popup
-            agent.update_level()
-            agent.message, agent.popup = message, popup
-            agent.global_logic.update()
-            agent.message, agent.popup = message, popup
+            for look in (
+                agent.character.update,
+                agent.inventory.update,
+                agent.monster_tracker.update,
+                partial(agent.check_terrain, force=False),
+                agent.update_level,
+                agent.global_logic.update,
+            ):
+                look()
+                agent.message, agent.popup = message, popup
         if allow_callbacks:
             agent.call_update_functions()
     finally:
@@ -247,16 +245,9 @@ def call_update_functions(agent: Any, funcs: Sequence[Callable[[], None]] | None
         funcs = agent.on_update
     else:
         assert all(func in agent.on_update for func in funcs)
-    if agent._no_step_calls:
+    with _NoStepCalls(agent):
         for func in funcs:
             func()
-        return
-    agent._no_step_calls = True
-    try:
-        for func in funcs:
-            func()
-    finally:
-        agent._no_step_calls = False
 
 
 class _NoStepCalls(AbstractContextManager[None]):

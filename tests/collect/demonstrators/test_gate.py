@@ -2,7 +2,7 @@
 
 import pytest
 
-from strathack.collect.demonstrators import gate, make_demonstrator
+from strathack.collect.demonstrators import choose_demonstrator, gate, make_demonstrator
 
 pytest.importorskip("nethackers")
 
@@ -21,6 +21,14 @@ def test_another_version_plays_as_installed(monkeypatch):
         "autoascend plays as installed, which is slower: nethackers is 9.9, the fast bot was written against 0.37.3"
     )
     assert make_demonstrator("autoascend", "installed").notice is None
+
+
+def test_a_command_tells_in_one_line_that_the_bot_plays_as_installed(monkeypatch, capsys):
+    choose_demonstrator("autoascend")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(gate, "bot_version", lambda: "9.9")
+    notice = choose_demonstrator("autoascend").notice
+    assert capsys.readouterr().err == f"{notice}\n"
 
 
 def test_a_changed_file_plays_as_installed(monkeypatch, tmp_path):
