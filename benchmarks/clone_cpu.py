@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from strathack.dataset.reading import Dataset
 from strathack.dataset.streams import unrolls
-from strathack.models.encoders import cells_around
+from strathack.models.encoders import cells_around, screen_cells
 from strathack.models.heads import PolicyOutput, mixture_log_probs
 from strathack.models.hihack import renamed
 from strathack.models.losses import action_table, cloning_loss, strategy_table, targets_of
@@ -105,7 +105,7 @@ class Plain(nn.Module):
 def pixels(batch: Mapping[str, Tensor]) -> Tensor:
     """The screen as an image, u8 [T, B, 3, 108, 108]."""
     frames = {name: batch[name].flatten(0, 1) for name in ("tty_chars", "tty_colors", "tty_cursor")}
-    cells = cells_around(frames, 18)
+    cells = cells_around(screen_cells(frames), frames["tty_cursor"], 18)
     tiles = torch.from_numpy(tile_table().copy()).flatten(0, 1)[cells]
     image = tiles.permute(0, 5, 1, 3, 2, 4).reshape(len(cells), 3, 108, 108)
     return image.contiguous().unflatten(0, batch["first"].shape)

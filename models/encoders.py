@@ -1,13 +1,13 @@
 """Encoders turn frames into vectors, each frame by itself: they take [N, …] and return [N, size].
 
 Much of a screen is the same from frame to frame and from lane to lane. Functions of a few cells are therefore
-computed once for each distinct group of cells in a batch, and their results are copied by index.
+computed once for each distinct group of cells in a batch, and their results are copied by index
+(:mod:`strathack.models.distinct`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from strathack.models.config import (
     PixelsConfig,
     SymbolsConfig,
 )
+from strathack.models.distinct import copied, distinct
+from strathack.models.precision import computed_in
 from strathack.models.tiles import BLANK, COLORS, TILE, tile_table
 
 Inputs = Mapping[str, Tensor]
@@ -42,67 +44,28 @@ def make_encoder(config: EncoderConfig, actions: int) -> nn.Module:
     return PixelsEncoder(config) if isinstance(config, PixelsConfig) else SymbolsEncoder(config, actions)
 
 
-def cells_around(inputs: Inputs, side: int) -> Tensor:
+def screen_cells(inputs: Inputs) -> Tensor:
+    """Returns character · 16 + colour of every cell, i16 [N, 24, 80]."""
+    return inputs["tty_chars"].short().mul_(COLORS).add_(inputs["tty_colors"] & (COLORS - 1))
+
+
+def cells_around(cells: Tensor, cursor: Tensor, side: int) -> Tensor:
     """Returns a square of the screen whose cell (side // 2, side // 2) is at the cursor; blank outside the screen.
 
     Args:
-        inputs: ``tty_chars`` and ``tty_colors`` u8 [N, 24, 80], ``tty_cursor`` u8 [N, 2] (row, column).
+        cells: The screen's cells, i16 [N, 24, 80].
+        cursor: ``tty_cursor``, u8 [N, 2]: row, column.
         side: Cells on a side.
 
     Returns:
-        Character · 16 + colour, i64 [N, side, side].
+        Cells, i64 [N, side, side].
     """
-    cursor = inputs["tty_cursor"].long()
     offsets = torch.arange(side, device=cursor.device) - side // 2
-    rows, columns = cursor[:, :1] + offsets, cursor[:, 1:] + offsets
+    rows, columns = cursor[:, :1].long() + offsets, cursor[:, 1:].long() + offsets
     inside = ((rows >= 0) & (rows < SCREEN_ROWS))[:, :, None] & ((columns >= 0) & (columns < SCREEN_COLUMNS))[:, None]
     places = rows.clamp(0, SCREEN_ROWS - 1)[:, :, None] * SCREEN_COLUMNS + columns.clamp(0, SCREEN_COLUMNS - 1)[:, None]
-    cells = screen_cells(inputs).flatten(1).gather(1, places.flatten(1)).view_as(places)
-    return torch.where(inside, cells.long(), BLANK)
-
-
-def screen_cells(inputs: Inputs) -> Tensor:
-    """Returns character · 16 + colour of every cell, i16 [N, 24, 80]."""
-    return inputs["tty_chars"].short() * COLORS + (inputs["tty_colors"].short() & (COLORS - 1))
-
-
-def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the distinct rows of a table, so that a function of rows need only be computed once for each.
-
-    Rows are compared by a 64-bit hash; the chance that two of the thousands in a batch collide is about 10⁻⁸.
-
-    Args:
-        rows: Integers, [P, n]; the size of a row must be a multiple of 8 bytes.
-
-    Returns:
-        Places of the distinct rows, i64 [U], and for each row the index of its distinct row, i64 [P].
-    """
-    words = rows.contiguous().view(torch.int64)
-    multipliers = torch.tensor(_odd_numbers(2 * words.shape[1]), device=rows.device).view(2, -1)
-    mixed = words * multipliers[0]
-    # Without the shift, differences in a word's high bits would reach only the hash's high bits.
-    mixed = (mixed ^ (mixed >> 32)) * multipliers[1]
-    values, which = torch.unique(mixed.sum(1), return_inverse=True)
-    places = torch.arange(len(rows), device=rows.device)
-    return which.new_zeros(len(values)).scatter_(0, which, places), which
-
-
-def handed_out(results: Tensor, which: Tensor) -> Tensor:
-    """Copies the results of distinct rows to all rows: from [U, C] and i64 [P] to f32 [P, C].
-
-    In 32 bits, since the gradients of all copies of a result are summed, up to hundreds of thousands of them.
-    """
-    return results.float().index_select(0, which)
-
-
-@cache
-def _odd_numbers(count: int) -> list[int]:
-    """Returns odd 64-bit numbers from Knuth's MMIX generator, the same numbers on every machine."""
-    numbers, value = [], 1
-    for _ in range(count):
-        value = (value * 6364136223846793005 + 1442695040888963407) % 2**64
-        numbers.append((value | 1) - 2**63)
-    return numbers
+    around = cells.flatten(1).gather(1, places.flatten(1)).view_as(places)
+    return torch.where(inside, around.long(), BLANK)
 
 
 class MessageEncoder(nn.Module):
@@ -121,10 +84,11 @@ class MessageEncoder(nn.Module):
 
     def forward(self, tty_chars: Tensor) -> Tensor:
         """From u8 [N, 24, 80] to [N, units]."""
-        places, which = distinct(tty_chars[:, 0])
-        rows = tty_chars[places, 0].long() + torch.arange(SCREEN_COLUMNS, device=tty_chars.device) * CHARACTERS
-        hidden = F.elu(F.embedding_bag(rows, self.weight, mode="sum") + self.bias)
-        return handed_out(F.elu(self.out(hidden)), which)
+        words = tty_chars[:, 0].contiguous().view(torch.int64)
+        lines, which = distinct(words[:, None, None, None])
+        places = torch.arange(SCREEN_COLUMNS, device=lines.device, dtype=torch.int32) * CHARACTERS
+        hidden = F.embedding_bag(lines.view(torch.uint8) + places, self.weight, mode="sum") + self.bias
+        return copied(F.elu(self.out(F.elu(hidden))), which.flatten())
 
 
 class BottomLinesEncoder(nn.Module):
@@ -181,19 +145,15 @@ class TilesEncoder(nn.Module):
         if "screen_image" in inputs:
             hidden = F.elu(self.first(inputs["screen_image"].float() / 255))
         else:
-            hidden = self._first_of_cells(cells_around(inputs, self.crop))
+            hidden = self._first_of_cells(cells_around(screen_cells(inputs), inputs["tty_cursor"], self.crop))
         return F.elu(self.out(self.rest(hidden).flatten(1)))
 
     def _first_of_cells(self, cells: Tensor) -> Tensor:
-        count = CHARACTERS * COLORS
-        left = cells[:, :-1] * count + cells[:, 1:]
-        squares, which = torch.unique(left[:, :, :-1] * count**2 + left[:, :, 1:], return_inverse=True)
-        # Each of ``squares`` packs four numbers below 2¹²: upper left, lower left, upper right, lower right.
-        corners = torch.stack([squares // count**power % count for power in (3, 1, 2, 0)], 1)
+        corners, which = distinct(neighbours(cells, 2))
         pixels = self.tiles[corners].view(-1, 2, 2, 3, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
         pixels = pixels.reshape(-1, 3, 2 * TILE, 2 * TILE)[:, :, :8, :8].flatten(1).to(self.first.weight.dtype) / 255
         responses = F.elu(F.linear(pixels, self.first.weight.flatten(1), self.first.bias))
-        return handed_out(responses, which.flatten()).view(*which.shape, -1).permute(0, 3, 1, 2)
+        return copied(responses, which.flatten()).view(*which.shape, -1).permute(0, 3, 1, 2)
 
 
 class PixelsEncoder(nn.Module):
@@ -253,11 +213,15 @@ class SymbolsEncoder(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """From [N, …] to [N, size]."""
-        table = (self.characters.weight[:, None] + self.colors.weight).flatten(0, 1)
-        around = squares(cells_around(inputs, self.config.crop))
-        parts = [F.elu(self.crop_out(convolved(self.crop, table, around))), self.message(inputs["tty_chars"])]
+        chars = inputs["tty_chars"]
+        table = (self.characters.weight[:, None] + self.colors.weight).flatten(0, 1).to(computed_in(chars.device))
+        cells = screen_cells(inputs)
+        squares, places = distinct(neighbours(cells_around(cells, inputs["tty_cursor"], self.config.crop), SQUARE))
+        crop = convolved(self.crop, table, squares, places)
+        parts = [F.elu(self.crop_out(crop)), self.message(chars)]
         if self.config.screen_units:
-            parts.append(F.elu(self.screen_out(convolved(self.screen, table, patches(screen_cells(inputs))))))
+            screen = convolved(self.screen, table, *distinct_patches(cells))
+            parts.append(F.elu(self.screen_out(screen)))
         if self.config.blstats:
             parts.append(F.elu(self.blstats(blstat_features(inputs["blstats"]))))
         if self.config.previous_action:
@@ -271,34 +235,43 @@ def _layers(inputs: int, cells: int, channels: tuple[int, ...]) -> nn.ModuleList
     return nn.ModuleList(nn.Linear(size, channel) for size, channel in zip(sizes, channels, strict=True))
 
 
-def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor) -> Tensor:
+def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor, places: Tensor) -> Tensor:
     """Applies convolutions with ELUs, each computed once for every distinct group of cells.
 
     Args:
-        layers: The first takes the groups, each further one takes 3×3 outputs of the layer before.
+        layers: The first takes groups of cells, each further one takes 3×3 outputs of the layer before.
         table: Features of every possible cell, [cells, C].
-        groups: Groups of cells, integers [N, rows, columns, cells of a group].
+        groups: The distinct groups of cells, integers [U, cells of a group].
+        places: The index of the group at each place, i32 [N, rows, columns].
 
     Returns:
         Outputs of the last layer, [N, rows · columns · C].
     """
     for number, layer in enumerate(layers):
-        groups = squares(groups) if number else groups
-        rows = groups.flatten(0, 2)
-        places, which = distinct(rows)
-        table = F.elu(layer(handed_out(table, rows[places].long().flatten()).view(len(places), -1)))
-        groups = which.view(groups.shape[:3])
-    return handed_out(table, groups.flatten()).view(len(groups), -1)
+        if number:
+            groups, places = distinct(neighbours(places.long(), SQUARE))
+        table = F.elu(layer(copied(table, groups.flatten().int()).view(len(groups), -1)))
+    return copied(table, places.flatten()).view(len(places), -1)
 
 
-def squares(cells: Tensor) -> Tensor:
-    """Returns every square of 3×3 cells: from [N, rows, columns] to [N, rows − 2, columns − 2, 9]."""
-    return cells.unfold(1, SQUARE, 1).unfold(2, SQUARE, 1).flatten(3)
+def neighbours(cells: Tensor, side: int) -> Tensor:
+    """Returns every square of cells, as a view: [N, rows, columns] to [N, rows − side + 1, columns − …, side, side]."""
+    return cells.unfold(1, side, 1).unfold(2, side, 1)
 
 
-def patches(cells: Tensor) -> Tensor:
-    """Splits the screen into patches side by side: from [N, 24, 80] to [N, 8, 10, 24]."""
-    return cells.unflatten(1, (-1, PATCH_ROWS)).unflatten(3, (-1, PATCH_COLUMNS)).transpose(2, 3).flatten(3)
+def distinct_patches(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Splits the screen into patches side by side, and returns the distinct ones.
+
+    Args:
+        cells: i16 [N, 24, 80].
+
+    Returns:
+        The cells of the distinct patches, i16 [U, 24], and the patch at each place, i32 [N, 8, 10].
+    """
+    words = cells.view(torch.int64)  # four cells each, so that fewer values are compared
+    width = words.shape[2] * PATCH_COLUMNS // SCREEN_COLUMNS
+    patches, places = distinct(words.unfold(1, PATCH_ROWS, PATCH_ROWS).unfold(2, width, width))
+    return patches.view(cells.dtype), places
 
 
 HUNGER_STATES, CONDITIONS, DUNGEONS = 7, 13, 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -154,11 +155,40 @@ def mixture_log_probs(strategy_logits: Tensor, strategywise_logits: Tensor) -> T
         strategywise_logits: [..., strategies, actions].
 
     Returns:
-        Log-probabilities, f32 [..., actions].
+        Log-probabilities, f32 [..., actions]; none is below log 2⁻¹²⁶ = −87.3, since 32 bits hold no smaller
+        probability in full precision.
     """
-    log_strategy = strategy_logits.float().log_softmax(-1)
-    normaliser = strategywise_logits.float().logsumexp(-1)
-    return torch.logsumexp(strategywise_logits.float() + (log_strategy - normaliser)[..., None], -2)
+    log_probs: Tensor = _Mixture.apply(strategy_logits, strategywise_logits)
+    return log_probs
+
+
+class _Mixture(torch.autograd.Function):
+    """The marginal by sums of probabilities: one exponential for each logit, and none in the backward pass.
+
+    With weights w(a) = gradient of log p(a) / p(a) and q(k) = p(k) Σₐ p(a | k) w(a), the gradients are
+    p(a | k) (p(k) w(a) − q(k)) for the logit of a given k, and q(k) − p(k) Σⱼ q(j) for the logit of k.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, strategy_logits: Tensor, strategywise_logits: Tensor) -> Tensor:
+        ctx.dtypes = strategy_logits.dtype, strategywise_logits.dtype
+        with torch.autocast(strategy_logits.device.type, enabled=False):
+            strategy = strategy_logits.float().softmax(-1)[..., None, :]
+            actions = strategywise_logits.to(torch.float32, memory_format=torch.contiguous_format).softmax(-1)
+            marginal = (strategy @ actions).clamp_(min=torch.finfo(torch.float32).tiny)
+            ctx.save_for_backward(strategy, actions, marginal)
+            return marginal.squeeze(-2).log()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        strategy, actions, marginal = ctx.saved_tensors
+        with torch.autocast(strategy.device.type, enabled=False):
+            weights = gradients[0].float()[..., None, :] / marginal
+            probabilities = strategy.transpose(-1, -2)
+            own = probabilities * (actions @ weights.transpose(-1, -2))
+            for_strategies = (own - probabilities * own.sum(-2, keepdim=True)).squeeze(-1)
+            for_actions = (probabilities * weights).sub_(own).mul_(actions)
+        return for_strategies.to(ctx.dtypes[0]), for_actions.to(ctx.dtypes[1])
 
 
 def marginal_log_probs(output: PolicyOutput) -> Tensor:

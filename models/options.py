@@ -16,6 +16,9 @@ AnyRunOptions = TypeVar("AnyRunOptions", bound="RunOptions")
 
 _NO_FOLDER = "out: no folder is given for the run"
 
+Precision = Literal["auto", "32", "bf16"]
+"""The precision of training's arithmetic."""
+
 LARGEST_SEED = 2**32 - 1
 """The largest seed that NumPy accepts."""
 
@@ -33,7 +36,8 @@ class RunOptions(Options):
         validate_every: Optimiser steps between validations; 0 for none.
         checkpoint_every: Optimiser steps between checkpoints of the current state.
         log_every: Optimiser steps between rows of metrics.csv.
-        precision: Precision of the arithmetic; auto is bf16 on GPUs and 32 elsewhere.
+        precision: Precision of the arithmetic; auto is bf16 on GPUs and on processors that multiply matrices of bf16
+            (AMX), and 32 elsewhere.
         device: Device to train on; auto uses GPUs if there are any.
         devices: Number of GPUs, or of processes on the CPU.
         tensorboard: Also log for TensorBoard.
@@ -56,7 +60,7 @@ class RunOptions(Options):
     validate_every: int = 0
     checkpoint_every: int = 1000
     log_every: int = 50
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    precision: Precision = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = 1
     tensorboard: bool = False
@@ -99,10 +103,6 @@ class RunOptions(Options):
     def changes(self) -> list[str]:
         """The changes to fields of the policy, one string each."""
         return [change for change in self.set.split(";") if change.strip()]
-
-    def half_precision(self, *, on_gpu: bool) -> bool:
-        """Returns whether to calculate in bf16."""
-        return self.precision == "bf16" or (self.precision == "auto" and on_gpu)
 
     def continued(self: AnyRunOptions, now: AnyRunOptions) -> AnyRunOptions:
         """Returns the options of a resumed run: its own, with the new ``quiet`` and the new end, if one is given.

@@ -30,6 +30,7 @@ from strathack.models.config import HierarchicalConfig, LSTMTransformerConfig, P
 from strathack.models.label_tables import check_observations, dataset_names, label_tables
 from strathack.models.options import TrainConfig
 from strathack.models.policy import Policy
+from strathack.models.precision import is_bf16, is_bf16_faster_on_cpu
 from strathack.models.presets import preset
 from strathack.models.running import Run, checked_device, is_first_process, together
 from strathack.models.saving import LAST, SafetensorsIO, load_policy
@@ -159,11 +160,12 @@ def trainer_of(
 ) -> pl.Trainer:
     """Makes Lightning's trainer; it has no limit of epochs, since :class:`Budget` ends training."""
     options = run.options
+    half = is_bf16(options.precision, faster=accelerator == "gpu" or is_bf16_faster_on_cpu())
     return pl.Trainer(
         accelerator=accelerator,
         devices=options.devices,
         strategy=_strategy(options),
-        precision="bf16-mixed" if options.half_precision(on_gpu=accelerator == "gpu") else "32-true",
+        precision="bf16-mixed" if half else "32-true",
         max_epochs=-1,
         accumulate_grad_batches=options.accumulate,
         limit_val_batches=options.validation_batches or 1.0,

@@ -21,6 +21,7 @@ from strathack.dataset.signals import StopOnSignal
 from strathack.models.acting import ActingConfig, ActingPolicy
 from strathack.models.cleaved import AnyConfig, AnyPolicy
 from strathack.models.policy import Policy
+from strathack.models.precision import is_bf16
 from strathack.models.presets import preset
 from strathack.models.running import Run, checked_device, together
 from strathack.models.saving import load_policy, policy_from
@@ -352,7 +353,7 @@ def learner_of(
             demos.dataset, policy.config, demos.tables, config.imitation, config.appo.unroll, config.seed, share
         )
     averaged = None if fabric.world_size == 1 else lambda gradient: fabric.all_reduce(gradient, reduce_op="mean")
-    half = config.half_precision(on_gpu=fabric.device.type == "cuda")
+    half = is_bf16(config.precision, faster=fabric.device.type == "cuda")
     return Learner(
         policy,
         config.appo,

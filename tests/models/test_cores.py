@@ -45,6 +45,25 @@ def test_the_lstm_over_stretches_is_the_loop_over_steps(layers):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("inputs", [6, 5])  # an odd number is padded
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_lstm_in_bf16_is_nearly_that_in_32_bits(layers, inputs):
+    torch.manual_seed(0)
+    core, values, first = LSTMCore(LSTMConfig(8, layers), inputs), torch.randn(T, B, inputs), starts()
+    state = {name: torch.randn(B, layers, 8) for name in ("h", "c")}
+    results = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            output, after = core((values,), first, state)
+        assert output.dtype is (torch.bfloat16 if half else torch.float32)
+        assert after["c"].dtype is torch.float32
+        results.append(
+            [output.float(), *after.values(), *torch.autograd.grad(output.float().square().sum(), core.parameters())]
+        )
+    for one, other in zip(*results, strict=True):
+        assert (one - other).norm() < 0.02 * one.norm()
+
+
 def test_steps_since_a_start():
     first = torch.tensor([[0, 1], [0, 0], [1, 0], [0, 0]], dtype=torch.bool)
     assert steps_since(first, torch.tensor([7, 9])).tolist() == [[7, 0], [8, 1], [0, 2], [1, 3]]

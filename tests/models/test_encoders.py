@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -11,6 +9,7 @@ F = torch.nn.functional
 from shrinking import made_up_inputs  # noqa: E402
 
 from strathack.models.config import SymbolsConfig  # noqa: E402
+from strathack.models.distinct import distinct  # noqa: E402
 from strathack.models.encoders import (  # noqa: E402
     BLSTAT_FEATURES,
     MessageEncoder,
@@ -19,10 +18,9 @@ from strathack.models.encoders import (  # noqa: E402
     blstat_features,
     cells_around,
     convolved,
-    distinct,
-    patches,
+    distinct_patches,
+    neighbours,
     screen_cells,
-    squares,
 )
 from strathack.models.tiles import BLANK, tile_table  # noqa: E402
 
@@ -38,23 +36,13 @@ def frames(seed=0):
     return inputs
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1), dtype=st.sampled_from([torch.uint8, torch.int16, torch.int64]), many=st.booleans()
-)
-def test_distinct_rows(seed, dtype, many):
-    rng = np.random.default_rng(seed)
-    # Where values differ in a high bit alone, too.
-    values = rng.integers(0, 2, (200, 8)) * (int(torch.iinfo(dtype).max) // 2 + 1)
-    rows = torch.from_numpy(values if many else values * (rng.random((200, 8)) < 0.1)).to(dtype)
-    places, which = distinct(rows)
-    assert torch.equal(rows[places][which], rows)
-    assert len(places) == len(torch.unique(rows, dim=0))
+def crop(inputs, side):
+    return cells_around(screen_cells(inputs), inputs["tty_cursor"], side)
 
 
 def test_the_crop_has_the_cursor_in_its_middle_and_black_outside():
     inputs = frames()
-    cells = cells_around(inputs, 9)
+    cells = crop(inputs, 9)
     for n in range(N):
         row, column = inputs["tty_cursor"][n].tolist()
         for dy in range(-4, 5):
@@ -81,7 +69,7 @@ def test_the_message_is_the_one_hot_product():
 def test_tiles_are_the_pixels():
     torch.manual_seed(0)
     encoder, inputs = TilesEncoder(18, (8, 8, 8, 8), 16), frames()
-    image = torch.from_numpy(tile_table().copy()).flatten(0, 1)[cells_around(inputs, 18)]
+    image = torch.from_numpy(tile_table().copy()).flatten(0, 1)[crop(inputs, 18)]
     image = image.permute(0, 5, 1, 3, 2, 4).reshape(N, 3, 108, 108)
     looked_up, drawn = encoder(inputs), encoder({"screen_image": image})
     torch.testing.assert_close(looked_up, drawn, atol=1e-5, rtol=1e-5)
@@ -99,17 +87,17 @@ def test_convolutions_over_distinct_cells_are_convolutions(part):
     encoder = SymbolsEncoder(SymbolsConfig(embedding=4, crop_channels=(8, 8), screen_channels=(8, 8, 8)), 121)
     inputs, table = frames(), torch.randn(4096, 4, requires_grad=True)
     if part == "crop":
-        layers, groups = encoder.crop, squares(cells_around(inputs, 9))
-        plain = table[cells_around(inputs, 9)].permute(0, 3, 1, 2)
+        layers, groups = encoder.crop, distinct(neighbours(crop(inputs, 9), 3))
+        plain = table[crop(inputs, 9)].permute(0, 3, 1, 2)
         kernels = [(3, 3), (3, 3)]
     else:
-        layers, groups = encoder.screen, patches(screen_cells(inputs))
+        layers, groups = encoder.screen, distinct_patches(screen_cells(inputs))
         plain = table[screen_cells(inputs).long()].permute(0, 3, 1, 2)
         kernels = [(3, 8), (3, 3), (3, 3)]
     for layer, kernel in zip(layers, kernels, strict=True):
         weight = layer.weight.view(layer.out_features, *kernel, -1).permute(0, 3, 1, 2)
         plain = F.elu(F.conv2d(plain, weight, layer.bias, stride=kernel if kernel == (3, 8) else 1))
-    expected, found = plain.permute(0, 2, 3, 1).flatten(1), convolved(layers, table, groups)
+    expected, found = plain.permute(0, 2, 3, 1).flatten(1), convolved(layers, table, *groups)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     (one,), (other,) = (torch.autograd.grad(value.square().sum(), table) for value in (found, expected))
     torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)

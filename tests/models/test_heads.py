@@ -1,6 +1,7 @@
 """From strategies to one distribution over actions."""
 
 import itertools
+import math
 
 import pytest
 
@@ -26,14 +27,30 @@ def test_the_mixture_is_the_sum_over_strategies():
     torch.testing.assert_close(found.exp().sum(-1), torch.ones(T, B))
 
 
-def test_the_mixture_of_the_nearly_impossible_is_finite():
-    strategy = torch.tensor([0.0, -1000.0])
-    actions = torch.tensor([[0.0, -500.0], [0.0, 0.0]])
+def test_the_mixture_has_the_gradients_of_the_plain_formula():
+    strategy, actions = (value.requires_grad_() for value in logits())
+    plain = (strategy.softmax(-1)[..., None] * actions.softmax(-1)).sum(-2).log()
     found = mixture_log_probs(strategy, actions)
-    assert found.tolist() == pytest.approx([0.0, -500.0])
-    # A strategy that is never chosen adds nothing.
-    never = mixture_log_probs(torch.tensor([0.0, -torch.inf]), actions)
-    assert never.tolist() == pytest.approx([0.0, -500.0])
+    weights = torch.randn(T, B, A)
+    for one, other in zip(
+        torch.autograd.grad(found, (strategy, actions), weights),
+        torch.autograd.grad(plain, (strategy, actions), weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_the_mixture_of_the_nearly_impossible_is_finite():
+    least = -126 * math.log(2)
+    actions = torch.tensor([[0.0, -80.0], [0.0, 0.0]], requires_grad=True)
+    # A strategy that is never chosen adds nothing, whatever it does.
+    for unlikely in (-1000.0, -torch.inf):
+        found = mixture_log_probs(torch.tensor([0.0, unlikely]), actions)
+        assert found.tolist() == pytest.approx([0.0, -80.0])
+    found = mixture_log_probs(torch.tensor([0.0, -1000.0]), actions - torch.tensor([[0.0, 420.0], [0.0, 0.0]]))
+    assert found.tolist() == pytest.approx([0.0, least])
+    (gradient,) = torch.autograd.grad(found.sum(), actions)
+    assert gradient.isfinite().all()
 
 
 def test_heads_kept_together_are_heads():

@@ -90,10 +90,18 @@ def assert_same_weights(one, other):
 
 # Lightning's epochs are of 7 steps here: in the midst of one, and at its end.
 @pytest.mark.parametrize(
-    ("ema", "accumulate", "cuts"), [pytest.param(0.0, 2, (5,), marks=pytest.mark.slow), (0.9, 1, (7, 5))]
+    ("ema", "accumulate", "cuts", "precision"),
+    [
+        pytest.param(0.0, 2, (5,), "32", marks=pytest.mark.slow),
+        pytest.param(0.0, 2, (7,), "bf16", marks=pytest.mark.slow),
+        (0.9, 1, (7,), "32"),
+        (0.9, 1, (5,), "bf16"),
+    ],
 )
-def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monkeypatch, ema, accumulate, cuts):
-    options = {"set": DRAWING, "ema": ema, "accumulate": accumulate}
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
+    games, tmp_path, monkeypatch, ema, accumulate, cuts, precision
+):
+    options = {"set": DRAWING, "ema": ema, "accumulate": accumulate, "precision": precision}
     whole = clone(config_of(games, tmp_path / "whole", **options))
     end_batch = cloning.CloningModule.end_batch
     for cut in cuts:
@@ -360,8 +368,8 @@ def test_published_games_with_their_labels(shared, run, tmp_path):
 
 @pytest.mark.slow
 def test_compiled_parts_learn_the_same(games, tmp_path):
-    plain = clone(config_of(games, tmp_path / "plain", steps=4))
-    compiled = clone(config_of(games, tmp_path / "compiled", steps=4, compile=True))
+    plain = clone(config_of(games, tmp_path / "plain", steps=4, precision="32"))
+    compiled = clone(config_of(games, tmp_path / "compiled", steps=4, precision="32", compile=True))
     policy = compiled.module.policy
     assert policy.heads._compiled_call_impl is not None
     assert policy.encoders[0]._compiled_call_impl is not None
@@ -385,10 +393,10 @@ def lstm_that_refuses_to_learn_in_evaluation_mode(monkeypatch):
 def test_training_is_in_training_mode_however_a_run_begins(games, tmp_path, monkeypatch):
     lstm_that_refuses_to_learn_in_evaluation_mode(monkeypatch)
     labelled = f"{DRAWING.replace('sampled', 'label')}; core.transformer.dropout=0.5"
-    first = clone(config_of(games, tmp_path / "fresh", set=labelled, steps=8)).folder
-    weights = {"weights": first, "set": ""}
+    first = clone(config_of(games, tmp_path / "fresh", set=labelled, precision="32", steps=8)).folder
+    weights = {"weights": first, "precision": "32", "set": ""}
     begun = clone(config_of(games, tmp_path / "weights", **weights, steps=8)).folder
-    cleaved = {"high": begun, "low": first, "freeze": "high", "set": ""}
+    cleaved = {"high": begun, "low": first, "freeze": "high", "precision": "32", "set": ""}
     cut = clone(config_of(games, tmp_path / "cleaved", **cleaved, steps=8)).folder
     modes = []
     step = cloning.CloningModule.training_step
