@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := analysis collect dataset models rl
 TREE := build/tree/strathack
 
-.PHONY: demo test slow lint bench clean
+.PHONY: demo data test slow lint bench clean
 
 demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursued, replay, clone, fine-tune, evaluate, report
 	$(BIN)/strathack collect demo/data --seeds 1,2,4,5,22,24,28,30
@@ -30,6 +30,9 @@ demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursue
 	  '  $(BIN)/strathack report demo/data --out demo/demonstrations.html' \
 	  '  $(BIN)/strathack compare demo/evaluation demo/data' \
 	  '  $(BIN)/strathack collect data --seeds 0:1000'
+
+data: $(VENV)/.run ## the thousand games with their screens, in data/full
+	$(BIN)/strathack dataset expand data/autoascend-1k data/full
 
 test: $(VENV)/.test
 	$(BIN)/pytest -m "not slow"
