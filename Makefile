@@ -55,7 +55,7 @@ bench: $(VENV)/.test ## the figures of benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/stream_learner.py bench/data --lanes 64
 	$(BIN)/python benchmarks/replay_speed.py bench/data
 	$(BIN)/python benchmarks/clone_cpu.py bench/data
-	$(BIN)/python benchmarks/clone_gpu.py bench/data
+	$(BIN)/python benchmarks/gpu.py data/autoascend-1k
 	$(BIN)/python benchmarks/acting.py
 	$(BIN)/python benchmarks/evaluating.py
 	$(BIN)/python benchmarks/report_size.py bench/data

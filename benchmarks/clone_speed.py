@@ -11,13 +11,14 @@ third, of either, and their ratio.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from rates import frames_a_second
 
 ROOT = Path(__file__).parents[1]
 STEPS = {"symbols-small": 160, "hier-lstm": 60, "symbols-base": 30}
@@ -51,9 +52,7 @@ def rate(data: Path, policy: str, lanes: int, unroll: int, packages: Path | None
             [sys.executable, "-c", code, "train", data.resolve(), *words, "--quiet"],
             check=True, env=environment, cwd=folder, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        with (run / "metrics.csv").open() as file:
-            rates = [float(row["frames_per_second"]) for row in csv.DictReader(file) if row["frames_per_second"]]
-    return statistics.median(rates[len(rates) // 3 :])
+        return frames_a_second(run)
 
 
 def main() -> None:

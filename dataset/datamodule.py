@@ -1,27 +1,27 @@
 """Streams for PyTorch and Lightning: an iterable dataset, and a data module that resumes at the right batch.
 
-Needs the extra ``train``; no other module of this package imports torch.
+Needs the extra ``train``; besides :mod:`strathack.dataset.devices`, no other module of this package imports torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from strathack.dataset.devices import TensorBatch, allocate_for, moved, on_device
 from strathack.dataset.errors import InputError
 from strathack.dataset.frames import FrameSource
+from strathack.dataset.prefetching import Allocate
 from strathack.dataset.reading import Dataset, Paths
 from strathack.dataset.schedule import Share
 from strathack.dataset.streams import Stream, unrolls, windows
-
-TensorBatch = dict[str, Any]
-"""Array name → tensor [T, B, …]; also ``stream`` and ``number``, integers that identify the batch."""
 
 Kind = Literal["unrolls", "windows"]
 OpenFrames = Callable[[], AbstractContextManager[FrameSource]]
@@ -106,16 +106,20 @@ class StreamSpec:
         if self.kind == "windows" and self.frames is not None:
             raise InputError("frames: random windows need stored frames; expand the dataset first")
 
-    def open(self, stream: int, streams: int, frames: FrameSource | None) -> Stream:
+    def open(self, stream: int, streams: int, frames: FrameSource | None, allocate: Allocate = np.empty) -> Stream:
         """Opens stream number ``stream`` of ``streams`` streams."""
         share = Share(self.share.index * streams + stream, self.share.of * streams)
         if self.kind == "windows":
-            return windows(self.dataset, **self.options, share=share)
-        return unrolls(self.dataset, **self.options, share=share, frames=frames)
+            return windows(self.dataset, **self.options, share=share, allocate=allocate)
+        return unrolls(self.dataset, **self.options, share=share, frames=frames, allocate=allocate)
 
 
 class DemonstrationBatches(IterableDataset[TensorBatch]):
     """Batches as tensors; pass this dataset to a ``DataLoader`` with ``batch_size=None``.
+
+    Beside its tensors, a batch has what the host knows of it, so that no one has to ask a GPU: ``stream`` and
+    ``number``, integers that identify the batch; ``frames``, how many of its steps are no padding; and ``starts``, a
+    tuple of the steps at which a game starts in some lane.
 
     Loader workers divide the games: each has its own stream with its own lanes. So the memory that a policy carries
     from batch to batch must be kept separately for each ``batch["stream"]``.
@@ -123,12 +127,14 @@ class DemonstrationBatches(IterableDataset[TensorBatch]):
     Args:
         spec: What to stream.
         position: Where to begin; the learner advances it with ``position.take(batch)``.
+        allocate: Makes the arrays of frames; see :func:`strathack.dataset.streams.unrolls`.
     """
 
-    def __init__(self, spec: StreamSpec, position: Position) -> None:
+    def __init__(self, spec: StreamSpec, position: Position, allocate: Allocate = np.empty) -> None:
         super().__init__()
         self.spec = spec
         self.position = position
+        self._allocate = allocate
 
     def __iter__(self) -> Iterator[TensorBatch]:
         info = get_worker_info()
@@ -139,14 +145,16 @@ class DemonstrationBatches(IterableDataset[TensorBatch]):
         # The loader asks its workers in turn, beginning with the first, so the first worker gets the next stream.
         stream = ((0 if info is None else info.id) + self.position.next) % streams
         with self.spec.frames() if self.spec.frames is not None else nullcontext() as frames:
-            source = self.spec.open(stream, streams, frames)
+            source = self.spec.open(stream, streams, frames, self._allocate)
             number = self.position.taken[stream]
             try:
                 source.skip(number)
                 for batch in source:
                     number += 1
                     tensors: TensorBatch = {name: torch.from_numpy(array) for name, array in batch.items()}
-                    yield {**tensors, "stream": stream, "number": number}
+                    starts = tuple(np.flatnonzero(batch["first"].any(1)).tolist())
+                    known = {"frames": int(batch["mask"].sum()), "starts": starts}
+                    yield {**tensors, "stream": stream, "number": number, **known}
             finally:
                 source.close()
 
@@ -164,29 +172,37 @@ class EpochLoader:
         position: The training position.
         batches: Batches in an epoch.
         workers: Loader workers; 0 for none.
-        pinned: Whether batches are put into pinned memory, for faster copies to a GPU.
+        device: Where the batches go.
     """
 
-    def __init__(self, spec: StreamSpec, position: Position, batches: int, workers: int, pinned: bool = False) -> None:
+    def __init__(
+        self,
+        spec: StreamSpec,
+        position: Position,
+        batches: int,
+        workers: int,
+        device: torch.device = torch.device("cpu"),  # noqa: B008  (immutable)
+    ) -> None:
         self._spec, self._position, self._batches, self._workers = spec, position, batches, workers
-        self._pinned = pinned
+        self._device = device
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return self._batches
 
     def __iter__(self) -> Iterator[TensorBatch]:
+        # Other processes' memory cannot be pinned.
+        allocate = np.empty if self._workers else allocate_for(self._device)
         loader = DataLoader(
-            DemonstrationBatches(self._spec, self._position),
+            DemonstrationBatches(self._spec, self._position, allocate),
             batch_size=None,
             num_workers=self._workers,
-            pin_memory=self._pinned,
             # A loader draws a seed for its workers; this must not change the learner's random numbers.
             generator=torch.Generator(),
         )
         left = self._batches - sum(self._position.taken) % self._batches
         try:
-            for batch in loader:
+            for batch in on_device(loader, self._device):
                 yield batch
                 left -= 1
                 if not left:
@@ -194,6 +210,22 @@ class EpochLoader:
         except InputError as error:
             # An error from a loader worker includes that process's traceback; its last line is the message.
             raise InputError(str(error).strip().splitlines()[-1].removeprefix(_NAME_OF_ERRORS)) from None
+
+
+@dataclass(frozen=True)
+class OnePass:
+    """The loader of a validation: each iteration streams once, from the beginning.
+
+    Attributes:
+        spec: What to stream.
+        device: Where the batches go.
+    """
+
+    spec: StreamSpec
+    device: torch.device
+
+    def __iter__(self) -> Iterator[TensorBatch]:
+        return on_device(DemonstrationBatches(self.spec, Position([0]), allocate_for(self.device)), self.device)
 
 
 class DemonstrationModule(pl.LightningDataModule):
@@ -253,9 +285,9 @@ class DemonstrationModule(pl.LightningDataModule):
         spec = self._spec("train", {"epochs": None})
         a_batch = self._options["lanes"] * self._options["steps"] * spec.share.of
         batches = self._batches_per_epoch or max(spec.dataset.steps // a_batch, 1)
-        return EpochLoader(spec, self.position, batches, self._workers, self._on_gpu())
+        return EpochLoader(spec, self.position, batches, self._workers, self._device())
 
-    def val_dataloader(self) -> Sequence[Any] | DataLoader[TensorBatch]:
+    def val_dataloader(self) -> Iterable[TensorBatch]:
         """Returns the validation split once, always in the same order; an empty list if it has no games."""
         spec = self._spec("validation", {"epochs": 1, "seed": 0})
         games = (spec.dataset.rows["steps"] > 0).sum()
@@ -265,17 +297,21 @@ class DemonstrationModule(pl.LightningDataModule):
         lanes = min(self.lanes, -(-int(games) // spec.share.of))
         steps = self._validation_steps or self._options["steps"]
         spec = replace(spec, options={**spec.options, "lanes": lanes, "steps": steps})
-        batches = DemonstrationBatches(spec, Position([0]))
-        return DataLoader(batches, batch_size=None, pin_memory=self._on_gpu(), generator=torch.Generator())
+        return OnePass(spec, self._device())
 
-    def _on_gpu(self) -> bool:
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+    def _device(self) -> torch.device:
+        """The device that is trained on."""
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def _spec(self, split: str, options: Mapping[str, Any]) -> StreamSpec:
         trainer = self.trainer
         share = Share() if trainer is None else Share(trainer.global_rank, trainer.world_size)
         dataset = self.dataset.select(split=split)
         return StreamSpec(dataset, self._kind, {**self._options, **options}, self._frames, share)
+
+    def transfer_batch_to_device(self, batch: TensorBatch, device: torch.device, dataloader_idx: int) -> TensorBatch:
+        """Moves what is not there yet."""
+        return moved(batch, device)
 
     def on_after_batch_transfer(self, batch: TensorBatch, dataloader_idx: int) -> TensorBatch:
         """Counts a batch that is about to be trained on."""

@@ -7,7 +7,7 @@ occurs only once for a slab.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
@@ -26,6 +26,10 @@ SLABS_AHEAD = 2
 MAX_SLAB_BATCHES = 32
 LANE_GROUPS = 8
 """Tasks of each thread for a slab; several, so that the threads end at about the same time."""
+
+
+Allocate = Callable[[tuple[int, ...], "np.dtype[Any]"], np.ndarray]
+"""A function shape, type → an array of any values."""
 
 
 @dataclass
@@ -55,10 +59,11 @@ class Prefetcher:
         config: What to show.
         plan: Decides what is shown, and when.
         filler: Copies what the plan shows.
+        allocate: Makes the arrays of frames.
     """
 
-    def __init__(self, config: StreamConfig, plan: Plan, filler: Filler) -> None:
-        self._config, self._plan, self._filler = config, plan, filler
+    def __init__(self, config: StreamConfig, plan: Plan, filler: Filler, allocate: Allocate = np.empty) -> None:
+        self._config, self._plan, self._filler, self._allocate = config, plan, filler, allocate
         self._batches = min(max(SLAB_BYTES // config.batch_bytes, 1), MAX_SLAB_BATCHES)
         self._groups = min(config.lanes, config.threads * LANE_GROUPS)
         self._slabs: deque[Slab] = deque()
@@ -128,7 +133,7 @@ class Prefetcher:
     def _make_arrays(self) -> Batch:
         rows, lanes = self._batches * self._config.steps, self._config.lanes
         frames = self._config.frames()
-        arrays = {key: np.empty((rows, lanes, prod(shape)), dtype) for key, (shape, dtype) in frames.items()}
+        arrays = {key: self._allocate((rows, lanes, prod(shape)), dtype) for key, (shape, dtype) in frames.items()}
         return arrays | {RECORDS: np.empty((rows, lanes), self._config.record())}
 
 

@@ -20,7 +20,7 @@ from strathack.dataset.batches import RECORDS, Batch, StreamConfig
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.fillers import Filler, LaneFiller, WindowFiller
 from strathack.dataset.frames import FrameSource
-from strathack.dataset.prefetching import Prefetcher
+from strathack.dataset.prefetching import Allocate, Prefetcher
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schedule import GameQueue, LanePlan, Plan, WindowPlan, position_after
 
@@ -32,6 +32,7 @@ def unrolls(
     steps: int,
     observations: Sequence[str] | None = None,
     frames: FrameSource | None = None,
+    allocate: Allocate = np.empty,
     **options: Any,
 ) -> Stream:
     """Streams batches of lanes that each walk games from start to end.
@@ -52,6 +53,7 @@ def unrolls(
         steps: T.
         observations: Observation keys; by default all keys that every game has.
         frames: Source of the frames; by default the stored frames.
+        allocate: Makes the arrays of frames, for instance in memory that a GPU can copy from.
         **options: The other fields of :class:`StreamConfig`.
 
     Raises:
@@ -64,7 +66,7 @@ def unrolls(
     queue = GameQueue(len(dataset), config.seed, config.share, config.epochs, usable)
     plan = LanePlan(config.lanes, queue, dataset.rows["steps"])
     # States contain these names, the names that the stream classes had when the first states were saved.
-    return Stream(dataset, config, plan, LaneFiller(dataset, config, frames), ("UnrollStream", ""))
+    return Stream(dataset, config, plan, LaneFiller(dataset, config, frames), ("UnrollStream", ""), allocate)
 
 
 def windows(
@@ -74,6 +76,7 @@ def windows(
     steps: int,
     replacement: bool = False,
     observations: Sequence[str] | None = None,
+    allocate: Allocate = np.empty,
     **options: Any,
 ) -> Stream:
     """Streams batches of random windows, each within one game; the arrays are as in :func:`unrolls`.
@@ -87,6 +90,7 @@ def windows(
         replacement: If True, windows are drawn with equal probability for every start and may repeat; an epoch has as
             many windows as show every step once on average. If False, each step is shown exactly once in an epoch.
         observations: Observation keys; by default all keys that every game has.
+        allocate: Makes the arrays of frames; see :func:`unrolls`.
         **options: The other fields of :class:`StreamConfig`.
 
     Raises:
@@ -102,7 +106,7 @@ def windows(
         replacement=replacement,
     )  # fmt: skip
     kind = "WindowStream", "with replacement" if replacement else "without replacement"
-    return Stream(dataset, config, plan, WindowFiller(dataset, config), kind)
+    return Stream(dataset, config, plan, WindowFiller(dataset, config), kind, allocate)
 
 
 class Stream:
@@ -114,15 +118,22 @@ class Stream:
         plan: Decides what is shown, and when.
         filler: Copies what the plan shows.
         kind: Names the kind of plan in states.
+        allocate: Makes the arrays of frames.
     """
 
     def __init__(
-        self, dataset: Dataset, config: StreamConfig, plan: Plan, filler: Filler, kind: tuple[str, str]
+        self,
+        dataset: Dataset,
+        config: StreamConfig,
+        plan: Plan,
+        filler: Filler,
+        kind: tuple[str, str],
+        allocate: Allocate = np.empty,
     ) -> None:
         self.dataset = dataset
         self.config = config
         self._plan, self._filler, self._kind = plan, filler, kind
-        self._ahead = Prefetcher(config, plan, filler)
+        self._ahead = Prefetcher(config, plan, filler, allocate)
 
     def __iter__(self) -> Iterator[Batch]:
         return self

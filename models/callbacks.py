@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from strathack.dataset.signals import StopOnSignal
 from strathack.models.saving import BEST, LAST
@@ -82,6 +83,23 @@ class Rows(pl.Callback):
     ) -> None:
         """Calls the module's ``end_batch``."""
         pl_module.end_batch(batch, batch_idx)
+
+
+class MovingAverage(pl.callbacks.WeightAveraging):
+    """Averages the weights exponentially, all in one fused call, and validates and saves the average in their place.
+
+    Args:
+        decay: The share of the average that is kept at each step.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keeps the count of averaged steps on the host, which reads it at every step."""
+        super().on_train_start(trainer, pl_module)
+        assert self._average_model is not None
+        self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
 
 class InterruptedRun(Exception):  # noqa: N818  (nothing went wrong)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,14 +108,18 @@ class CleavedPolicy(nn.Module):
         return {f"{part}.{name}": value for part, state in states.items() for name, value in state.items()}
 
     def unroll(
-        self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], labels: Tensor | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        state: Mapping[str, Tensor],
+        labels: Tensor | None = None,
+        starts: Sequence[int] | None = None,
     ) -> tuple[PolicyOutput, State]:
         """See :meth:`Policy.unroll`."""
         outputs: dict[str, PolicyOutput] = {}
         after: State = {}
         for part in PARTS:
             own = {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
-            outputs[part], new = getattr(self, part).unroll(inputs, own)
+            outputs[part], new = getattr(self, part).unroll(inputs, own, starts=starts)
             after |= {f"{part}.{name}": value for name, value in new.items()}
         return self._joined(outputs["high"], outputs["low"], labels if self.training else None), after
 
@@ -125,10 +129,14 @@ class CleavedPolicy(nn.Module):
         return output.at(0), after
 
     def forward(
-        self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], labels: Tensor | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        state: Mapping[str, Tensor],
+        labels: Tensor | None = None,
+        starts: Sequence[int] | None = None,
     ) -> tuple[PolicyOutput, State]:
         """The same as :meth:`unroll`."""
-        return self.unroll(inputs, state, labels)
+        return self.unroll(inputs, state, labels, starts)
 
     def _joined(self, high: PolicyOutput, low: PolicyOutput, labels: Tensor | None) -> PolicyOutput:
         assert high.strategy_logits is not None

@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from strathack.dataset.datamodule import TensorBatch
+from strathack.dataset.devices import TensorBatch
 from strathack.dataset.errors import InputError, RunError
 from strathack.models.cleaved import AnyPolicy, in_training_mode
 from strathack.models.cores import State
@@ -20,6 +21,7 @@ from strathack.models.heads import PolicyOutput
 from strathack.models.label_tables import LabelTables
 from strathack.models.losses import CloningLoss, Targets, cloning_loss, inputs_of, targets_of
 from strathack.models.metrics import Result, Tally, result_of, tally
+from strathack.models.numbers import ReadLater, skip_unless
 from strathack.models.options import CloningOptions
 
 VALIDATION_SEED = 0
@@ -82,8 +84,7 @@ class CloningModule(pl.LightningModule):
         self._validation_tally = self._empty()
         self._stopwatch = _Stopwatch()
         self._gradient_norm = torch.zeros(())
-        self._batch: TensorBatch = {}
-        self._not_finite = ""
+        self._last: _Taken | None = None
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Returns AdamW, with a learning rate that rises and then falls as a cosine."""
@@ -109,23 +110,34 @@ class CloningModule(pl.LightningModule):
             self._rng = None
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
-        """Returns the loss of one batch."""
+        """Returns the loss of one batch.
+
+        Raises:
+            RunError: If the batch before gave numbers that are not finite; its step did not change the weights.
+        """
         assert in_training_mode(self.policy), "dropout, labels' heads and cuDNN's LSTMs depend on it"
+        self._check_last()
         output, targets, loss = self._run(batch, self._memories)
-        self._batch = batch
-        self._not_finite = self._complaint(loss.total, batch, output)
-        if self._not_finite and self.trainer.world_size == 1:
-            raise RunError(self._not_finite)
+        total, logits = loss.total.detach(), output.action_logits.detach()
+        self._last = _Taken(self.trainer.global_step, batch, total, logits, torch.isfinite(total))
         self._tally = self._tally.to(self.device) + tally(output, targets)
-        self.frames += int(batch["mask"].sum()) * self.trainer.world_size
+        self.frames += batch["frames"] * self.trainer.world_size
         return loss.total
 
     def end_batch(self, batch: TensorBatch, batch_idx: int) -> None:
-        """Logs a row every ``log_every`` optimiser steps."""
+        """Logs a row every ``log_every`` optimiser steps.
+
+        Raises:
+            RunError: If the numbers that would be logged are not finite.
+        """
         self._stopwatch.batch_done(batch["mask"].numel() * self.trainer.world_size)
+        assert self._last is not None
+        if self.trainer.world_size == 1 or self.stepped(batch_idx):
+            self._last.is_finite = ReadLater(self._last.finite)
         step = self.trainer.global_step
         if step % self.log_every or not self.stepped(batch_idx):
             return
+        self._check_last()
         result = result_of(self._summed(self._tally), self.policy.config.strategies)
         self._tally, self.trained = self._empty(), result
         speed, waiting = self._stopwatch.lap()
@@ -143,19 +155,14 @@ class CloningModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clips the gradient, and raises if it is not finite, before it reaches the weights.
-
-        Processes average their gradients before this, so all of them raise, and none waits for another.
-
-        Raises:
-            RunError: If the gradient is not finite; the message names the games of the batch.
-        """
+        """Clips the gradient; one that is not finite does not reach the weights, and the run stops a step later."""
         trained = [parameter for parameter in self.policy.parameters() if parameter.grad is not None]
         self._gradient_norm = torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
-        if not torch.isfinite(self._gradient_norm):
-            games = self._names_of(self._batch, torch.ones_like(self._batch["mask"]))
-            found = f"gradient: {self._gradient_norm.item()} at step {self.trainer.global_step}, in {games}{_SAFE}"
-            raise RunError(self._not_finite or found)
+        assert self._last is not None
+        # Processes average their gradients before this, so all of them stop, and none waits for another.
+        finite = torch.isfinite(self._gradient_norm)
+        self._last.finite = finite & self._last.finite if self.trainer.world_size == 1 else finite
+        skip_unless(self._last.finite, optimizer)
 
     def on_validation_epoch_start(self) -> None:
         """Clears the memories and sums of the validation."""
@@ -179,7 +186,12 @@ class CloningModule(pl.LightningModule):
         self._stopwatch.start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the policy's configuration, the frames, and the memories, random states and sums of every process."""
+        """Adds the policy's configuration, the frames, and the memories, random states and sums of every process.
+
+        Raises:
+            RunError: If the last batch gave numbers that are not finite, which the memories would keep.
+        """
+        self._check_last()
         mine = {
             "memories": {
                 stream: {name: value.cpu() for name, value in state.items()} for stream, state in self._memories.items()
@@ -221,7 +233,8 @@ class CloningModule(pl.LightningModule):
         if state is None:
             state = self.policy.initial_state(batch["first"].shape[1], self.device)
         targets = targets_of(batch, self.actions, self.strategies, self.label)
-        output, after = self.policy.unroll(inputs_of(batch, self.actions), state, targets.strategies)
+        inputs = inputs_of(batch, self.actions)
+        output, after = self.policy.unroll(inputs, state, targets.strategies, batch["starts"])
         memories[stream] = {name: value.detach() for name, value in after.items()}
         config = self.config
         # In validation, processes do not wait for each other, since their streams are of unequal length.
@@ -229,17 +242,26 @@ class CloningModule(pl.LightningModule):
         loss = cloning_loss(output, targets, config.strategy_weight, self.class_weights, config.head_weight, averaged)
         return output, targets, loss
 
-    def _complaint(self, loss: Tensor, batch: TensorBatch, output: PolicyOutput) -> str:
-        """Returns the error message for a loss that is not finite; empty if the loss is finite."""
-        if torch.isfinite(loss):
-            return ""
-        wrong = ~torch.isfinite(output.action_logits).all(-1).all(0)
-        games = self._names_of(batch, wrong if wrong.any() else torch.ones_like(wrong))
-        return f"loss: {loss.item()} at step {self.trainer.global_step}, in {games}{_SAFE}"
+    def _check_last(self) -> None:
+        """Checks the numbers of the last batch, once.
+
+        Raises:
+            RunError: If the loss or the gradient is not finite; the message names the games of the batch.
+        """
+        last, self._last = self._last, None
+        if last is None or last.is_finite is None or last.is_finite.read():
+            return
+        lanes = torch.ones_like(last.logits[0, :, 0], dtype=torch.bool)
+        found = f"gradient: {self._gradient_norm.item()}"
+        if not torch.isfinite(last.loss):
+            wrong = ~torch.isfinite(last.logits).all(-1).all(0)
+            found, lanes = f"loss: {last.loss.item()}", wrong if wrong.any() else lanes
+        games = self._names_of(last.batch, lanes.cpu())
+        raise RunError(f"{found} at step {last.step}, in {games}{_SAFE}")
 
     def _names_of(self, batch: TensorBatch, lanes: Tensor) -> str:
         """Returns the names of the games in some lanes of a batch."""
-        places = batch["game"][batch["mask"] & lanes].unique().tolist()
+        places = batch["game"][batch["mask"].cpu() & lanes].unique().tolist()
         rows = self.trainer.datamodule.dataset.select(split="train").rows
         names = [rows["game"][place].decode() for place in places]
         return ", ".join(names[:GAMES_NAMED]) + f" and {len(names) - GAMES_NAMED} more" * (len(names) > GAMES_NAMED)
@@ -260,6 +282,27 @@ class CloningModule(pl.LightningModule):
     def _log(self, values: Mapping[str, float], step: int) -> None:
         for logger in self.trainer.loggers:
             logger.log_metrics(dict(values), step)
+
+
+@dataclass
+class _Taken:
+    """A batch that was learned from, until its numbers are known to be finite.
+
+    Attributes:
+        step: Optimiser steps before it.
+        batch: The batch.
+        loss: Its loss.
+        logits: The logits of its actions, [T, B, actions].
+        finite: Whether loss and gradient are finite, on the device.
+        is_finite: The same on its way to the host.
+    """
+
+    step: int
+    batch: TensorBatch
+    loss: Tensor
+    logits: Tensor
+    finite: Tensor
+    is_finite: ReadLater | None = None
 
 
 _SAFE = "; stopped, and the checkpoints written before are as they were"

@@ -7,7 +7,7 @@ memory of everything before it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,13 +37,20 @@ class Core(nn.Module):
         """Returns the state before a game."""
         raise NotImplementedError
 
-    def forward(self, views: tuple[Tensor, ...], first: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        views: tuple[Tensor, ...],
+        first: Tensor,
+        state: Mapping[str, Tensor],
+        starts: Sequence[int] | None = None,
+    ) -> tuple[Tensor, State]:
         """Processes an unroll.
 
         Args:
             views: Encodings, each [T, B, size of the encoding].
             first: Whether a game starts at a step, bool [T, B].
             state: The state before the first step.
+            starts: The steps at which a game starts in some lane, if the host knows them.
 
         Returns:
             Outputs [T, B, size] and the state after the last step.
@@ -84,13 +91,21 @@ class LSTMCore(Core):
         shape = lanes, self.config.layers, self.config.hidden
         return {name: torch.zeros(shape, device=device) for name in ("h", "c")}
 
-    def forward(self, views: tuple[Tensor, ...], first: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        views: tuple[Tensor, ...],
+        first: Tensor,
+        state: Mapping[str, Tensor],
+        starts: Sequence[int] | None = None,
+    ) -> tuple[Tensor, State]:
         """See :meth:`Core.forward`."""
         (inputs,) = views
         h, c = (state[name].transpose(0, 1) for name in ("h", "c"))
         if len(inputs) == 1:
             return self._step(inputs[0], torch.where(first[0, :, None], 0, h), torch.where(first[0, :, None], 0, c))
-        cuts = [step for step in first.any(1).nonzero().flatten().tolist() if step]
+        if starts is None:
+            starts = first.any(1).nonzero().flatten().tolist()
+        cuts = [step for step in starts if step]
         # In 32 bits on GPUs even under autocast, which would choose 16-bit floats of the wrong kind for an LSTM.
         dtype = computed_in(inputs.device) if inputs.device.type == "cpu" else torch.float32
         outputs = []
@@ -162,7 +177,13 @@ class TransformerCore(Core):
         memory = {name: torch.zeros(shape, device=device) for name in ("keys", "values")}
         return memory | {"age": torch.zeros(lanes, dtype=torch.long, device=device)}
 
-    def forward(self, views: tuple[Tensor, ...], first: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        views: tuple[Tensor, ...],
+        first: Tensor,
+        state: Mapping[str, Tensor],
+        starts: Sequence[int] | None = None,
+    ) -> tuple[Tensor, State]:
         """See :meth:`Core.forward`."""
         tokens = self.project(views[0]).transpose(0, 1)
         if self.config.legacy:
@@ -338,9 +359,15 @@ class LSTMTransformerCore(Core):
         """Returns the states of the LSTM and the transformer, joined."""
         return self.lstm.initial_state(lanes, device) | self.transformer.initial_state(lanes, device)
 
-    def forward(self, views: tuple[Tensor, ...], first: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        views: tuple[Tensor, ...],
+        first: Tensor,
+        state: Mapping[str, Tensor],
+        starts: Sequence[int] | None = None,
+    ) -> tuple[Tensor, State]:
         """See :meth:`Core.forward`."""
-        remembered, lstm_state = self.lstm(views[:1], first, state)
+        remembered, lstm_state = self.lstm(views[:1], first, state, starts)
         tokens = torch.cat([views[1], remembered], -1)
-        outputs, transformer_state = self.transformer((tokens,), first, state)
+        outputs, transformer_state = self.transformer((tokens,), first, state, starts)
         return outputs, lstm_state | transformer_state

@@ -18,6 +18,11 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """2⁶⁴ / golden ratio, odd: multiplying by it spreads differences to the high bits (Knuth, TAOCP 3, 6.4)."""
 
 
+def is_worth_finding(device: torch.device) -> bool:
+    """Returns whether equal groups are looked for on a device."""
+    return device.type == "cpu"
+
+
 def distinct(windows: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the distinct groups of cells, and which of them stands at each place.
 
@@ -29,7 +34,7 @@ def distinct(windows: Tensor) -> tuple[Tensor, Tensor]:
         each place the index of its group, i32 [N, rows, columns]. The zeros make U one of few numbers, since oneDNN
         compiles a product of 16-bit matrices anew for every shape.
     """
-    if windows.device.type != "cpu":
+    if not is_worth_finding(windows.device):
         groups = windows.flatten(3).flatten(0, 2)
         which = torch.arange(len(groups), dtype=torch.int32, device=windows.device)
         return groups, which.view(windows.shape[:3])
@@ -63,7 +68,7 @@ class _Copied(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (which,), (gradient,) = ctx.saved_tensors, gradients
-        if which.device.type != "cpu":
+        if not is_worth_finding(which.device):
             sums = gradient.new_zeros(ctx.rows, gradient.shape[1], dtype=torch.float32)
             return sums.index_add_(0, which, gradient.float()).to(gradient.dtype), None
         order, offsets = (torch.from_numpy(array) for array in _sorted_places(which.numpy(), ctx.rows))

@@ -22,7 +22,7 @@ from strathack.models.config import (
     PixelsConfig,
     SymbolsConfig,
 )
-from strathack.models.distinct import copied, distinct
+from strathack.models.distinct import copied, distinct, is_worth_finding
 from strathack.models.precision import computed_in
 from strathack.models.tiles import BLANK, COLORS, TILE, tile_table
 
@@ -117,8 +117,8 @@ class TilesEncoder(nn.Module):
     """Encodes the crop as 6×6 tiles: four convolutions and a layer.
 
     The first convolution moves by one tile and reaches two pixels into the next, so each of its outputs depends on a
-    square of four cells only. The convolution is computed once for each distinct square; the pixels of a whole frame
-    are never made.
+    square of four cells only. On CPUs, the convolution is computed once for each distinct square; elsewhere, each
+    cell's part of it is looked up in a table of all cells. The pixels of a whole frame are never made.
 
     Args:
         crop: Cells on a side.
@@ -145,10 +145,29 @@ class TilesEncoder(nn.Module):
         if "screen_image" in inputs:
             hidden = F.elu(self.first(inputs["screen_image"].float() / 255))
         else:
-            hidden = self._first_of_cells(cells_around(screen_cells(inputs), inputs["tty_cursor"], self.crop))
+            cells = cells_around(screen_cells(inputs), inputs["tty_cursor"], self.crop)
+            hidden = (self._first_of_distinct if is_worth_finding(cells.device) else self._first_looked_up)(cells)
         return F.elu(self.out(self.rest(hidden).flatten(1)))
 
-    def _first_of_cells(self, cells: Tensor) -> Tensor:
+    def _first_looked_up(self, cells: Tensor) -> Tensor:
+        """Returns the first convolution's responses, [N, channels, crop − 1, crop − 1], by shapes known beforehand."""
+        weight = self.first.weight
+        pixels = self.tiles.to(weight.dtype) / 255
+        reach = weight.shape[-1]
+        # A window reaches over all of one tile, and over the first rows or columns of the next ones.
+        spans = (slice(0, TILE), slice(0, TILE)), (slice(TILE, reach), slice(0, reach - TILE))
+        tables = [
+            F.linear(pixels[..., own, across].flatten(1), weight[..., rows, columns].flatten(1))
+            for rows, own in spans
+            for columns, across in spans
+        ]
+        corners = neighbours(cells, 2).flatten(3).int()
+        places = corners + torch.arange(4, device=cells.device, dtype=torch.int32) * len(pixels)
+        responses = F.embedding_bag(places.view(-1, 4), torch.cat(tables), mode="sum") + self.first.bias
+        return F.elu(responses).view(*places.shape[:3], -1).permute(0, 3, 1, 2)
+
+    def _first_of_distinct(self, cells: Tensor) -> Tensor:
+        """Returns the same as :meth:`_first_looked_up`, computed once for each distinct square of cells."""
         corners, which = distinct(neighbours(cells, 2))
         pixels = self.tiles[corners].view(-1, 2, 2, 3, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
         pixels = pixels.reshape(-1, 3, 2 * TILE, 2 * TILE)[:, :, :8, :8].flatten(1).to(self.first.weight.dtype) / 255

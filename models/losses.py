@@ -86,11 +86,6 @@ def cloning_loss(
     return CloningLoss(action + strategy_weight * strategy + head_weight * head, action, strategy, head)
 
 
-def mean_nll(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Returns the mean negative log-likelihood of the known targets, 0 if none is known; see :func:`nll_sum`."""
-    return _mean(*nll_sum(logits, targets, weights))
-
-
 def nll_sum(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Returns the sum of the negative log-likelihoods of the known targets, and the divisor for their mean.
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
 from strathack.models.heads import PolicyOutput
-from strathack.models.losses import Targets, mean_nll
+from strathack.models.losses import Targets, nll_sum
 
 TOP = 5
 
@@ -76,23 +75,29 @@ def tally(output: PolicyOutput, targets: Targets) -> Tally:
     correct, top = (rank < 1) & known, (rank < TOP) & known
     strategies = 0 if output.strategy_logits is None else output.strategy_logits.shape[-1]
     sums = Tally.empty(strategies, logits.device)
-    nll = mean_nll(logits, actions) * known.sum()
+    nll, steps = nll_sum(logits, actions)
     confusion, by_strategy, strategy_nll = sums.confusion, sums.by_strategy, sums.strategy_nll
     if output.strategy_logits is not None and targets.strategies is not None:
         pursued = targets.strategies.flatten()
-        labelled = pursued >= 0
-        strategy_nll = mean_nll(output.strategy_logits, pursued) * labelled.sum()
+        strategy_nll, _ = nll_sum(output.strategy_logits, pursued)
         guessed = output.strategy_logits.flatten(0, -2).argmax(1)
-        places = pursued * strategies + guessed
-        confusion = torch.bincount(places[labelled], minlength=strategies**2).view(strategies, strategies).double()
-        both = labelled & known
-        by_strategy = F.one_hot(pursued[both], strategies).double().t() @ _pair(correct[both])
-    return Tally(known.sum().double(), nll.double(), correct.sum().double(), top.sum().double(),
+        confusion = counted(pursued * strategies + guessed, pursued >= 0, strategies**2).view(strategies, strategies)
+        both = (pursued >= 0) & known
+        by_strategy = torch.stack([counted(pursued, of, strategies) for of in (both, both & correct)], 1)
+    return Tally(steps.double(), nll.double(), correct.sum().double(), top.sum().double(),
                  strategy_nll.double(), confusion, by_strategy)  # fmt: skip
 
 
-def _pair(correct: Tensor) -> Tensor:
-    return torch.stack([torch.ones_like(correct), correct], 1).double()
+def counted(indices: Tensor, mask: Tensor, size: int) -> Tensor:
+    """Returns how often each index occurs, f64 [size]; never makes the host wait for a device.
+
+    Args:
+        indices: i64 [N], 0 to ``size − 1`` where ``mask`` is true.
+        mask: Which of them count, bool [N].
+        size: How many indices there are.
+    """
+    counts = torch.zeros(size, dtype=torch.float64, device=indices.device)
+    return counts.index_add_(0, torch.where(mask, indices, 0), mask.double())
 
 
 @dataclass(frozen=True)

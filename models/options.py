@@ -209,7 +209,8 @@ class TrainConfig(RunOptions, CloningOptions):
         low: For a cleaved policy, the checkpoint of the part that chooses actions given each strategy.
         freeze: For a cleaved policy, the part that is not trained: high or low.
         select: A condition that selects games: "role == 'Val' and score > 5000".
-        lanes: Number of lanes (games side by side) in each process's batch.
+        lanes: Number of lanes (games side by side) in each process's batch; by default 32, on a GPU 512 or as many as
+            there are games.
         unroll: Steps of each lane in a batch; memory is carried from batch to batch.
         accumulate: Batches per optimiser step.
         loader_workers: Processes that read batches; 0 reads them in threads of the training process.
@@ -233,7 +234,7 @@ class TrainConfig(RunOptions, CloningOptions):
     low: Path | None = None
     freeze: str | None = None
     select: str | None = None
-    lanes: int = 32
+    lanes: int | None = None
     unroll: int = 32
     accumulate: int = 1
     loader_workers: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,11 @@ class Policy(nn.Module):
         return self.core.initial_state(lanes, device or next(self.parameters()).device)
 
     def unroll(
-        self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], labels: Tensor | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        state: Mapping[str, Tensor],
+        labels: Tensor | None = None,
+        starts: Sequence[int] | None = None,
     ) -> tuple[PolicyOutput, State]:
         """Processes an unroll.
 
@@ -49,6 +53,8 @@ class Policy(nn.Module):
             state: The state before the first frame.
             labels: Indices of the strategies that were pursued, i64 [T, B], below 0 where unknown; used only in
                 training with ``combine="label"``.
+            starts: The steps at which ``first`` is true in some lane, if the host knows them; otherwise, policies with
+                an LSTM look at ``first``, and the host waits for the device.
 
         Returns:
             Outputs [T, B, …] and the state after the last frame.
@@ -56,7 +62,7 @@ class Policy(nn.Module):
         first = inputs["first"].bool()
         frames = {name: value.flatten(0, 1) for name, value in inputs.items() if name in self._frame_inputs()}
         views = tuple(encoder(frames).unflatten(0, first.shape) for encoder in self.encoders)
-        features, after = self.core(views, first, state)
+        features, after = self.core(views, first, state, starts)
         return self.heads(features, labels), after
 
     def step(self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[PolicyOutput, State]:
@@ -74,10 +80,14 @@ class Policy(nn.Module):
         return output.at(0), after
 
     def forward(
-        self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], labels: Tensor | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        state: Mapping[str, Tensor],
+        labels: Tensor | None = None,
+        starts: Sequence[int] | None = None,
     ) -> tuple[PolicyOutput, State]:
         """The same as :meth:`unroll`."""
-        return self.unroll(inputs, state, labels)
+        return self.unroll(inputs, state, labels, starts)
 
     def _frame_inputs(self) -> tuple[str, ...]:
         return (*self.config.observations, "previous_action", "screen_image")

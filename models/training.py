@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from strathack.dataset import Dataset
 from strathack.dataset.datamodule import DemonstrationModule
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import atomic_write
-from strathack.models.callbacks import Budget, Checkpoints, InterruptedRun, Rows, TrainingProgress
+from strathack.models.callbacks import Budget, Checkpoints, InterruptedRun, MovingAverage, Rows, TrainingProgress
 from strathack.models.cleaved import (
     AnyConfig,
     AnyPolicy,
@@ -37,6 +37,9 @@ from strathack.models.saving import LAST, SafetensorsIO, load_policy
 
 TRAINING, VALIDATION = "training.json", "validation.json"
 """Files for the last training row and the last validation, in full, with their confusion matrices."""
+
+LANES = {"cpu": 32, "gpu": 512}
+"""Lightning's name of a device → lanes by default: on a GPU, a step has to be worth the host's work for it."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,15 @@ def cloning_of(run: Run[TrainConfig]) -> Cloning:
     Raises:
         InputError: If options, data and policy do not fit together.
     """
-    options, saved = run.options, run.saved
+    saved = run.saved
     check_data_are_there(run)
-    accelerator = checked_device(options)
+    accelerator = checked_device(run.options)
+    dataset = Dataset(run.options.data).select(run.options.select)
+    lanes = checked_lanes(run.options, dataset, accelerator)
+    # A run keeps its lanes, wherever it is resumed.
+    run = replace(run, options=replace(run.options, lanes=run.options.lanes or lanes))
+    options = run.options
     pl.seed_everything(options.seed, verbose=False)
-    dataset = Dataset(options.data).select(options.select)
-    lanes = checked_lanes(options, dataset)
     policy = policy_of(options, dataset) if saved is None else make_policy(config_from_values(saved["policy"]))
     quiet = options.quiet or not is_first_process()
     tables = label_tables(
@@ -115,7 +121,7 @@ def cloning_of(run: Run[TrainConfig]) -> Cloning:
         check_same_games(options.data[0], dataset, about, saved["about"])
     loggers = run.begin(0 if saved is None else saved["global_step"])
     if options.compile:
-        compile_parts(policy)
+        compile_parts(policy, dynamic=accelerator == "cpu")
     data = demonstrations(options, dataset, lanes, policy.config)
     budget = budget_of(options, data)
     module = CloningModule(policy, options, tables, budget.share_done, about, options.log_every)
@@ -181,8 +187,8 @@ def trainer_of(
     )
 
 
-def checked_lanes(config: TrainConfig, dataset: Dataset) -> int:
-    """Returns the number of lanes: as many as asked for, or fewer if there are too few games.
+def checked_lanes(config: TrainConfig, dataset: Dataset, accelerator: str) -> int:
+    """Returns the number of lanes: as many as asked for, or as suit the device, or fewer if there are too few games.
 
     Raises:
         InputError: If a split is empty, no game is as long as an unroll, or there are fewer games than streams.
@@ -203,6 +209,8 @@ def checked_lanes(config: TrainConfig, dataset: Dataset) -> int:
     most = len(lengths["train"]) // streams
     if not most:
         raise InputError(f"{config.data[0]}: {len(lengths['train'])} games to train on for {streams} streams of them")
+    if config.lanes is None:
+        return min(LANES[accelerator], most)
     if most < config.lanes and is_first_process():
         print(f"strathack: {config.lanes} lanes are more than there are games; using {most}", file=sys.stderr)
     return min(config.lanes, most)
@@ -288,7 +296,7 @@ def callbacks_of(run: Run[TrainConfig], budget: Budget) -> list[pl.Callback]:
     options = run.options
     callbacks: list[pl.Callback] = [budget, Rows()]
     if options.ema:
-        callbacks.append(pl.callbacks.EMAWeightAveraging(decay=options.ema, use_buffers=False))
+        callbacks.append(MovingAverage(options.ema))
     if options.early_stop:
         monitored = "validation/action_nll"
         callbacks.append(pl.callbacks.EarlyStopping(monitored, patience=options.early_stop, check_finite=False))
@@ -299,12 +307,17 @@ def callbacks_of(run: Run[TrainConfig], budget: Budget) -> list[pl.Callback]:
     return callbacks
 
 
-def compile_parts(policy: AnyPolicy) -> None:
-    """Compiles encoders and heads; not cores, which split unrolls at the unpredictable starts of games."""
+def compile_parts(policy: AnyPolicy, *, dynamic: bool) -> None:
+    """Compiles encoders and heads; not cores, which split unrolls at the unpredictable starts of games.
+
+    Args:
+        policy: The policy.
+        dynamic: Whether shapes differ from batch to batch, as on CPUs, where equal cells are computed once.
+    """
     for module in policy.modules():
         if isinstance(module, Policy):
             for part in (*module.encoders, module.heads):
-                part.compile(dynamic=True)
+                part.compile(dynamic=dynamic)
 
 
 def _strategy(config: TrainConfig) -> Any:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from strathack.dataset.actions import NO_ACTION
+from strathack.dataset.devices import sent
 from strathack.models.acting import Act, ActingConfig, ActingPolicy
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.cores import State
@@ -64,6 +65,8 @@ class InferencePolicy:
         self._version = self._newest = version
         self._changed = False
         self.device = next(policy.parameters()).device
+        # On a GPU, acting has a stream of its own, so each side's work on the weights waits for the other's.
+        self._written = self._copied = self._event()
 
     @contextmanager
     def updating(self, version: int) -> Iterator[None]:
@@ -73,7 +76,9 @@ class InferencePolicy:
             version: How many updates the weights will have had afterwards.
         """
         with self._lock:
+            self._after(self._copied)
             yield
+            self._written = self._event()
             # An update of several passes comes here once per pass, each time with the same version.
             self._newest, self._changed = version, True
 
@@ -81,10 +86,20 @@ class InferencePolicy:
         """See :class:`LearningPlayer`."""
         if self._changed:
             with self._lock, torch.no_grad():
+                self._after(self._written)
                 for mine, theirs in zip(self._copy.parameters(), self._trained.parameters(), strict=True):
                     mine.copy_(theirs)
+                self._copied = self._event()
                 self._version, self._changed = self._newest, False
         return self._version
+
+    def _event(self) -> torch.cuda.Event | None:
+        """Marks the current place in the current stream; None on a CPU."""
+        return torch.cuda.current_stream(self.device).record_event() if self.device.type == "cuda" else None
+
+    def _after(self, event: torch.cuda.Event | None) -> None:
+        if event is not None:
+            torch.cuda.current_stream(self.device).wait_event(event)
 
     def initial_state(self, lanes: int) -> State:
         """See :class:`Player`."""
@@ -184,15 +199,19 @@ def choose(places: Sequence[Place], player: Player, uniforms: Tensor | None = No
         uniforms: Numbers that decide the player's draws, f32 [B, 2]; None lets the player draw at random.
     """
     rows = [place.group.rows[place.slot][place.row].inputs for place in places]
-    inputs = {name: _beside([row[name] for row in rows]).to(player.device) for name in rows[0]}
+    inputs = {name: sent(_beside([row[name] for row in rows]), player.device) for name in rows[0]}
     act, after = player.act(inputs, joined([place.group.state for place in places]), uniforms)
     about = {"log_prob": act.log_prob, "value": act.output.value, "chose": act.chose}
-    return Choice(
-        act.action.cpu().numpy(),
-        None if act.strategy is None else act.strategy.cpu().numpy(),
-        {name: value.cpu().numpy() for name, value in about.items() if value is not None},
-        after,
-    )
+    arrays = _on_host({"action": act.action, "strategy": act.strategy, **about}, player.device)
+    return Choice(arrays.pop("action"), arrays.pop("strategy", None), arrays, after)
+
+
+def _on_host(values: Mapping[str, Tensor | None], device: torch.device) -> dict[str, np.ndarray]:
+    """Returns the values that are given; waits once for all of them."""
+    there = {name: value.to("cpu", non_blocking=True) for name, value in values.items() if value is not None}
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    return {name: value.numpy() for name, value in there.items()}
 
 
 def hand_out(places: Sequence[Place], choice: Choice) -> Iterator[tuple[Place, slice]]:

@@ -154,8 +154,9 @@ class Rollouts:
     def _run(self) -> None:
         torch.set_num_threads(self._threads)  # of this thread alone
         try:
-            while not self._stopped.is_set():
-                self._turn()
+            with own_stream(self._player.device):
+                while not self._stopped.is_set():
+                    self._turn()
         except BaseException as error:  # noqa: BLE001  (raised where unrolls are taken)
             self._unrolls.put(error)
 
@@ -236,6 +237,18 @@ class Rollouts:
                     acts[name][place.row] = values[own]
                 acts["version"][place.row] = version
                 self._workers.step(place.index, place.slot, place.row)
+
+
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Within, what this thread asks a GPU for is not ordered after what other threads ask for; nothing on a CPU."""
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        yield
 
 
 def _policy_state(state: State) -> State:

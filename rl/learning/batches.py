@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from strathack.dataset.devices import allocate_for, sent
+from strathack.dataset.prefetching import Allocate
 from strathack.models.cores import State
 from strathack.rl.acting.inference import joined
 from strathack.rl.acting.rollouts import Unroll
@@ -34,6 +36,8 @@ class Batch:
         ended: Whether the game ended with the step, bool [T, B].
         acted: Whether an action was taken on the frame, bool [T, B].
         groups: The index of each env group and whether it has begun anew, in the order of their lanes.
+        frames: The number of steps that were played.
+        starts: The steps at which a game starts in some lane, of the T + 1 frames.
     """
 
     inputs: dict[str, Tensor]
@@ -48,11 +52,8 @@ class Batch:
     ended: Tensor
     acted: Tensor
     groups: tuple[tuple[int, bool], ...]
-
-    @property
-    def frames(self) -> int:
-        """The number of steps that were played."""
-        return int(self.acted.sum())
+    frames: int
+    starts: tuple[int, ...]
 
 
 def assembled(unrolls: Sequence[Unroll], rewards: Rewards, device: torch.device) -> Batch:
@@ -63,8 +64,9 @@ def assembled(unrolls: Sequence[Unroll], rewards: Rewards, device: torch.device)
         rewards: Scales the rewards, after it has taken them into its scale.
         device: The device of the batch.
     """
-    acts = {name: _beside([unroll.acts[name] for unroll in unrolls]) for name in unrolls[0].acts}
-    arrays = {name: _beside([unroll.arrays[name] for unroll in unrolls]) for name in unrolls[0].arrays}
+    allocate = allocate_for(device)
+    acts = {name: _beside([unroll.acts[name] for unroll in unrolls], allocate) for name in unrolls[0].acts}
+    arrays = {name: _beside([unroll.arrays[name] for unroll in unrolls], allocate) for name in unrolls[0].arrays}
     steps = {name: arrays[name][:-1] for name in _OF_STEPS}
     width = unrolls[0].acts["value"].shape[1]
     for number, unroll in enumerate(unrolls):
@@ -74,10 +76,13 @@ def assembled(unrolls: Sequence[Unroll], rewards: Rewards, device: torch.device)
         rewards.take(unroll.index, steps["rewards"][:, own], ends, begins=unroll.begins)
         unroll.release()
     rewards.settle()
-    tensors = {name: torch.from_numpy(array).to(device) for name, array in (acts | steps).items()}
+    tensors = {name: sent(torch.from_numpy(array), device) for name, array in (acts | steps).items()}
+    if device.type == "cuda":  # where acting, in a stream of its own, might else reuse the states' memory too early
+        for value in (value for unroll in unrolls for value in unroll.state.values()):
+            value.record_stream(torch.cuda.current_stream(device))
     return Batch(
         inputs={
-            name: torch.from_numpy(array).to(device)
+            name: sent(torch.from_numpy(array), device)
             for name, array in arrays.items()
             if name not in _OF_STEPS
         },
@@ -88,13 +93,17 @@ def assembled(unrolls: Sequence[Unroll], rewards: Rewards, device: torch.device)
         log_prob=tensors["log_prob"],
         value=tensors["value"],
         version=tensors["version"],
-        rewards=torch.from_numpy(rewards.scaled(steps["rewards"])).to(device),
+        rewards=sent(torch.from_numpy(rewards.scaled(steps["rewards"])), device),
         ended=tensors["ended"],
         acted=tensors["acted"],
         groups=tuple((unroll.index, unroll.begins) for unroll in unrolls),
+        frames=int(steps["acted"].sum()),
+        starts=tuple(np.flatnonzero(arrays["first"].any(1)).tolist()),
     )  # fmt: skip
 
 
-def _beside(arrays: Sequence[np.ndarray]) -> np.ndarray:
+def _beside(arrays: Sequence[np.ndarray], allocate: Allocate) -> np.ndarray:
     """Returns a copy, so that the arrays may be overwritten."""
-    return np.concatenate(arrays, axis=1)
+    steps, _, *shape = arrays[0].shape
+    lanes = sum(array.shape[1] for array in arrays)
+    return np.concatenate(arrays, axis=1, out=allocate((steps, lanes, *shape), arrays[0].dtype))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from strathack.dataset import Dataset
-from strathack.dataset.datamodule import DemonstrationBatches, Position, StreamSpec, TensorBatch
+from strathack.dataset.datamodule import DemonstrationBatches, OnePass, Position, StreamSpec
+from strathack.dataset.devices import TensorBatch, allocate_for, on_device
 from strathack.dataset.errors import InputError
 from strathack.dataset.schedule import Share
 from strathack.models.acting import combine_of
@@ -89,7 +90,9 @@ class Demonstrations:
         self._spec = stream_of(dataset.select(split="train"), policy, tables, config.demos_lanes, steps)
         self._spec = replace(self._spec, options={**self._spec.options, "seed": seed, "epochs": None}, share=share)
         self._state: State | None = None
+        self._source: Iterator[TensorBatch] | None = None
         self._batches: Iterator[TensorBatch] | None = None
+        self._on: _TablesOn | None = None
 
     def loss(self, policy: AnyPolicy, device: torch.device, averaged: Averaged | None = None) -> CloningLoss:
         """Returns the cloning loss of the next batch.
@@ -99,13 +102,14 @@ class Demonstrations:
             device: The device of the policy.
             averaged: See :func:`strathack.models.losses.cloning_loss`.
         """
-        if self._batches is None:
-            self._batches = iter(DemonstrationBatches(self._spec, self.position))
+        if self._batches is None or self._on is None:
+            self._source = iter(DemonstrationBatches(self._spec, self.position, allocate_for(device)))
+            self._batches = on_device(self._source, device)
+            self._on = _TablesOn.of(self.tables, device)
         batch = next(self._batches)
         self.position.take(batch)
-        batch = _on(batch, device)
         state = self._state if self._state is not None else policy.initial_state(batch["first"].shape[1], device)
-        output, after, targets = _targets_and_output(policy, batch, state, self.tables, device)
+        output, after, targets = _targets_and_output(policy, batch, state, self._on)
         self._state = {name: value.detach() for name, value in after.items()}
         config = self.config
         return cloning_loss(output, targets, config.strategy_weight, None, config.head_weight, averaged)
@@ -123,8 +127,8 @@ class Demonstrations:
 
     def close(self) -> None:
         """Ends the stream."""
-        if self._batches is not None:
-            self._batches.close()  # type: ignore[attr-defined]
+        if self._source is not None:
+            self._source.close()  # type: ignore[attr-defined]
 
 
 def stream_of(dataset: Dataset, policy: AnyConfig, tables: LabelTables, lanes: int, steps: int) -> StreamSpec:
@@ -162,25 +166,33 @@ def validation_nll(
     sums = Tally.empty(len(strategies)).to(device)
     if len(games):
         lanes = min(lanes, len(games))
-        state = policy.initial_state(lanes, device)
-        for batch in DemonstrationBatches(stream_of(games, policy.config, tables, lanes, steps), Position([0])):
-            output, state, targets = _targets_and_output(policy, _on(batch, device), state, tables, device)
+        state, on = policy.initial_state(lanes, device), _TablesOn.of(tables, device)
+        for batch in OnePass(stream_of(games, policy.config, tables, lanes, steps), device):
+            output, state, targets = _targets_and_output(policy, batch, state, on)
             sums = sums + tally(output, targets)
     return result_of(sums if summed is None else Tally(*map(summed, sums.sums())), strategies)
 
 
+@dataclass(frozen=True)
+class _TablesOn:
+    """:class:`strathack.models.label_tables.LabelTables` on a device."""
+
+    actions: Tensor
+    strategies: Tensor | None
+    label: str | None
+
+    @classmethod
+    def of(cls, tables: LabelTables, device: torch.device) -> _TablesOn:
+        strategies = None if tables.strategies is None else torch.from_numpy(tables.strategies).to(device)
+        return cls(torch.from_numpy(tables.actions).to(device), strategies, tables.label)
+
+
 def _targets_and_output(
-    policy: AnyPolicy, batch: TensorBatch, state: State, tables: LabelTables, device: torch.device
+    policy: AnyPolicy, batch: TensorBatch, state: State, tables: _TablesOn
 ) -> tuple[PolicyOutput, State, Any]:
-    actions = torch.from_numpy(tables.actions).to(device)
-    strategies = None if tables.strategies is None else torch.from_numpy(tables.strategies).to(device)
-    targets = targets_of(batch, actions, strategies, tables.label)
-    output, after = policy.unroll(inputs_of(batch, actions), state, targets.strategies)
+    targets = targets_of(batch, tables.actions, tables.strategies, tables.label)
+    output, after = policy.unroll(inputs_of(batch, tables.actions), state, targets.strategies, batch["starts"])
     return output, after, targets
-
-
-def _on(batch: TensorBatch, device: torch.device) -> TensorBatch:
-    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
 
 
 class Teacher:
@@ -204,7 +216,8 @@ class Teacher:
             for index, begins in batch.groups
         ]
         inputs = {name: value[:-1] for name, value in batch.inputs.items()}
-        output, after = self.policy.unroll(inputs, joined(states))
+        starts = [step for step in batch.starts if step < len(batch.actions)]
+        output, after = self.policy.unroll(inputs, joined(states), starts=starts)
         if combine_of(self.policy.config) == "sampled":  # over all strategies, not for a drawn one
             output = replace(output, action_logits=marginal_log_probs(output))
         for number, (index, _) in enumerate(batch.groups):

@@ -19,6 +19,7 @@ from strathack.dataset.errors import RunError
 from strathack.models.acting import ActingConfig, entropy_of, log_prob_of, steps_held
 from strathack.models.cleaved import AnyPolicy, CleavedPolicy
 from strathack.models.heads import FlatHeads, HierarchicalHeads, PolicyOutput
+from strathack.models.numbers import ReadLater, skip_unless
 from strathack.models.policy import Policy
 from strathack.rl.config import APPOConfig, ImitationConfig
 from strathack.rl.learning.batches import Batch
@@ -53,6 +54,25 @@ class BadNumbersError(RunError):
     def __init__(self, message: str, batch: Batch) -> None:
         super().__init__(message)
         self.batch = batch
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A pass over a batch, until its numbers are known to be finite.
+
+    Attributes:
+        update: Updates before it.
+        batch: The batch.
+        loss: Its loss.
+        norm: The gradient's norm.
+        is_finite: Whether the norm is finite, on its way to the host.
+    """
+
+    update: int
+    batch: Batch
+    loss: Tensor
+    norm: Tensor
+    is_finite: ReadLater
 
 
 @dataclass(frozen=True)
@@ -161,6 +181,7 @@ class Learner:
         # As in the published code of HiHack: betas are Adam's defaults, epsilon is 1e-7.
         self.optimizer = torch.optim.Adam(self._trained, config.learning_rate, eps=1e-7, fused=True)
         self.updates = 0
+        self._last: list[_Pass] = []
 
     def update(self, batch: Batch) -> Metrics:
         """Learns from a batch.
@@ -169,8 +190,9 @@ class Learner:
             Metrics of the update, on the device.
 
         Raises:
-            BadNumbersError: If a loss or gradient is not finite; the weights stay as they were before that pass.
+            BadNumbersError: As :meth:`check`, for the update before.
         """
+        self.check()
         with torch.no_grad(), self._autocast():
             teacher = None if self.teacher is None else self.teacher.outputs(batch)
         metrics: Metrics = {}
@@ -183,6 +205,18 @@ class Learner:
             metrics |= {"loss/total": total.detach(), "gradient_norm": self._step(total, batch)}
         self.updates += 1
         return metrics
+
+    def check(self) -> None:
+        """Checks the numbers of the last update, which are known only later on a GPU.
+
+        Raises:
+            BadNumbersError: If a loss or gradient was not finite; such a pass has left the weights as they were.
+        """
+        passes, self._last = self._last, []
+        for one in passes:
+            if not one.is_finite.read():
+                found = f"loss: {one.loss.item()}, gradient: {one.norm.item()} at update {one.update}"
+                raise BadNumbersError(found, one.batch)
 
     def weights(self) -> Weights:
         """Returns the weights of the parts of the next update's loss."""
@@ -201,7 +235,7 @@ class Learner:
 
     def _parts(self, batch: Batch, teacher: PolicyOutput | None, weights: Weights) -> tuple[Parts, Metrics]:
         config, imitation = self.config, self.imitation
-        outputs, _ = self.policy.unroll(batch.inputs, batch.state)
+        outputs, _ = self.policy.unroll(batch.inputs, batch.state, starts=batch.starts)
         output, values = outputs.at(slice(0, len(batch.actions))), outputs.value.float()
         held = (batch.strategy, batch.chose) if self._holds else ()
         log_ratios = log_prob_of(output, batch.actions, *held) - batch.log_prob
@@ -257,8 +291,9 @@ class Learner:
         self._gradients.share(stepped)
         norm = torch.nn.utils.clip_grad_norm_(stepped, self.config.clip)
         # Gradients are already shared between learners here, so all learners stop, and none waits for another.
-        if not torch.isfinite(norm):
-            raise BadNumbersError(f"loss: {total.item()}, gradient: {norm.item()} at update {self.updates}", batch)
+        finite = torch.isfinite(norm)
+        skip_unless(finite, self.optimizer)
+        self._last.append(_Pass(self.updates, batch, total.detach(), norm.detach(), ReadLater(finite)))
         with self._changing(self.updates + 1):
             self.optimizer.step()
         return norm.detach()

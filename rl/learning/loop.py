@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 
 import torch
 
@@ -81,14 +82,21 @@ class FinetuningLoop:
                     batch = assembled(unrolls, parts.rewards, parts.fabric.device)
                     metrics = self._learn(batch, learning)
                 self._count(batch, time.monotonic() - began)
-                if counters.updates % config.log_every == 0:
+                logs, validates, saves = (
+                    bool(every) and counters.updates % every == 0
+                    for every in (config.log_every, config.validate_every, config.checkpoint_every)
+                )
+                if logs or validates or saves:
+                    self._check()
+                if logs:
                     self._log({name: float(value) for name, value in metrics.items()})
-                if config.validate_every and counters.updates % config.validate_every == 0:
+                if validates:
                     self._validate()
-                if counters.updates % config.checkpoint_every == 0:
+                if saves:
                     save_checkpoint(parts)
                 if self._any(bool(stop)):
                     interrupted = stop.number or signal.SIGTERM  # another process got the signal
+            self._check()
             if config.validate_every and counters.updates % config.validate_every and interrupted is None:
                 self._validate()
             save_checkpoint(parts)
@@ -116,8 +124,22 @@ class FinetuningLoop:
         return list(taken.values())
 
     def _learn(self, batch: Batch, learning: Executor) -> dict[str, torch.Tensor]:
-        try:
+        with self._keeping_bad_batches():
             return learning.submit(self.parts.learner.update, batch).result()
+
+    def _check(self) -> None:
+        """Makes sure that the last update's numbers are finite, before anything of it is shown or saved.
+
+        Raises:
+            RunError: If they are not.
+        """
+        with self._keeping_bad_batches():
+            self.parts.learner.check()
+
+    @contextmanager
+    def _keeping_bad_batches(self) -> Iterator[None]:
+        try:
+            yield
         except BadNumbersError as error:
             fabric = self.parts.fabric
             path = self.parts.run.folder / bad_batch(fabric.global_rank, fabric.world_size)

@@ -69,16 +69,17 @@ def test_the_message_is_the_one_hot_product():
 def test_tiles_are_the_pixels():
     torch.manual_seed(0)
     encoder, inputs = TilesEncoder(18, (8, 8, 8, 8), 16), frames()
-    image = torch.from_numpy(tile_table().copy()).flatten(0, 1)[crop(inputs, 18)]
+    cells = crop(inputs, 18)
+    image = torch.from_numpy(tile_table().copy()).flatten(0, 1)[cells]
     image = image.permute(0, 5, 1, 3, 2, 4).reshape(N, 3, 108, 108)
-    looked_up, drawn = encoder(inputs), encoder({"screen_image": image})
-    torch.testing.assert_close(looked_up, drawn, atol=1e-5, rtol=1e-5)
-    for one, other in zip(
-        torch.autograd.grad(looked_up.square().sum(), list(encoder.first.parameters())),
-        torch.autograd.grad(drawn.square().sum(), list(encoder.first.parameters())),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    drawn = F.elu(encoder.first(image.float() / 255))
+    expected = torch.autograd.grad(drawn.square().sum(), list(encoder.first.parameters()))
+    torch.testing.assert_close(encoder(inputs), encoder({"screen_image": image}), atol=1e-5, rtol=1e-5)
+    for first in (encoder._first_of_distinct, encoder._first_looked_up):
+        torch.testing.assert_close(first(cells), drawn, atol=1e-5, rtol=1e-5)
+        found = torch.autograd.grad(first(cells).square().sum(), list(encoder.first.parameters()))
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("part", ["crop", "screen"])

@@ -14,6 +14,8 @@ from made_up_games import write_games
 pytest.importorskip("pytorch_lightning")
 torch = pytest.importorskip("torch")
 
+from cudnn import refuse_backward_in_evaluation  # noqa: E402
+
 from strathack import cli  # noqa: E402
 from strathack.dataset.errors import InputError, RunError  # noqa: E402
 from strathack.dataset.folder import DatasetFolder  # noqa: E402
@@ -52,6 +54,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lstms_as_on_gpus():
+    with pytest.MonkeyPatch.context() as patch:
+        refuse_backward_in_evaluation(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +217,27 @@ def test_the_games_of_a_bad_batch_are_named(games, tmp_path, monkeypatch):
     monkeypatch.setattr(cloning.CloningModule, "_run", poisoned)
     with pytest.raises(RunError, match=r"loss: nan at step 0, in game_\d+; stopped"):
         clone(config_of(games, tmp_path / "run"))
+
+
+def test_a_bad_gradient_leaves_weights_and_optimiser_as_they_were(games, tmp_path, monkeypatch):
+    training_step, modules = cloning.CloningModule.training_step, []
+
+    def poisoned(self, batch, batch_idx):
+        modules.append(self)
+        return training_step(self, batch, batch_idx) * (torch.nan if self.trainer.global_step == 2 else 1)
+
+    monkeypatch.setattr(cloning.CloningModule, "training_step", poisoned)
+    with pytest.raises(RunError, match=r"gradient: nan at step 2, in game_\d+"):
+        clone(config_of(games, tmp_path / "run", checkpoint_every=1))
+    last = load_values(tmp_path / "run" / "last.safetensors")
+    assert last["global_step"] == 2
+    assert_same_weights(dict(modules[0].policy.state_dict()), dict(load_policy(tmp_path / "run").state_dict()))
+    for mine, saved in zip(
+        modules[0].optimizers().optimizer.state_dict()["state"].values(),
+        last["optimizer_states"][0]["state"].values(),
+        strict=True,
+    ):
+        assert_same_weights(mine, saved)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from cudnn import refuse_backward_in_evaluation
 from made_up_games import write_games
 from shrinking import SHRUNK
 from tasks import KEYS
@@ -33,6 +34,11 @@ weight = Schedule.parse
 TINY = "encoder.crop=3; encoder.crop_units=8; encoder.screen_units=0; encoder.message=4; encoder.size=16"
 FLAT = f"heads.kind=flat; core.hidden=16; {TINY}"
 SCREEN = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
+
+
+@pytest.fixture(autouse=True)
+def lstms_as_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_backward_in_evaluation(monkeypatch)
 
 
 def options(folder: Path, **changes: Any) -> FinetuneConfig:

@@ -1,0 +1,73 @@
+"""On pretend CUDA: devices and streams are not mixed, results are the CPU's, and steps hardly wait for the device."""
+
+import json
+
+import pytest
+
+pytest.importorskip("pytorch_lightning")
+
+from made_up_games import write_games
+from pretend_cuda import build, call
+from shrinking import SHRUNK
+
+LENGTHS = [40, 80, 33, 120, 60, 77, 90, 45, 130, 50, 61, 88]
+WAITS_A_STEP = 1
+"""For whether the numbers of the step before were finite."""
+
+
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("guard"))
+
+
+@pytest.fixture(scope="module")
+def games(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("games")
+    write_games(folder, LENGTHS, keys=("tty_chars", "tty_colors", "tty_cursor", "blstats"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unrolled(guard):
+    return call(guard, "cuda_cases:all_unrolled")
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+@pytest.mark.parametrize("name", SHRUNK)
+def test_an_unroll_gives_what_it_gives_on_the_cpu_and_waits_for_nothing(unrolled, name, precision):
+    found = unrolled[f"{name} {precision}"]
+    accuracy = 1e-5 if precision == "32" else 2e-2
+    assert found["cuda"] == pytest.approx(found["cpu"], rel=accuracy)
+    assert found["waits"] == {}
+
+
+def test_planted_mistakes_are_found(guard):
+    found = call(guard, "cuda_cases:planted")
+    assert found["mixed"].startswith("aten::add ")
+    assert "may recycle" in found["unrecorded"]
+    assert "may not have written" in found["unwaited"]
+    assert found["none"] == ""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "symbols-small" else pytest.mark.slow) for name in SHRUNK]
+)
+def test_training_waits_once_a_step(guard, games, tmp_path, name):
+    found = call(guard, "cuda_cases:trained", games, tmp_path, name)
+    assert sum(found["waits"].values()) <= WAITS_A_STEP, found["waits"]
+    assert found["calls"] > 0
+
+
+@pytest.mark.slow
+def test_averaging_the_weights_waits_once_more(guard, games, tmp_path):
+    found = call(guard, "cuda_cases:trained", games, tmp_path, "symbols-small", json.dumps({"ema": 0.9}))
+    assert sum(found["waits"].values()) <= WAITS_A_STEP + 1, found["waits"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"precision": "32"}, {"ema": 0.9, "precision": "bf16", "loader_workers": 2}])
+def test_whole_runs(guard, games, tmp_path, options):
+    found = call(guard, "cuda_cases:resumed", games, tmp_path, json.dumps(options))
+    assert found["steps"] == [9, 3, 3]
+    assert all(0 < nll < 6 for nll in found["nll"])
+    assert found["predicted"] == 20
