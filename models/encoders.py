@@ -230,16 +230,17 @@ class SymbolsEncoder(nn.Module):
             sizes.append(config.previous_action)
         self.out = nn.Linear(sum(sizes), config.size)
 
-    def forward(self, inputs: Inputs) -> Tensor:
-        """From [N, …] to [N, size]."""
+    def forward(self, inputs: Inputs, lanes: int | None = None) -> Tensor:
+        """From [N, …] to [N, size]; see :func:`strathack.models.distinct.distinct` for ``lanes``."""
         chars = inputs["tty_chars"]
         table = (self.characters.weight[:, None] + self.colors.weight).flatten(0, 1).to(computed_in(chars.device))
         cells = screen_cells(inputs)
-        squares, places = distinct(neighbours(cells_around(cells, inputs["tty_cursor"], self.config.crop), SQUARE))
-        crop = convolved(self.crop, table, squares, places)
+        around = cells_around(cells, inputs["tty_cursor"], self.config.crop)
+        squares, places = distinct(neighbours(around, SQUARE), lanes)
+        crop = convolved(self.crop, table, squares, places, lanes)
         parts = [F.elu(self.crop_out(crop)), self.message(chars)]
         if self.config.screen_units:
-            screen = convolved(self.screen, table, *distinct_patches(cells))
+            screen = convolved(self.screen, table, *distinct_patches(cells, lanes), lanes)
             parts.append(F.elu(self.screen_out(screen)))
         if self.config.blstats:
             parts.append(F.elu(self.blstats(blstat_features(inputs["blstats"]))))
@@ -254,7 +255,9 @@ def _layers(inputs: int, cells: int, channels: tuple[int, ...]) -> nn.ModuleList
     return nn.ModuleList(nn.Linear(size, channel) for size, channel in zip(sizes, channels, strict=True))
 
 
-def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor, places: Tensor) -> Tensor:
+def convolved(
+    layers: nn.ModuleList, table: Tensor, groups: Tensor, places: Tensor, lanes: int | None = None
+) -> Tensor:
     """Applies convolutions with ELUs, each computed once for every distinct group of cells.
 
     Args:
@@ -262,13 +265,14 @@ def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor, places: Tens
         table: Features of every possible cell, [cells, C].
         groups: The distinct groups of cells, integers [U, cells of a group].
         places: The index of the group at each place, i32 [N, rows, columns].
+        lanes: See :func:`strathack.models.distinct.distinct`.
 
     Returns:
         Outputs of the last layer, [N, rows · columns · C].
     """
     for number, layer in enumerate(layers):
         if number:
-            groups, places = distinct(neighbours(places.long(), SQUARE))
+            groups, places = distinct(neighbours(places.long(), SQUARE), lanes)
         table = F.elu(layer(copied(table, groups.flatten().int()).view(len(groups), -1)))
     return copied(table, places.flatten()).view(len(places), -1)
 
@@ -278,18 +282,19 @@ def neighbours(cells: Tensor, side: int) -> Tensor:
     return cells.unfold(1, side, 1).unfold(2, side, 1)
 
 
-def distinct_patches(cells: Tensor) -> tuple[Tensor, Tensor]:
+def distinct_patches(cells: Tensor, lanes: int | None = None) -> tuple[Tensor, Tensor]:
     """Splits the screen into patches side by side, and returns the distinct ones.
 
     Args:
         cells: i16 [N, 24, 80].
+        lanes: See :func:`strathack.models.distinct.distinct`.
 
     Returns:
         The cells of the distinct patches, i16 [U, 24], and the patch at each place, i32 [N, 8, 10].
     """
     words = cells.view(torch.int64)  # four cells each, so that fewer values are compared
     width = words.shape[2] * PATCH_COLUMNS // SCREEN_COLUMNS
-    patches, places = distinct(words.unfold(1, PATCH_ROWS, PATCH_ROWS).unfold(2, width, width))
+    patches, places = distinct(words.unfold(1, PATCH_ROWS, PATCH_ROWS).unfold(2, width, width), lanes)
     return patches.view(cells.dtype), places
 
 

@@ -36,8 +36,8 @@ class RunOptions(Options):
         validate_every: Optimiser steps between validations; 0 for none.
         checkpoint_every: Optimiser steps between checkpoints of the current state.
         log_every: Optimiser steps between rows of metrics.csv.
-        precision: Precision of the arithmetic; auto is bf16 on GPUs and on processors that multiply matrices of bf16
-            (AMX), and 32 elsewhere.
+        precision: Precision of the arithmetic; auto is bf16 on GPUs and on processors that multiply in bf16 (AMX or
+            avx512_bf16), and 32 elsewhere.
         device: Device to train on; auto uses GPUs if there are any.
         devices: Number of GPUs, or of processes on the CPU.
         tensorboard: Also log for TensorBoard.
