@@ -53,7 +53,7 @@ class Network(nn.Module):
         self.blstats = nn.Sequential(nn.Linear(27, 64), nn.ELU())
         self.out = nn.Sequential(nn.Linear((224 if self.crop else 96) + 64, ENCODED), nn.ELU())
 
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+    def forward(self, inputs: dict[str, Tensor], lanes: int | None = None) -> Tensor:
         chars = inputs["tty_chars"].long()
         if self.crop:
             chars = self._around(chars, inputs["tty_cursor"].long())
@@ -75,6 +75,7 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
     from strathack.models.acting import ActingConfig
     from strathack.models.config import FlatConfig, LSTMConfig, PolicyConfig, SymbolsConfig
     from strathack.models.policy import Policy
+    from strathack.models.precision import is_bf16_faster_on_cpu
     from strathack.models.running import hold_freed_memory
     from strathack.rl.acting.inference import InferencePolicy
     from strathack.rl.acting.rollouts import Rollouts, Stopwatch, shares
@@ -100,7 +101,11 @@ def ours(kind: str, seconds: float) -> tuple[float, str]:
     spec = WorkerSpec(lane, groups=2, envs=LANES // 2, steps=UNROLL, slots=2)
     workers = RolloutWorkers(spec, ACTORS, RayLauncher(ACTORS, None), hang_seconds=60)
     rollouts = Rollouts(workers, player)
-    learner = Learner(policy, appo, ImitationConfig(), changing=player.updating)
+    in_bf16 = is_bf16_faster_on_cpu()
+    learner = Learner(
+        policy, appo, ImitationConfig(), changing=player.updating,
+        autocast=lambda: torch.autocast("cpu", torch.bfloat16, enabled=in_bf16),
+    )  # fmt: skip
     rewards, stopwatch, device = Rewards(RewardConfig(), appo.discount), Stopwatch(), torch.device("cpu")
     learning = learning_thread(device, ACTORS)
     rollouts.start()

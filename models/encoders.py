@@ -82,10 +82,10 @@ class MessageEncoder(nn.Module):
         self.bias = nn.Parameter(torch.empty(units).uniform_(-(inputs**-0.5), inputs**-0.5))
         self.out = nn.Linear(units, units)
 
-    def forward(self, tty_chars: Tensor) -> Tensor:
-        """From u8 [N, 24, 80] to [N, units]."""
+    def forward(self, tty_chars: Tensor, lanes: int | None = None) -> Tensor:
+        """From u8 [N, 24, 80] to [N, units]; see :func:`strathack.models.distinct.distinct` for ``lanes``."""
         words = tty_chars[:, 0].contiguous().view(torch.int64)
-        lines, which = distinct(words[:, None, None, None])
+        lines, which = distinct(words[:, None, None, None], lanes)
         places = torch.arange(SCREEN_COLUMNS, device=lines.device, dtype=torch.int32) * CHARACTERS
         hidden = F.embedding_bag(lines.view(torch.uint8) + places, self.weight, mode="sum") + self.bias
         return copied(F.elu(self.out(F.elu(hidden))), which.flatten())
@@ -140,13 +140,17 @@ class TilesEncoder(nn.Module):
         tiles = torch.from_numpy(tile_table().copy()).reshape(CHARACTERS * COLORS, TILE, TILE, 3)
         self.register_buffer("tiles", tiles.permute(0, 3, 1, 2).contiguous(), persistent=False)
 
-    def forward(self, inputs: Inputs) -> Tensor:
-        """From the screen, or from ``screen_image`` u8 [N, 3, 6 · crop, 6 · crop] if given, to [N, units]."""
+    def forward(self, inputs: Inputs, lanes: int | None = None) -> Tensor:
+        """From the screen, or from ``screen_image`` u8 [N, 3, 6 · crop, 6 · crop] if given, to [N, units].
+
+        See :func:`strathack.models.distinct.distinct` for ``lanes``.
+        """
         if "screen_image" in inputs:
             hidden = F.elu(self.first(inputs["screen_image"].float() / 255))
         else:
             cells = cells_around(screen_cells(inputs), inputs["tty_cursor"], self.crop)
-            hidden = (self._first_of_distinct if is_worth_finding(cells.device) else self._first_looked_up)(cells)
+            found = is_worth_finding(cells.device)
+            hidden = self._first_of_distinct(cells, lanes) if found else self._first_looked_up(cells)
         return F.elu(self.out(self.rest(hidden).flatten(1)))
 
     def _first_looked_up(self, cells: Tensor) -> Tensor:
@@ -166,9 +170,9 @@ class TilesEncoder(nn.Module):
         responses = F.embedding_bag(places.view(-1, 4), torch.cat(tables), mode="sum") + self.first.bias
         return F.elu(responses).view(*places.shape[:3], -1).permute(0, 3, 1, 2)
 
-    def _first_of_distinct(self, cells: Tensor) -> Tensor:
+    def _first_of_distinct(self, cells: Tensor, lanes: int | None = None) -> Tensor:
         """Returns the same as :meth:`_first_looked_up`, computed once for each distinct square of cells."""
-        corners, which = distinct(neighbours(cells, 2))
+        corners, which = distinct(neighbours(cells, 2), lanes)
         pixels = self.tiles[corners].view(-1, 2, 2, 3, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
         pixels = pixels.reshape(-1, 3, 2 * TILE, 2 * TILE)[:, :, :8, :8].flatten(1).to(self.first.weight.dtype) / 255
         responses = F.elu(F.linear(pixels, self.first.weight.flatten(1), self.first.bias))
@@ -189,10 +193,10 @@ class PixelsEncoder(nn.Module):
         self.bottom_lines = BottomLinesEncoder(config.bottom_lines)
         self.screen = TilesEncoder(config.crop, config.channels, config.screen)
 
-    def forward(self, inputs: Inputs) -> Tensor:
-        """From [N, …] to [N, size]: message, bottom lines, screen, previous action."""
+    def forward(self, inputs: Inputs, lanes: int | None = None) -> Tensor:
+        """From [N, …] to [N, size]: message, bottom lines, screen, previous action; see :class:`SymbolsEncoder`."""
         chars = inputs["tty_chars"]
-        parts = [self.message(chars), self.bottom_lines(chars), self.screen(inputs)]
+        parts = [self.message(chars, lanes), self.bottom_lines(chars), self.screen(inputs, lanes)]
         if self.config.previous_action:
             indices = torch.arange(self.config.previous_action, device=chars.device)
             # All zeros where there was no previous action.
@@ -238,7 +242,7 @@ class SymbolsEncoder(nn.Module):
         around = cells_around(cells, inputs["tty_cursor"], self.config.crop)
         squares, places = distinct(neighbours(around, SQUARE), lanes)
         crop = convolved(self.crop, table, squares, places, lanes)
-        parts = [F.elu(self.crop_out(crop)), self.message(chars)]
+        parts = [F.elu(self.crop_out(crop)), self.message(chars, lanes)]
         if self.config.screen_units:
             screen = convolved(self.screen, table, *distinct_patches(cells, lanes), lanes)
             parts.append(F.elu(self.screen_out(screen)))
@@ -255,9 +259,7 @@ def _layers(inputs: int, cells: int, channels: tuple[int, ...]) -> nn.ModuleList
     return nn.ModuleList(nn.Linear(size, channel) for size, channel in zip(sizes, channels, strict=True))
 
 
-def convolved(
-    layers: nn.ModuleList, table: Tensor, groups: Tensor, places: Tensor, lanes: int | None = None
-) -> Tensor:
+def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor, places: Tensor, lanes: int | None = None) -> Tensor:
     """Applies convolutions with ELUs, each computed once for every distinct group of cells.
 
     Args:

@@ -61,7 +61,7 @@ class Policy(nn.Module):
         """
         first = inputs["first"].bool()
         frames = {name: value.flatten(0, 1) for name, value in inputs.items() if name in self._frame_inputs()}
-        views = tuple(encoder(frames).unflatten(0, first.shape) for encoder in self.encoders)
+        views = tuple(encoder(frames, first.shape[1]).unflatten(0, first.shape) for encoder in self.encoders)
         features, after = self.core(views, first, state, starts)
         return self.heads(features, labels), after
 
