@@ -14,10 +14,9 @@ from strathack.analysis.runs import runs_of
 from strathack.dataset import Dataset
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.frames import FrameSource, StoredFrames
-from strathack.dataset.keys import is_replayable
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
 from strathack.dataset.reading import Game
-from strathack.dataset.schema import OBSERVATIONS, BLStat
+from strathack.dataset.schema import OBSERVATIONS, BLStat, is_replayable
 
 UNLABELLED_NAME = "unlabelled"
 

@@ -241,8 +241,7 @@ class DemonstrationModule(pl.LightningDataModule):
         kind: ``unrolls`` or ``windows``.
         select: A condition on the games.
         workers: Loader workers; 0 streams in threads of this process, which is fastest if frames are stored.
-        frames: Opens a source of frames for keys-only games, such as
-            :class:`strathack.collect.replaying.streaming.ReplayedFrames`.
+        frames: Opens a source of frames; by default, stored frames are read, and keys-only games are replayed.
         batches_per_epoch: Batches in an epoch of Lightning; by default as many as show each step about once.
         validation_steps: Steps of a validation batch; by default ``steps``. If there are fewer validation games than
             lanes, validation batches have fewer lanes; more steps can make up for that.

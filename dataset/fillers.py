@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from strathack.dataset.batches import RECORDS, Batch, Recoding, StreamConfig, copy_frames, frame_names, records_of
-from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames, StoredReader, stored_array
+from strathack.dataset.frames import FrameReader, FrameSource, StoredReader, source_of, stored_array
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schedule import Segment
 from strathack.dataset.schema import STORED_COLUMNS
@@ -45,12 +45,13 @@ class LaneFiller:
     Args:
         dataset: The games.
         config: What to show.
-        frames: Source of the frames; None takes the stored frames.
+        frames: Source of the frames; None takes the stored frames, and replays games of which only keys are stored.
     """
 
     def __init__(self, dataset: Dataset, config: StreamConfig, frames: FrameSource | None = None) -> None:
         self._dataset, self._config = dataset, config
-        self._frames: FrameSource = frames or StoredFrames()
+        self._frames: FrameSource = frames or source_of(dataset)
+        self._owns_frames = frames is None
         self._recoding = Recoding(dataset)
         self._open: dict[int, _OpenGame] = {}
 
@@ -85,6 +86,8 @@ class LaneFiller:
         for game in self._open.values():
             game.reader.close()
         self._open.clear()
+        if self._owns_frames:
+            self._frames.close()
 
 
 class WindowFiller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from math import prod
 from typing import Protocol
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from strathack.dataset.arrays import StoredArray
 from strathack.dataset.errors import InputError
-from strathack.dataset.reading import Game
+from strathack.dataset.reading import Dataset, Game
 
 
 class FrameReader(Protocol):
@@ -42,9 +43,30 @@ class FrameSource(Protocol):
             start: The first step that will be read.
         """
 
+    def close(self) -> None:
+        """Releases what the source holds; it may be used again afterwards."""
+
+
+REPLAYING = "strathack.frames"
+"""The group of entry points that make, called without arguments, a source that replays games without frames.
+
+Replaying belongs to the package ``collect``, of which this package knows nothing.
+"""
+
+
+def source_of(dataset: Dataset) -> FrameSource:
+    """Returns the stored frames of a dataset or, if only keys are stored, a source that replays the games."""
+    for found in entry_points(group=REPLAYING) if dataset.shows_by_replay else ():
+        source: FrameSource = found.load()()
+        return source
+    return StoredFrames()
+
 
 class StoredFrames:
     """Frames as they are stored."""
+
+    def close(self) -> None:
+        """Does nothing."""
 
     def open(self, game: Game, names: Sequence[str], start: int) -> StoredReader:
         """Opens a game; see :class:`FrameSource`.

@@ -42,15 +42,6 @@ def keys_only_shard(game: Game) -> bytes:
     return encode_shard(keys_only(game), provenance, ChunkEncoder("dense"))
 
 
-def is_replayable(row: np.void | np.ndarray) -> bool:
-    """Returns whether a game can be replayed, that is, whether its keys, its seed and its clock are known.
-
-    Args:
-        row: The game's row of ``/games``.
-    """
-    return bool(row["keys_sha256"] and row["core"] >= 0 and row["start_time"] >= 0)
-
-
 def check_replayable(dataset: Dataset) -> None:
     """Checks that every game can be replayed from its keys.
 

@@ -19,7 +19,15 @@ from strathack.dataset.arrays import StoredArray, index_game
 from strathack.dataset.errors import CorruptionError, FormatError, InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, Vocabularies, unite_vocabularies
-from strathack.dataset.schema import COMPLETENESS, GAME_DTYPE, LABEL_COLUMNS, OBSERVATIONS, ORIGINS, row_values
+from strathack.dataset.schema import (
+    COMPLETENESS,
+    GAME_DTYPE,
+    LABEL_COLUMNS,
+    OBSERVATIONS,
+    ORIGINS,
+    is_replayable,
+    row_values,
+)
 from strathack.dataset.shard import Provenance, ShardTables, open_shard, read_tables, read_text, readable
 from strathack.dataset.splits import SPLITS
 
@@ -276,6 +284,11 @@ class Dataset:
         """The observation keys that every game has; empty for keys-only games."""
         stored = [tables.provenance.observations for tables in self.tables]
         return tuple(key for key in OBSERVATIONS if stored and all(key in keys for keys in stored))
+
+    @property
+    def shows_by_replay(self) -> bool:
+        """Whether no observation is stored of every game, but all games can be replayed to show any."""
+        return not self.observations and bool(is_replayable(self._rows).all())
 
     @cached_property
     def games(self) -> pd.DataFrame:

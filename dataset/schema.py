@@ -133,6 +133,20 @@ class ObservationKeys(TextValue, tuple[str, ...]):
 
 DEFAULT_OBSERVATIONS = ObservationKeys(key for key in OBSERVATIONS if key in DIGESTED_OBSERVATIONS)
 
+
+def is_replayable(rows: np.void | np.ndarray) -> np.ndarray:
+    """Returns whether games can be replayed, that is, whether their keys, their seeds and their clocks are known.
+
+    Args:
+        rows: One row of ``/games``, or several.
+
+    Returns:
+        bool, of the shape of ``rows``.
+    """
+    known: np.ndarray = (rows["keys_sha256"] != b"") & (rows["core"] >= 0) & (rows["start_time"] >= 0)
+    return known
+
+
 GAMES_PER_SHARD = 64
 """Default number of games in a merged shard."""
 

@@ -23,6 +23,7 @@ from strathack.dataset.frames import FrameSource
 from strathack.dataset.prefetching import Allocate, Prefetcher
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schedule import GameQueue, LanePlan, Plan, WindowPlan, position_after
+from strathack.dataset.schema import DEFAULT_OBSERVATIONS
 
 
 def unrolls(
@@ -51,16 +52,19 @@ def unrolls(
         dataset: The games.
         lanes: B.
         steps: T.
-        observations: Observation keys; by default all keys that every game has.
-        frames: Source of the frames; by default the stored frames.
+        observations: Observation keys; by default all keys that every game has or, if only the games' keys are stored,
+            those of :data:`strathack.dataset.schema.DEFAULT_OBSERVATIONS`.
+        frames: Source of the frames; by default the stored frames. Games of which only keys are stored are replayed in
+            processes of the stream's own, which end with :meth:`Stream.close` or the stream's end.
         allocate: Makes the arrays of frames, for instance in memory that a GPU can copy from.
         **options: The other fields of :class:`StreamConfig`.
 
     Raises:
         InputError: If an option is invalid, or no game has a step.
     """
-    keys = dataset.observations if observations is None else tuple(observations)
-    config = StreamConfig(lanes, steps, keys, **options)
+    if observations is None:
+        observations = DEFAULT_OBSERVATIONS if dataset.shows_by_replay else dataset.observations
+    config = StreamConfig(lanes, steps, tuple(observations), **options)
     check_steps(dataset)
     usable = usable_games(dataset, config)
     queue = GameQueue(len(dataset), config.seed, config.share, config.epochs, usable)

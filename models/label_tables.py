@@ -36,13 +36,13 @@ class LabelTables:
 
 
 def check_observations(policy: AnyConfig, dataset: Dataset, path: Path) -> None:
-    """Checks that a dataset has the observations that a policy needs.
+    """Checks that a dataset has the observations that a policy needs, or can be replayed.
 
     Raises:
         InputError: If it does not; the message names the path.
     """
     missing = [key for key in policy.observations if key not in dataset.observations]
-    if missing:
+    if missing and not dataset.shows_by_replay:
         have = ", ".join(dataset.observations) or "none, only keys (strathack dataset expand replays them)"
         raise InputError(f"{path}: the policy needs {', '.join(missing)}; the dataset has {have}")
 

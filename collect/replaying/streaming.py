@@ -224,9 +224,10 @@ class AnyFrames(AbstractContextManager["AnyFrames"]):
         return self._replayed.open(game, names, start)
 
     def close(self) -> None:
-        """Ends the processes."""
+        """Ends the processes; they are started again if they are needed again."""
         if self._replayed is not None:
             self._replayed.close()
+            self._replayed = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,17 +2,21 @@
 
 import json
 import shutil
+from contextlib import closing
 
 import h5py
 import numpy as np
 import pytest
 from looking import BOTS, wait_for
 
+from strathack.cli import main
 from strathack.collect.replaying.streaming import ReplayedFrames
 from strathack.dataset import Dataset
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import CorruptionError, InputError, RunError
-from strathack.dataset.streams import unrolls
+from strathack.dataset.frames import StoredFrames
+from strathack.dataset.schema import DEFAULT_OBSERVATIONS
+from strathack.dataset.streams import unrolls, windows
 
 HERE = ("--workers", 0, "--quiet")
 ALL = "glyphs,blstats,message,inv_strs,tty_chars,tty_colors,tty_cursor"
@@ -114,6 +118,29 @@ def test_a_stream_of_keys_is_that_of_the_expanded_dataset_bit_for_bit(played, la
             assert all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 
+def test_a_stream_of_keys_replays_by_itself_and_leaves_no_process(played):
+    keys, full = Dataset(played / "keys"), Dataset(played / "full")
+    shown = {"lanes": 2, "steps": 64}
+    with closing(unrolls(keys, **shown)) as stream:
+        for _, expected in zip(range(20), unrolls(full, **shown, observations=DEFAULT_OBSERVATIONS), strict=False):
+            found = next(stream)
+            assert found.keys() == expected.keys()
+            assert all(found[name].tobytes() == expected[name].tobytes() for name in found)
+        stream.close()
+        next(stream)  # the processes are started again
+
+
+def test_a_policy_is_trained_from_keys(played, tmp_path):
+    pytest.importorskip("pytorch_lightning")
+    shutil.copytree(played / "keys", tmp_path / "keys")
+    words = "--set heads.kind=flat --lanes 2 --unroll 8 --steps 3 --validation-batches 1 --quiet"
+    assert (
+        main(["dataset", "split", str(tmp_path / "keys"), "--train", "0.5", "--validation", "0.5", "--test", "0"]) == 0
+    )
+    assert main(["train", str(tmp_path / "keys"), "--out", str(tmp_path / "run"), *words.split()]) == 0
+    assert (tmp_path / "run" / "last.safetensors").exists()
+
+
 def test_a_stream_of_keys_resumes_in_mid_game(played):
     keys = Dataset(played / "keys")
     with ReplayedFrames(1) as frames:
@@ -149,8 +176,11 @@ def test_a_killed_replaying_process_ends_the_stream_with_a_clear_error(played):
 
 
 def test_keys_alone_are_not_streamed_without_replaying(played):
-    with pytest.raises(InputError, match="only its keys are kept: expand the dataset, or stream it by replaying"):
-        next(unrolls(Dataset(played / "keys"), lanes=1, steps=1, observations=["tty_chars"]))
+    shown = {"lanes": 1, "steps": 1, "observations": ["tty_chars"]}
+    for stream in (unrolls(Dataset(played / "keys"), **shown, frames=StoredFrames()),
+                   windows(Dataset(played / "keys"), **shown)):  # fmt: skip
+        with pytest.raises(InputError, match="only its keys are kept: expand the dataset, or stream it by replaying"):
+            next(stream)
 
 
 def relabelled(run, shared, folder, seeds, *words):

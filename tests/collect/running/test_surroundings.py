@@ -11,7 +11,7 @@ import pytest
 from looking import BOTS, wait_for
 
 from strathack.dataset.folder import DatasetFolder
-from strathack.dataset.keys import is_replayable
+from strathack.dataset.schema import is_replayable
 
 WANDERER = ("--demonstrator", BOTS / "wanderer", "--quiet")
 SAID = "interrupted: what is there is valid; the same command goes on from here\n"
