@@ -7,12 +7,14 @@ import json
 from rich.console import Console
 
 from strathack.dataset.errors import InputError, RunError
+from strathack.models.cleaved import config_from_values
 from strathack.models.hihack import imported_policy
-from strathack.models.options import ImportHihackConfig, ModelsConfig, TrainConfig
+from strathack.models.options import ImportHihackConfig, ModelsConfig, PublishConfig, TrainConfig
 from strathack.models.presets import PRESETS
+from strathack.models.publishing import publish, published_rows
 from strathack.models.running import METRICS, is_first_process, process_of_a_run, status_of
 from strathack.models.saving import save_policy
-from strathack.models.tables import parameter_count, parts_of, presets_table, validation_table
+from strathack.models.tables import parameter_count, parts_of, presets_table, published_table, validation_table
 from strathack.models.training import clone
 
 
@@ -37,12 +39,30 @@ def train(config: TrainConfig) -> int:
 
 
 def list_(config: ModelsConfig) -> int:
-    """``strathack models list``: prints the preset policies."""
+    """``strathack models list``: prints the preset policies, and the trained ones that come with the package."""
     if config.json:
         known = {name: {"parameters": parameter_count(policy)} | policy.to_values() for name, policy in PRESETS.items()}
+        for name, policy, about in published_rows():
+            known[name] = {"parameters": parameter_count(config_from_values(policy)), **policy, "about": about}
         print(json.dumps(known))
     else:
         Console().print(presets_table())
+        Console().print(published_table(published_rows()))
+    return 0
+
+
+def publish_(config: PublishConfig) -> int:
+    """``strathack models publish``: writes a run's policy into one file.
+
+    Raises:
+        InputError: If there is no such run, or the file exists already.
+        RunError: If the file cannot be written.
+    """
+    try:
+        path = publish(config)
+    except OSError as error:
+        raise RunError(f"{config.out}: {error.strerror or error}") from None
+    print(f"{path.stat().st_size:,} bytes in {path}")
     return 0
 
 

@@ -182,6 +182,23 @@ class ModelsConfig(Options):
     json: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class PublishConfig(Options):
+    """Writes a run's policy into one file: weights, configuration, how it was trained and what it plays to.
+
+    Attributes:
+        run: The run's folder, or a checkpoint.
+        out: The new file.
+        evaluation: The folder of an evaluation of the policy, whose figures are added.
+        precision: Precision of the weights; bf16 takes half of the space.
+    """
+
+    run: Path
+    out: Path
+    evaluation: Path | None = None
+    precision: Literal["bf16", "32"] = "bf16"
+
+
 @dataclass(frozen=True)
 class ImportHihackConfig(Options):
     """Converts one of the paper's checkpoints into a checkpoint of this package.

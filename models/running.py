@@ -23,7 +23,7 @@ from strathack.dataset.errors import FormatError, InputError, RunError
 from strathack.dataset.files import atomic_write
 from strathack.models.loggers import MetricsCSV, check_loggers, other_loggers
 from strathack.models.options import AnyRunOptions, RunOptions
-from strathack.models.saving import LAST, load_values
+from strathack.models.saving import LAST, is_published, load_values
 
 OPTIONS, METRICS = "options.json", "metrics.csv"
 """Files in a run's folder beside its checkpoints: its options and its learning curves."""
@@ -95,7 +95,7 @@ def with_absolute_paths(options: AnyOptions) -> AnyOptions:
 
 def _resolved(value: Any) -> Any:
     if isinstance(value, Path):
-        return value.resolve()
+        return value if is_published(value) else value.resolve()
     if isinstance(value, list):
         return [_resolved(one) for one in value]
     return with_absolute_paths(value) if isinstance(value, Options) else value

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import torch
 from rich.table import Table
 
-from strathack.models.cleaved import AnyConfig, make_policy
+from strathack.models.cleaved import AnyConfig, config_from_values, make_policy
 from strathack.models.config import HierarchicalConfig, LSTMConfig, LSTMTransformerConfig, PolicyConfig
 from strathack.models.metrics import Result
 from strathack.models.presets import PRESETS
@@ -38,6 +41,29 @@ def presets_table() -> Table:
         table.add_column(name)
     for name, config in PRESETS.items():
         table.add_row(name, f"{parameter_count(config):,}", *parts_of(config))
+    return table
+
+
+def published_table(rows: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> Table:
+    """Makes the table of the policies that come with the package.
+
+    Args:
+        rows: Name, configuration and what is known of each; see :mod:`strathack.models.publishing`.
+    """
+    table = Table()
+    table.add_column("trained policy", no_wrap=True)
+    for name in ("parameters", "frames", "validation NLL", "mean score", "median"):
+        table.add_column(name, justify="right")
+    for name, policy, about in rows:
+        score = about.get("evaluation", {}).get("figures", {}).get("score")
+        table.add_row(
+            name,
+            f"{parameter_count(config_from_values(policy)):,}",
+            f"{about['frames']:,}" if about.get("frames") else "",
+            f"{about['validation']['action_nll']:.3f}" if "validation" in about else "",
+            f"{score['mean']['value']:,.0f} ± {score['standard_error']:,.0f}" if score else "",
+            f"{score['median']['value']:,.0f}" if score else "",
+        )
     return table
 
 

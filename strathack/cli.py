@@ -107,7 +107,12 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         "list": Command(
             "strathack.models.options:ModelsConfig",
             "strathack.models.commands:list_",
-            "list the preset policies, with their parameter counts",
+            "list the preset policies and the trained ones",
+        ),
+        "publish": Command(
+            "strathack.models.options:PublishConfig",
+            "strathack.models.commands:publish_",
+            "write a run's policy, and what is known of it, into one file",
         ),
         "import-hihack": Command(
             "strathack.models.options:ImportHihackConfig",
@@ -167,7 +172,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
 
 GROUP_HELP: Mapping[str, str] = {
     "dataset": "inspect, check, import, replay and convert datasets",
-    "models": "list the preset policies; convert the HiHack paper's checkpoints",
+    "models": "list policies; publish a trained one; convert the HiHack paper's checkpoints",
     "analysis": "statistics and pictures of a dataset",
 }
 

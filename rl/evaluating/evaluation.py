@@ -28,7 +28,7 @@ from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS
 from strathack.dataset.writer import agreed_settings
 from strathack.models.acting import ActingConfig
 from strathack.models.running import usable_gpus
-from strathack.models.saving import checkpoint_at, load_policy
+from strathack.models.saving import checkpoint_at, is_published, load_policy
 from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
 from strathack.rl.config import ActionNames, GameConfig
@@ -71,9 +71,10 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
     if what == "autoascend" or ":" in what or (path / "bot.py").is_file():
         _refuse_acting(config, "a demonstrator")
         return None
-    if not path.exists():
+    if not (path.exists() or is_published(path)):
         raise InputError(
-            f"what: {what!r} is no checkpoint, no run's folder, no bot's folder, and neither autoascend nor random"
+            f"what: {what!r} is no checkpoint, no run's folder, no trained policy's name, no bot's folder, and neither "
+            "autoascend nor random"
         )
     checkpoint = checkpoint_at(path)
     device = "cuda" if usable_gpus(config.device) else "cpu"

@@ -12,6 +12,7 @@ from strathack.cli import main
 from strathack.models.commands import list_
 from strathack.models.options import ModelsConfig
 from strathack.models.presets import PRESETS
+from strathack.models.saving import published
 
 
 def test_the_list_names_every_policy_with_its_parameters(capsys):
@@ -28,7 +29,8 @@ def test_as_json(capsys):
     assert {name: known[name]["parameters"] for name in ("lstm", "lstm-xxl", "hier-lstm", "transformer")} == {
         "lstm": 6_235_194, "lstm-xxl": 13_381_690, "hier-lstm": 8_276_979, "transformer": 26_052_154
     }  # fmt: skip
-    assert set(known) == set(PRESETS)
+    assert set(known) == {*PRESETS, *published()}
+    assert all(known[name]["about"]["frames"] > 0 for name in published())
 
 
 def test_without_the_extra_one_line_says_what_to_install():

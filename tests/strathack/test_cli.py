@@ -73,8 +73,8 @@ def test_former_names_of_options_are_taken_and_told_of(words, old, new, capsys):
     assert said == f"strathack: {old} is called {new} now; the old name goes with the next release"
     assert error in (
         "strathack: error: out: no folder is given for the run",
-        "strathack: error: what: 'nobody' is no checkpoint, no run's folder, no bot's folder, and neither autoascend "
-        "nor random",
+        "strathack: error: what: 'nobody' is no checkpoint, no run's folder, no trained policy's name, "
+        "no bot's folder, and neither autoascend nor random",
     )
 
 

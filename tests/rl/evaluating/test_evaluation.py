@@ -111,7 +111,7 @@ def test_a_policy_of_another_environment_is_refused(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nobody"], "what: 'nobody' is no checkpoint, no run's folder, no bot's folder"),
+        (["nobody"], "what: 'nobody' is no checkpoint, no run's folder, no trained policy's name, no bot's folder"),
         (["random", "--greedy"], "greedy: is for policies; random has no such choice"),
         (
             ["autoascend", "--min-strategy-steps", "3"],

@@ -1,0 +1,82 @@
+"""Policies to be published: weights alone, with what is to be known of them; and those that come with this package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from strathack.dataset.errors import FormatError, InputError
+from strathack.models.options import PublishConfig
+from strathack.models.running import OPTIONS
+from strathack.models.saving import checkpoint_at, load_values, policy_from, published, save_policy
+from strathack.models.training import VALIDATION
+
+TOLD_OPTIONS = (
+    "lanes", "unroll", "steps", "minutes", "passes", "learning_rate", "weight_decay", "warmup", "final_rate", "clip",
+    "strategy_weight", "head_weight", "label", "ema", "precision", "select", "seed",
+)  # fmt: skip
+"""Options of a run that are told of its policy."""
+
+TOLD_RESULTS = ("steps", "action_nll", "accuracy", "top5", "strategy_nll", "strategy_accuracy", "macro_recall")
+"""Results of a validation that are told of a policy."""
+
+
+def publish(options: PublishConfig) -> Path:
+    """Writes a policy's weights, its configuration and what is known of it into one file.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: If there is no such run, or the file exists already.
+        FormatError: If a file of the run or of the evaluation is not what it should be.
+    """
+    if options.out.exists():
+        raise InputError(f"{options.out}: exists already")
+    values = load_values(checkpoint_at(options.run))
+    policy = policy_from(values)
+    about: dict[str, Any] = {**values["about"], "frames": values.get("cloning", {}).get("frames")}
+    if options.run.is_dir():
+        run = _read(options.run / OPTIONS)
+        about["options"] = {name: run[name] for name in TOLD_OPTIONS if run.get(name) is not None}
+        validation = _read(options.run / VALIDATION)
+        about["validation"] = {name: validation.get(name) for name in TOLD_RESULTS}
+    if options.evaluation is not None:
+        about["evaluation"] = evaluation_of(options.evaluation / "evaluation.json")
+    if options.precision == "bf16":
+        policy = policy.to(torch.bfloat16)
+    save_policy(options.out, policy, about)
+    return options.out
+
+
+def evaluation_of(path: Path) -> dict[str, Any]:
+    """Returns what an evaluation says of its policy: how it acted, on which seeds, and its figures with intervals.
+
+    Raises:
+        FormatError: If the file is no result of ``strathack evaluate``.
+    """
+    values = _read(path)
+    try:
+        settings, summary = values["settings"], values["summary"]
+        acting = {name: settings[name] for name in ("seeds", "clock", "max_steps", "greedy", "nle_version")}
+        acting |= {"min_strategy_steps": settings["hold"], "games": summary["games"], "ends": summary["ends"]}
+        return {**acting, "figures": summary["figures"]}
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"{path}: no result of strathack evaluate: {error}") from None
+
+
+def published_rows() -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Returns name, configuration and what is known of every policy that comes with this package."""
+    values = {name: load_values(path) for name, path in published().items()}
+    return [(name, one["policy"], one["about"]) for name, one in values.items()]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise FormatError(f"{path}: cannot be read: {error}") from None

@@ -1,0 +1,94 @@
+"""Policies as single files: what is told of them, and their names in place of runs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pytorch_lightning")
+torch = pytest.importorskip("torch")
+
+from made_up_games import write_games  # noqa: E402
+
+from strathack.cli import main  # noqa: E402
+from strathack.dataset.errors import FormatError, InputError  # noqa: E402
+from strathack.models import saving  # noqa: E402
+from strathack.models.options import PublishConfig, TrainConfig  # noqa: E402
+from strathack.models.publishing import publish  # noqa: E402
+from strathack.models.running import with_absolute_paths  # noqa: E402
+from strathack.models.saving import checkpoint_at, load_policy, load_values  # noqa: E402
+from strathack.models.training import clone  # noqa: E402
+
+SMALL = "encoder.embedding=4; encoder.message=8; encoder.size=16; heads.hidden=8; core.hidden=16"
+FIGURES = {"score": {"mean": {"value": 12.0, "low": 1.0, "high": 20.0}, "standard_error": 2.0,
+                     "median": {"value": 10.0, "low": 1.0, "high": 20.0}}}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("publishing")
+    write_games(folder / "games", [40, 80, 33, 120, 60, 77, 90, 45, 130, 50, 61, 88],
+                keys=("tty_chars", "tty_colors", "tty_cursor", "blstats"))  # fmt: skip
+    clone(TrainConfig(data=[folder / "games"], out=folder / "run", set=SMALL, lanes=3, unroll=8, steps=4,
+                      validate_every=4, device="cpu", quiet=True))  # fmt: skip
+    return folder / "run"
+
+
+@pytest.fixture
+def evaluation(tmp_path):
+    settings = {"seeds": "1:3", "clock": "seed", "max_steps": 10, "greedy": False, "hold": 0, "nle_version": "1.3.0"}
+    summary = {"games": 2, "ends": {"death": 2}, "figures": FIGURES}
+    (tmp_path / "evaluation.json").write_text(json.dumps({"settings": settings, "summary": summary}))
+    return tmp_path
+
+
+def test_a_published_policy_is_the_run_s_in_bf16_and_tells_how_it_was_made(run_of, evaluation, tmp_path, capsys):
+    out = tmp_path / "policy.safetensors"
+    words = ["models", "publish", run_of, out, "--evaluation", evaluation]
+    assert main(list(map(str, words))) == 0
+    assert f"bytes in {out}" in capsys.readouterr().out
+    about = load_values(out)["about"]
+    assert about["frames"] == 4 * 3 * 8
+    assert about["options"]["lanes"] == 3
+    assert about["validation"]["action_nll"] > 0
+    assert about["evaluation"]["figures"]["score"]["mean"]["value"] == 12.0
+    assert about["evaluation"]["seeds"] == "1:3"
+    mine, theirs = load_policy(run_of).state_dict(), load_policy(out).state_dict()
+    assert all(torch.equal(theirs[name], value.to(torch.bfloat16).float()) for name, value in mine.items())
+    exact = publish(PublishConfig(run=run_of, out=tmp_path / "exact.safetensors", precision="32"))
+    assert all(torch.equal(load_policy(exact).state_dict()[name], value) for name, value in mine.items())
+    assert out.stat().st_size < exact.stat().st_size
+
+
+def test_what_is_there_or_is_no_evaluation_is_refused(run_of, tmp_path):
+    (tmp_path / "there").touch()
+    with pytest.raises(InputError, match="there: exists already"):
+        publish(PublishConfig(run=run_of, out=tmp_path / "there"))
+    with pytest.raises(FormatError, match=r"evaluation\.json: cannot be read"):
+        publish(PublishConfig(run=run_of, out=tmp_path / "new", evaluation=tmp_path))
+    (tmp_path / "evaluation.json").write_text("{}")
+    with pytest.raises(FormatError, match=r"evaluation\.json: no result of strathack evaluate"):
+        publish(PublishConfig(run=run_of, out=tmp_path / "new", evaluation=tmp_path))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_name_stands_where_a_run_does(run_of, tmp_path, monkeypatch):
+    publish(PublishConfig(run=run_of, out=tmp_path / "tiny-1k.safetensors"))
+    monkeypatch.setattr(saving, "PRETRAINED", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint_at(Path("tiny-1k")) == tmp_path / "tiny-1k.safetensors"
+    # Options keep the name, and other paths become absolute.
+    options = TrainConfig(data=[run_of.parent / "games"], out=Path("other"), weights=Path("tiny-1k"))
+    kept = with_absolute_paths(options)
+    assert str(kept.weights) == "tiny-1k"
+    assert kept.out == tmp_path / "other"
+    words = (
+        f"--weights tiny-1k --out {tmp_path / 'other'} --lanes 3 --unroll 8 --steps 2 --validation-batches 1 --quiet"
+    )
+    assert main(["train", str(run_of.parent / "games"), *words.split(), "--device", "cpu"]) == 0
+    with pytest.raises(InputError, match="tiny-2k: no such checkpoint"):
+        load_policy(Path("tiny-2k"))
+    # A folder of this name comes first.
+    shutil.copytree(run_of, tmp_path / "tiny-1k")
+    assert checkpoint_at(Path("tiny-1k")) == Path("tiny-1k/best.safetensors")
