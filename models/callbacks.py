@@ -120,10 +120,11 @@ class Checkpoints(pl.Callback):
     Args:
         folder: Folder for the checkpoints.
         every: Optimiser steps between saves of the last checkpoint.
+        keep_every: Optimiser steps between checkpoints that are kept; 0 keeps none.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.folder, self.every = folder, every
+    def __init__(self, folder: Path, every: int, keep_every: int = 0) -> None:
+        self.folder, self.every, self.keep_every = folder, every, keep_every
         self.best = math.inf
         self._stop = StopOnSignal()
         self._saved_at = -1
@@ -147,6 +148,8 @@ class Checkpoints(pl.Callback):
         before_validation = trainer.is_last_batch or trainer.should_stop
         if asked or ((before_validation or step % self.every == 0) and step != self._saved_at):
             self._save_last(trainer)
+        if self.keep_every and step % self.keep_every == 0:
+            trainer.save_checkpoint(self.folder / f"step-{step}.safetensors")
         if asked:
             raise InterruptedRun(self._stop.number or signal.SIGTERM)
 

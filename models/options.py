@@ -236,6 +236,7 @@ class TrainConfig(RunOptions, CloningOptions):
         validate_every: Optimiser steps between validations.
         validation_batches: Largest number of batches in a validation; 0 for the whole split.
         checkpoint_every: Optimiser steps between checkpoints of the current state; validations save further ones.
+        keep_every: Optimiser steps between checkpoints that are kept, each as step-<number>.safetensors; 0 keeps none.
         early_stop: End training after this many validations without a better action NLL; 0 never does.
         ema: Decay of a moving average of the weights, which is validated and saved in their place; 0 uses none.
         compile: Compile encoders and heads with torch.compile.
@@ -259,6 +260,7 @@ class TrainConfig(RunOptions, CloningOptions):
     passes: float | None = None
     validate_every: int = 1000
     validation_batches: int = 0
+    keep_every: int = 0
     early_stop: int = 0
     ema: float = 0.0
     compile: bool = False
@@ -273,7 +275,7 @@ class TrainConfig(RunOptions, CloningOptions):
             raise InputError("data: no dataset is given, and no run to resume")
         check_at_least(1, self, "lanes", "unroll", "accumulate", "validate_every")
         super().__post_init__()
-        check_at_least(0, self, "loader_workers", "validation_batches", "early_stop")
+        check_at_least(0, self, "loader_workers", "validation_batches", "keep_every", "early_stop")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema: {self.ema} is no decay; expected 0 to below 1")
         labels = (*LABEL_NAMES, "substrategy")

@@ -301,7 +301,7 @@ def callbacks_of(run: Run[TrainConfig], budget: Budget) -> list[pl.Callback]:
         monitored = "validation/action_nll"
         callbacks.append(pl.callbacks.EarlyStopping(monitored, patience=options.early_stop, check_finite=False))
     # After the callbacks above, since checkpoints must hold what those did at the end of a batch.
-    callbacks.append(Checkpoints(run.folder, options.checkpoint_every))
+    callbacks.append(Checkpoints(run.folder, options.checkpoint_every, options.keep_every))
     if not options.quiet and is_first_process():
         callbacks.append(TrainingProgress(budget))
     return callbacks

@@ -219,6 +219,14 @@ def test_the_games_of_a_bad_batch_are_named(games, tmp_path, monkeypatch):
         clone(config_of(games, tmp_path / "run"))
 
 
+def test_checkpoints_on_the_way_are_kept_and_can_be_begun_from(games, tmp_path):
+    run = clone(config_of(games, tmp_path / "run", steps=9, keep_every=4)).folder
+    kept = sorted(path.name for path in run.glob("step-*"))
+    assert kept == ["step-4.safetensors", "step-8.safetensors"]
+    assert [load_values(run / name)["global_step"] for name in kept] == [4, 8]
+    assert not torch.equal(*(load_policy(run / name).encoders[0].out.weight for name in kept))
+
+
 def test_a_bad_gradient_leaves_weights_and_optimiser_as_they_were(games, tmp_path, monkeypatch):
     training_step, modules = cloning.CloningModule.training_step, []
 
