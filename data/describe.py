@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from strathack.dataset import Dataset
+from strathack.dataset.exporting import export_games
+from strathack.dataset.labels import count_by_name
 
 FREQUENT = 6
 """Strategies that have a column of their own in the table of roles."""
@@ -31,11 +33,8 @@ def strategy_steps(dataset: Dataset) -> np.ndarray:
     names = dataset.vocabularies["strategy"]
     steps = np.zeros((len(dataset), len(names)), dtype=np.int64)
     for place, game in enumerate(dataset):
-        array = game.arrays["strategy"]
-        counts = np.bincount(array[:], minlength=256)
-        for name, code in array.codes.items():
-            if name in names:
-                steps[place, names.index(name)] = counts[code]
+        counts = count_by_name(game.strategy[:], game.strategy.codes)
+        steps[place] = [counts.get(name, 0) for name in names]
     return steps
 
 
@@ -91,7 +90,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     data = parser.parse_args().data
     dataset = Dataset(data)
-    dataset.games.drop(columns="shard").to_parquet(data / "games.parquet", index=False)
+    export_games(dataset, data)
     print("\n\n".join(tables(dataset)))
 
 

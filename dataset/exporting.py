@@ -27,6 +27,11 @@ def _package(name: str, to: str) -> Any:
         raise InputError(f'export: --to {to} needs the package {name}: pip install "strathack[export]"') from error
 
 
+def export_games(dataset: Dataset, out: Path) -> None:
+    """Writes ``games.parquet``, the table of games, into a folder."""
+    dataset.games.drop(columns="shard").to_parquet(out / "games.parquet", index=False)
+
+
 def export_parquet(dataset: Dataset, out: Path, on_game: Callable[[Game], None]) -> None:
     """Writes ``games.parquet``, the table of games, and ``steps.parquet``, every one-dimensional array.
 
@@ -39,7 +44,7 @@ def export_parquet(dataset: Dataset, out: Path, on_game: Callable[[Game], None])
     arrow = _package("pyarrow", "parquet")
     parquet = _package("pyarrow.parquet", "parquet")
     out.mkdir(parents=True, exist_ok=True)
-    dataset.games.drop(columns="shard").to_parquet(out / "games.parquet", index=False)
+    export_games(dataset, out)
     text = arrow.dictionary(arrow.int32(), arrow.string())
     columns = {name: arrow.from_numpy_dtype(np.dtype(dtype)) for name, dtype in STORED_COLUMNS.items()}
     columns |= {"actions": text, "strategy": text, "substrategy": text}

@@ -9,7 +9,7 @@ import numpy as np
 
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
-from strathack.dataset.labels import PUBLISHED_STRATEGIES, UNLABELLED
+from strathack.dataset.labels import PUBLISHED_STRATEGIES, count_by_name
 from strathack.dataset.progress import progress
 from strathack.models.cleaved import AnyConfig, CleavedConfig
 from strathack.models.losses import action_table, strategy_table
@@ -100,13 +100,10 @@ def strategy_counts(dataset: Dataset, label: str, table: np.ndarray, strategies:
     with progress("counting", int(dataset.rows["steps"][places].sum()), quiet=quiet) as advance:
         for place in places.tolist():
             array = dataset[place].arrays[label]
-            own = np.bincount(array[:].astype(np.int64) % 256, minlength=256)
-            names = {code: code for code in range(len(codes))} if label == "hihack_strategy" else {
-                code: codes[name] for name, code in array.codes.items() if code != UNLABELLED
-            }  # fmt: skip
-            for code, there in names.items():
-                if table[there] >= 0:
-                    counts[table[there]] += own[code]
+            own = codes if label == "hihack_strategy" else array.codes
+            for name, steps in count_by_name(array[:].astype(np.uint8), own).items():
+                if name in codes and table[codes[name]] >= 0:
+                    counts[table[codes[name]]] += steps
             advance(len(array))
     return counts
 
