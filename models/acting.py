@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,10 +25,13 @@ class ActingConfig:
         min_strategy_steps: Choose a strategy, and keep it for at least this many steps of a game. 0 chooses none:
             actions come from the policy's one distribution over actions. A policy that combines its heads by sampling
             has no such distribution, so for it 0 means 1.
+        temperature: Divides the logits of what is drawn: below 1, likely choices become likelier; 1 draws from the
+            policy's own distributions.
     """
 
     greedy: bool = False
     min_strategy_steps: int = 0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         """Checks every field.
@@ -37,6 +41,8 @@ class ActingConfig:
         """
         if self.min_strategy_steps < 0:
             raise InputError(f"min_strategy_steps: {self.min_strategy_steps} is below 0")
+        if not self.temperature > 0 or math.isinf(self.temperature):
+            raise InputError(f"temperature: {self.temperature} is not above 0 and finite")
 
 
 @dataclass(frozen=True)
@@ -110,17 +116,18 @@ class ActingPolicy:
             The choices, and the state after the step.
         """
         output, after = self.policy.step(inputs, {name: part for name, part in state.items() if "held_" not in name})
+        drawn_from = tempered(output, self.config.temperature)
         if not self._hold:
-            action = self._chosen(output.action_logits, uniforms, 1)
-            return Act(action, likely_strategy(output, action), log_prob_of(output, action), None, output), after
-        assert output.strategy_logits is not None
-        assert output.strategywise_logits is not None
+            action = self._chosen(drawn_from.action_logits, uniforms, 1)
+            return Act(action, likely_strategy(output, action), log_prob_of(drawn_from, action), None, output), after
+        assert drawn_from.strategy_logits is not None
+        assert drawn_from.strategywise_logits is not None
         # A strategy that lasts longer than the minimum was chosen again.
         anew = inputs["first"].bool() | (state["held_steps"] >= self._hold) | (state["held_steps"] == 0)
-        strategy = torch.where(anew, self._chosen(output.strategy_logits, uniforms, 0), state["held_strategy"])
-        action = self._chosen(chosen(output.strategywise_logits, strategy), uniforms, 1)
+        strategy = torch.where(anew, self._chosen(drawn_from.strategy_logits, uniforms, 0), state["held_strategy"])
+        action = self._chosen(chosen(drawn_from.strategywise_logits, strategy), uniforms, 1)
         after |= {"held_strategy": strategy, "held_steps": torch.where(anew, 0, state["held_steps"]) + 1}
-        return Act(action, strategy, log_prob_of(output, action, strategy, anew), anew, output), after
+        return Act(action, strategy, log_prob_of(drawn_from, action, strategy, anew), anew, output), after
 
     def _chosen(self, logits: Tensor, uniforms: Tensor | None, column: int) -> Tensor:
         if self.config.greedy:
@@ -130,6 +137,14 @@ class ActingPolicy:
         # The argmax of p / e, with e from Exp(1), is distributed as p; it takes half the time of torch.multinomial.
         probabilities = logits.float().softmax(-1)
         return (probabilities / torch.empty_like(probabilities).exponential_(generator=self.generator)).argmax(-1)
+
+
+def tempered(output: PolicyOutput, temperature: float) -> PolicyOutput:
+    """Returns a policy's outputs with all logits divided by a temperature."""
+    if temperature == 1:
+        return output
+    logits = {name: value for name, value in vars(output).items() if name.endswith("_logits") and value is not None}
+    return replace(output, **{name: value.float() / temperature for name, value in logits.items()})
 
 
 def drawn(logits: Tensor, uniform: Tensor) -> Tensor:

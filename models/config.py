@@ -230,11 +230,14 @@ class FlatConfig:
 
     Attributes:
         hidden: Units of its hidden layers.
+        offered: Whether keys that the top line offers in brackets gain in probability; see
+            :class:`strathack.models.encoders.OfferedKeys`.
     """
 
     kind: ClassVar[str] = "flat"
 
     hidden: tuple[int, ...] = ()
+    offered: bool = False
 
     def __post_init__(self) -> None:
         """Checks every field."""
@@ -253,6 +256,8 @@ class HierarchicalConfig:
         combine: ``mixture``: the exact marginal, Σ p(strategy) · p(action | strategy). ``sampled``: the head of one
             sampled strategy, with the straight-through gradient of a hard Gumbel-softmax, as in the paper. ``label``:
             in training the head of the strategy in the label, otherwise the head of the most likely strategy.
+        offered: Whether keys that the top line offers in brackets gain in probability; see
+            :class:`strathack.models.encoders.OfferedKeys`.
     """
 
     kind: ClassVar[str] = "hierarchical"
@@ -261,6 +266,7 @@ class HierarchicalConfig:
     strategies: tuple[str, ...] = ()
     hidden: int = 256
     combine: Combine = "mixture"
+    offered: bool = False
 
     def __post_init__(self) -> None:
         """Checks every field.

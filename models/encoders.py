@@ -7,7 +7,7 @@ computed once for each distinct group of cells in a batch, and their results are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -84,11 +84,72 @@ class MessageEncoder(nn.Module):
 
     def forward(self, tty_chars: Tensor, lanes: int | None = None) -> Tensor:
         """From u8 [N, 24, 80] to [N, units]; see :func:`strathack.models.distinct.distinct` for ``lanes``."""
-        words = tty_chars[:, 0].contiguous().view(torch.int64)
-        lines, which = distinct(words[:, None, None, None], lanes)
+        lines, which = distinct(top_lines(tty_chars), lanes)
         places = torch.arange(SCREEN_COLUMNS, device=lines.device, dtype=torch.int32) * CHARACTERS
         hidden = F.embedding_bag(lines.view(torch.uint8) + places, self.weight, mode="sum") + self.bias
         return copied(F.elu(self.out(F.elu(hidden))), which.flatten())
+
+
+OFFERED = 3.0
+"""How many nats a key gains at first by being offered."""
+
+_OPEN, _CLOSE, _SPACE, _DASH = map(ord, "[] -")
+
+
+def offered_keys(lines: Tensor) -> Tensor:
+    """Returns which keys the top line offers in brackets.
+
+    "What do you want to eat? [$a-ch or ?*]" offers $, a, b, c and h; "Really attack? [yn] (n)" offers y and n.
+
+    Args:
+        lines: Characters, u8 [N, 80].
+
+    Returns:
+        bool [N, 256], by the keys' bytes.
+    """
+    chars = lines.long()
+    # What a place and the ones after it hold; blanks follow the last.
+    after, second = (F.pad(chars[:, step:], (0, step), value=_SPACE) for step in (1, 2))
+    ends = (chars == _CLOSE) | ((chars == _SPACE) & (after == ord("o")) & (second == ord("r")))
+    opened = (chars == _OPEN).cumsum(1) > 0
+    inside = opened & ((ends & opened).cumsum(1) == 0) & (chars != _OPEN) & (chars != _SPACE)
+    low, high = F.pad(chars[:, :-1], (1, 0), value=_OPEN), after
+    ranges = inside & (chars == _DASH) & (low != _OPEN) & (low < high) & (high != _CLOSE) & (high != _SPACE)
+    counts = torch.zeros(len(chars), CHARACTERS + 1, dtype=torch.int32, device=chars.device)
+    single = torch.where(inside & ~ranges, chars, CHARACTERS)
+    counts.scatter_add_(1, single, torch.ones_like(single, dtype=torch.int32))
+    # The keys between the ends of ranges, as a sum of steps up and down.
+    steps = torch.zeros_like(counts)
+    up = ranges.int()
+    steps.scatter_add_(1, torch.where(ranges, low, CHARACTERS), up).scatter_add_(1, high, -up)
+    return (counts + steps.cumsum(1))[:, :CHARACTERS] > 0
+
+
+class OfferedKeys(nn.Module):
+    """What each action gains, in nats, where its key is among those that the top line offers.
+
+    A prompt offers the letters of the items that go with it, or the answers to a question. Their places in the line
+    differ, so that a network that sees the line alone hardly learns to choose one of them.
+
+    Args:
+        keys: The byte that each action sends.
+    """
+
+    def __init__(self, keys: Sequence[int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((len(keys),), OFFERED))
+        self.register_buffer("keys", torch.tensor(keys), persistent=False)
+
+    def forward(self, tty_chars: Tensor, lanes: int | None = None) -> Tensor:
+        """From u8 [N, 24, 80] to [N, actions]; see :func:`strathack.models.distinct.distinct` for ``lanes``."""
+        lines, which = distinct(top_lines(tty_chars), lanes)
+        gains = offered_keys(lines.view(torch.uint8)).index_select(1, self.keys) * self.weight
+        return copied(gains, which.flatten())
+
+
+def top_lines(tty_chars: Tensor) -> Tensor:
+    """Returns the top lines as groups of eight characters each, i64 [N, 1, 1, 1, 10]."""
+    return tty_chars[:, 0].contiguous().view(torch.int64)[:, None, None, None]
 
 
 class BottomLinesEncoder(nn.Module):

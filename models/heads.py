@@ -70,9 +70,11 @@ class FlatHeads(nn.Module):
         self.actions = nn.Sequential(*layers, nn.Linear(size, actions))
         self.value = nn.Linear(inputs, 1)
 
-    def forward(self, features: Tensor, labels: Tensor | None = None) -> PolicyOutput:
-        """From [..., inputs]; labels are ignored."""
-        return PolicyOutput(self.actions(features), self.value(features).squeeze(-1))
+    def forward(self, features: Tensor, labels: Tensor | None = None, gains: Tensor | None = None) -> PolicyOutput:
+        """From [..., inputs]; labels are ignored, ``gains`` [..., actions] are added to the logits."""
+        logits = self.actions(features)
+        logits = logits if gains is None else logits + gains.to(logits.dtype)
+        return PolicyOutput(logits, self.value(features).squeeze(-1))
 
 
 class HierarchicalHeads(nn.Module):
@@ -104,18 +106,21 @@ class HierarchicalHeads(nn.Module):
         self.bias = nn.Parameter(torch.empty(strategies, 1, actions).uniform_(-bound, bound))
         self.value = nn.Linear(inputs, 1)
 
-    def forward(self, features: Tensor, labels: Tensor | None = None) -> PolicyOutput:
+    def forward(self, features: Tensor, labels: Tensor | None = None, gains: Tensor | None = None) -> PolicyOutput:
         """From [..., inputs].
 
         Args:
             features: The core's output.
             labels: Indices of the strategies that were pursued, i64 [...]; below 0 where unknown. Used only in
                 training with ``combine="label"``.
+            gains: Added to the logits of every action head, [..., actions].
         """
         strategies = len(self.config.strategies)
         hidden = F.elu(self.hidden(features)).flatten(0, -2).view(-1, strategies, self.config.hidden)
         by_strategy = torch.baddbmm(self.bias.to(hidden.dtype), hidden.transpose(0, 1), self.weight.to(hidden.dtype))
         by_strategy = by_strategy.transpose(0, 1).view(*features.shape[:-1], strategies, -1)
+        if gains is not None:
+            by_strategy = by_strategy + gains.to(by_strategy.dtype)[..., None, :]
         value = self.value(features).squeeze(-1)
         return combined(
             self.strategy(features), by_strategy, value, self.config.combine, labels if self.training else None

@@ -191,12 +191,23 @@ class PublishConfig(Options):
         out: The new file.
         evaluation: The folder of an evaluation of the policy, whose figures are added.
         precision: Precision of the weights; bf16 takes half of the space.
+        temperature: The temperature that the policy is to be evaluated with, unless another one is asked for.
     """
 
     run: Path
     out: Path
     evaluation: Path | None = None
     precision: Literal["bf16", "32"] = "bf16"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: If the temperature is not above 0.
+        """
+        super().__post_init__()
+        check_above_zero(self, "temperature", finite=True)
 
 
 @dataclass(frozen=True)

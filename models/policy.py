@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from strathack.dataset.actions import ACTIONS
 from strathack.models.config import PolicyConfig
 from strathack.models.cores import State, make_core
-from strathack.models.encoders import make_encoder
+from strathack.models.encoders import OfferedKeys, make_encoder
 from strathack.models.heads import PolicyOutput, make_heads
 
 
@@ -27,6 +28,9 @@ class Policy(nn.Module):
         self.core = make_core(config.core, config.encoder.size)
         self.encoders = nn.ModuleList(make_encoder(config.encoder, actions) for _ in range(self.core.views))
         self.heads = make_heads(config.heads, self.core.size, actions)
+        # No line offers NUL, which stands for the actions of other environments.
+        keys = [ACTIONS.get(name, 0) for name in config.actions]
+        self.offered = OfferedKeys(keys) if config.heads.offered else None
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
         """Returns the state before a game: name → [B, …].
@@ -63,7 +67,10 @@ class Policy(nn.Module):
         frames = {name: value.flatten(0, 1) for name, value in inputs.items() if name in self._frame_inputs()}
         views = tuple(encoder(frames, first.shape[1]).unflatten(0, first.shape) for encoder in self.encoders)
         features, after = self.core(views, first, state, starts)
-        return self.heads(features, labels), after
+        if self.offered is None:
+            return self.heads(features, labels), after
+        gains = self.offered(frames["tty_chars"], first.shape[1]).unflatten(0, first.shape)
+        return self.heads(features, labels, gains), after
 
     def step(self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[PolicyOutput, State]:
         """Processes one step, with the same result as an unroll of one step.

@@ -47,6 +47,8 @@ def publish(options: PublishConfig) -> Path:
         about["validation"] = {name: validation.get(name) for name in TOLD_RESULTS}
     if options.evaluation is not None:
         about["evaluation"] = evaluation_of(options.evaluation / "evaluation.json")
+    if options.temperature != 1:
+        about["temperature"] = options.temperature
     if options.precision == "bf16":
         policy = policy.to(torch.bfloat16)
     save_policy(options.out, policy, about)
@@ -63,7 +65,8 @@ def evaluation_of(path: Path) -> dict[str, Any]:
     try:
         settings, summary = values["settings"], values["summary"]
         acting = {name: settings[name] for name in ("seeds", "clock", "max_steps", "greedy", "nle_version")}
-        acting |= {"min_strategy_steps": settings["hold"], "games": summary["games"], "ends": summary["ends"]}
+        acting |= {"temperature": settings.get("temperature", 1.0), "min_strategy_steps": settings["hold"]}
+        acting |= {"games": summary["games"], "ends": summary["ends"]}
         return {**acting, "figures": summary["figures"]}
     except (KeyError, TypeError) as error:
         raise FormatError(f"{path}: no result of strathack evaluate: {error}") from None

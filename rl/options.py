@@ -146,6 +146,8 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         games: Number of games.
         seeds: Seeds to play, numbers and half-open ranges: 100000:101024; by default one per game, from 100000 on.
         greedy: Let a policy take the most likely action instead of drawing one.
+        temperature: Divide the logits that a policy draws from by this; below 1, likely choices become likelier. By
+            default 1, or what was published with the policy.
         min_strategy_steps: Let a policy choose strategies and keep each for at least this many steps; 0 chooses none.
         save_games: A dataset folder for the games with their frames, and with the policy's strategies as labels; by
             default only the games' keys are kept, in the folder given by out.
@@ -163,6 +165,7 @@ class EvaluateConfig(GameOptions, WorkerOptions):
     games: int | None = None
     seeds: Seeds = Seeds()
     greedy: bool = False
+    temperature: float | None = None
     min_strategy_steps: int = 0
     save_games: Path | None = None
     env_groups: int = 2
@@ -180,6 +183,7 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         super().__post_init__()
         check_at_least(1, self, "env_groups", "envs", "games")
         check_at_least(0, self, "min_strategy_steps", "retries")
+        check_above_zero(self, "temperature", finite=True)
         if self.games is not None and self.seeds and self.games != len(self.seeds):
             raise InputError(f"games: {self.games} are asked for and {len(self.seeds)} seeds are given; leave one out")
 

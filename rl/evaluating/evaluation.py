@@ -28,7 +28,7 @@ from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS
 from strathack.dataset.writer import agreed_settings
 from strathack.models.acting import ActingConfig
 from strathack.models.running import usable_gpus
-from strathack.models.saving import checkpoint_at, is_published, load_policy
+from strathack.models.saving import checkpoint_at, is_published, load_policy, load_values
 from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
 from strathack.rl.config import ActionNames, GameConfig
@@ -78,18 +78,20 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
         )
     checkpoint = checkpoint_at(path)
     device = "cuda" if usable_gpus(config.device) else "cpu"
-    acting = ActingConfig(config.greedy, config.min_strategy_steps)
+    temperature = config.temperature or load_values(checkpoint)["about"].get("temperature", 1.0)
+    acting = ActingConfig(config.greedy, config.min_strategy_steps, temperature)
     settings = {
         "demonstrator": f"policy {(checkpoint.parent if path.is_dir() else checkpoint).resolve().name}",
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         "greedy": config.greedy,
         "hold": config.min_strategy_steps,  # the option's old name, as older evaluations have it
+        **({} if temperature == 1 else {"temperature": temperature}),  # which older evaluations do not have
     }
     return PolicyPlayer(load_policy(checkpoint, device), acting), settings
 
 
 def _refuse_acting(config: EvaluateConfig, who: str) -> None:
-    for name in ("greedy", "min_strategy_steps"):
+    for name in ("greedy", "temperature", "min_strategy_steps"):
         if getattr(config, name):
             raise InputError(f"{name}: is for policies; {who} has no such choice")
 

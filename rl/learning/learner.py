@@ -120,6 +120,7 @@ def freeze(policy: AnyPolicy, parts: Sequence[str]) -> None:
             frozen.append(heads.strategy)
         if "actions" in parts:
             frozen += [heads.actions] if isinstance(heads, FlatHeads) else [heads.hidden, heads.weight, heads.bias]
+            frozen += [] if module.offered is None else [module.offered]
         for part in frozen:
             part.requires_grad_(False)
 

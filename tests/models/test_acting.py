@@ -9,6 +9,7 @@ from shrinking import SHRUNK, made_up_inputs  # noqa: E402
 
 from strathack.dataset.errors import InputError  # noqa: E402
 from strathack.models.acting import ActingConfig, ActingPolicy, drawn  # noqa: E402
+from strathack.models.heads import chosen  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
 
 T, B = 20, 3
@@ -50,6 +51,28 @@ def test_greedy_takes_the_most_likely():
     assert all(torch.equal(act.action, act.output.action_logits.argmax(-1)) for act in acts)
     again, _ = acted(ActingConfig(greedy=True), seed=1)
     assert all(torch.equal(one.action, other.action) for one, other in zip(acts, again, strict=True))
+
+
+@pytest.mark.parametrize("hold", [0, 2])
+def test_a_temperature_sharpens_what_is_drawn_from(hold):
+    acts, _ = acted(ActingConfig(min_strategy_steps=hold, temperature=0.25))
+    for act in acts:
+        output = act.output
+        if not hold:
+            expected = (4 * output.action_logits).log_softmax(-1)
+        else:
+            expected = (4 * chosen(output.strategywise_logits, act.strategy)).log_softmax(-1)
+        expected = expected.gather(-1, act.action[:, None])[:, 0]
+        if hold:
+            strategy = (4 * output.strategy_logits).log_softmax(-1).gather(-1, act.strategy[:, None])[:, 0]
+            expected = expected + torch.where(act.chose, strategy, 0.0)
+        torch.testing.assert_close(act.log_prob, expected)
+    cold, _ = acted(ActingConfig(temperature=1e-4))
+    greedy, _ = acted(ActingConfig(greedy=True))
+    assert all(torch.equal(one.action, other.action) for one, other in zip(cold, greedy, strict=True))
+    for wrong in (0.0, float("inf"), float("nan")):
+        with pytest.raises(InputError, match="temperature: .* is not above 0 and finite"):
+            ActingConfig(temperature=wrong)
 
 
 @pytest.mark.parametrize("hold", [1, 4])

@@ -13,6 +13,7 @@ from strathack.models.distinct import distinct  # noqa: E402
 from strathack.models.encoders import (  # noqa: E402
     BLSTAT_FEATURES,
     MessageEncoder,
+    OfferedKeys,
     SymbolsEncoder,
     TilesEncoder,
     blstat_features,
@@ -20,6 +21,7 @@ from strathack.models.encoders import (  # noqa: E402
     convolved,
     distinct_patches,
     neighbours,
+    offered_keys,
     screen_cells,
 )
 from strathack.models.tiles import BLANK, tile_table  # noqa: E402
@@ -80,6 +82,39 @@ def test_tiles_are_the_pixels():
         found = torch.autograd.grad(first(cells).square().sum(), list(encoder.first.parameters()))
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def lines_of(*texts):
+    return torch.tensor([list(text.ljust(80).encode()) for text in texts], dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("What do you want to throw? [$h or ?*]", "$h"),
+        ("What do you want to eat? [$a-ch or ?*]", "$abch"),
+        ("What do you want to wield? [- ab-d or ?*]", "-abcd"),
+        ("What do you want to drop? [$a-cf-hA-C or ?*]", "$abcfghABC"),
+        ("There is a kobold corpse here; eat it? [ynq] (n)", "ynq"),
+        ("What do you want to use or apply? [*]", "*"),
+        ("You swap places with Idefix - a good dog", ""),
+        ("", ""),
+    ],
+)
+def test_what_the_top_line_offers(line, offered):
+    found = offered_keys(lines_of(line))[0].nonzero().flatten().tolist()
+    assert found == sorted(map(ord, offered))
+
+
+def test_offered_keys_gain_and_others_do_not():
+    lines = ["[a-c or ?*]", "Really attack? [yn] (n)", ""]
+    chars = torch.full((3, 24, 80), ord(" "), dtype=torch.uint8)
+    chars[:, 0] = lines_of(*lines)
+    encoder = OfferedKeys([ord("a"), ord("y"), 0])
+    gains = encoder(chars)
+    assert gains.tolist() == [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 0.0]]
+    gains.sum().backward()
+    assert encoder.weight.grad.tolist() == [1.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("part", ["crop", "screen"])
