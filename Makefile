@@ -20,11 +20,15 @@ demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursue
 	rm -rf demo/evaluation demo/evaluated
 	$(BIN)/strathack evaluate demo/finetuned --out demo/evaluation --games 8 --max-steps 4000 --save-games demo/evaluated
 	$(BIN)/strathack report demo/evaluation --out demo/report.html
+	rm -rf demo/pretrained
+	$(BIN)/strathack evaluate symbols-small-1k --out demo/pretrained --games 8 --max-steps 4000
+	$(BIN)/strathack compare demo/evaluation demo/pretrained
 	@printf '%s\n' '' 'Made in demo/:' \
 	  '  data, keys      eight games of AutoAscend, with their screens and as keys alone' \
 	  '  strategies.png  what it pursued in them, step by step' \
 	  '  run, finetuned  a policy cloned from them, and the same fine-tuned' \
 	  '  report.html     eight games of the fine-tuned policy: open it in a browser' \
+	  '  pretrained      the same eight seeds, played by the policy that comes with the repository' \
 	  'To try next:' \
 	  '  $(BIN)/strathack watch demo/data --game 5' \
 	  '  $(BIN)/strathack report demo/data --out demo/demonstrations.html' \

@@ -12,7 +12,7 @@ import torch
 from strathack.dataset.errors import FormatError, InputError
 from strathack.models.options import PublishConfig
 from strathack.models.running import OPTIONS
-from strathack.models.saving import checkpoint_at, load_values, policy_from, published, save_policy
+from strathack.models.saving import checkpoint_at, frames_of, load_values, policy_from, published, save_policy
 from strathack.models.training import VALIDATION
 
 TOLD_OPTIONS = (
@@ -39,7 +39,7 @@ def publish(options: PublishConfig) -> Path:
         raise InputError(f"{options.out}: exists already")
     values = load_values(checkpoint_at(options.run))
     policy = policy_from(values)
-    about: dict[str, Any] = {**values["about"], "frames": values.get("cloning", {}).get("frames")}
+    about: dict[str, Any] = {**values["about"], "frames": frames_of(values)}
     if options.run.is_dir():
         run = _read(options.run / OPTIONS)
         about["options"] = {name: run[name] for name in TOLD_OPTIONS if run.get(name) is not None}

@@ -137,6 +137,14 @@ def policy_values(policy: AnyPolicy, about: Mapping[str, Any]) -> dict[str, Any]
     return {"state_dict": weights, "policy": policy.config.to_values(), "about": dict(about)}
 
 
+def frames_of(values: Mapping[str, Any]) -> int:
+    """Returns the frames that a checkpoint's policy was cloned on, those of the weights it began with included."""
+    about = values["about"]
+    if "cloning" not in values:
+        return int(about.get("frames", 0))
+    return int(values["cloning"]["frames"]) + int(about.get("frames_before", 0))
+
+
 def policy_from(values: Mapping[str, Any]) -> AnyPolicy:
     """The inverse of :func:`policy_values`; a checkpoint's other weights are left out.
 

@@ -33,7 +33,7 @@ from strathack.models.policy import Policy
 from strathack.models.precision import is_bf16, is_bf16_faster_on_cpu
 from strathack.models.presets import preset
 from strathack.models.running import Run, checked_device, is_first_process, together
-from strathack.models.saving import LAST, SafetensorsIO, load_policy
+from strathack.models.saving import LAST, SafetensorsIO, checkpoint_at, frames_of, load_policy, load_values
 
 TRAINING, VALIDATION = "training.json", "validation.json"
 """Files for the last training row and the last validation, in full, with their confusion matrices."""
@@ -119,6 +119,9 @@ def cloning_of(run: Run[TrainConfig]) -> Cloning:
     about = {"dataset": dataset.fingerprint, "games": len(dataset), "steps": dataset.steps}
     if saved is not None:
         check_same_games(options.data[0], dataset, about, saved["about"])
+        about = {**saved["about"], **about}
+    elif options.weights is not None:
+        about["frames_before"] = frames_of(load_values(checkpoint_at(options.weights)))
     loggers = run.begin(0 if saved is None else saved["global_step"])
     if options.compile:
         compile_parts(policy, dynamic=accelerator == "cpu")
