@@ -35,7 +35,7 @@ def test_a_cue_is_remembered_by_policies_with_a_memory_alone(core: str, seed: in
     appo = APPOConfig(unroll=16, batch=16, passes=2, learning_rate=3e-3, entropy=0.01)
     recent = fine_tune(
         FinetuneConfig(
-            out=tmp_path / "run", env="tasks:Recall", set=f"{BLIND_TO_ITSELF}; {CORES[core]}", workers=0, envs=16,
+            out=tmp_path / "run", env="tasks:ShortRecall", set=f"{BLIND_TO_ITSELF}; {CORES[core]}", workers=0, envs=16,
             frames=150_000, appo=appo, seed=seed, quiet=True,
         )
     ).counters.recent()  # fmt: skip
