@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 from hypothesis import settings
+from pretend_cuda import build
 
 # How long an example takes is decided by what else the machine does.
 settings.register_profile("strathack", deadline=None)
@@ -33,6 +34,12 @@ def shared() -> Path:
     if not (path / "fixtures").is_dir():
         pytest.skip(f"no shared folder at {path}; STRATHACK_SHARED names another")
     return path
+
+
+@pytest.fixture(scope="session")
+def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stands for CUDA in processes of their own, compiled once; see tests/helpers/pretend_cuda."""
+    return build(tmp_path_factory.mktemp("guard"))
 
 
 @dataclass

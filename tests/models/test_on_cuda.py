@@ -7,17 +7,12 @@ import pytest
 pytest.importorskip("pytorch_lightning")
 
 from made_up_games import write_games
-from pretend_cuda import build, call
+from pretend_cuda import call
 from shrinking import SHRUNK
 
 LENGTHS = [40, 80, 33, 120, 60, 77, 90, 45, 130, 50, 61, 88]
 WAITS_A_STEP = 1
 """For whether the numbers of the step before were finite."""
-
-
-@pytest.fixture(scope="module")
-def guard(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("guard"))
 
 
 @pytest.fixture(scope="module")

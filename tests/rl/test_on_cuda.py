@@ -5,14 +5,9 @@ import pytest
 pytest.importorskip("pytorch_lightning")
 
 from made_up_games import write_games
-from pretend_cuda import build, call
+from pretend_cuda import call
 
 KEYS = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
-
-
-@pytest.fixture(scope="module")
-def guard(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("guard"))
 
 
 @pytest.mark.parametrize(
