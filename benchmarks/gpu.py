@@ -153,11 +153,12 @@ def outputs(policy: Policy, batch: dict[str, Tensor], device: str, precision: Pr
 
 def check(command: Command) -> None:
     """Compares every preset with itself on the CPU."""
+    left = [name for name in PRESETS if f"check {name}" not in command.known]
+    if not left:
+        return
     batch = frames(command, 4, 16)
     torch.backends.cudnn.allow_tf32 = False  # this compares with 32 bits
-    for name in PRESETS:
-        if f"check {name}" in command.known:
-            continue
+    for name in left:
         command.need(30)
         torch.manual_seed(0)
         policy = Policy(preset(name)).train()
