@@ -93,6 +93,7 @@ class SymbolsConfig:
         message: Units of the message line's two layers.
         blstats: Units of the layer over the bottom-line numbers; 0 leaves them out.
         previous_action: Elements of the previous action's embedding; 0 leaves it out.
+        inventory: Units of the inventory's last layer; 0 leaves it out.
         size: Elements of an encoded frame.
     """
 
@@ -107,6 +108,7 @@ class SymbolsConfig:
     message: int = 96
     blstats: int = 48
     previous_action: int = 32
+    inventory: int = 0
     size: int = 192
 
     def __post_init__(self) -> None:
@@ -120,7 +122,7 @@ class SymbolsConfig:
         check_at_least(
             1, self, "crop", "embedding", "crop_channels", "crop_units", "screen_channels", "message", "size"
         )
-        check_at_least(0, self, "screen_units", "blstats", "previous_action")
+        check_at_least(0, self, "screen_units", "blstats", "previous_action", "inventory")
         if not self.crop_channels or self.crop_side < 1:
             raise InputError(f"crop_channels: {len(self.crop_channels)} convolutions for a crop of {self.crop} cells")
         if not self.screen_channels or min(self.screen_sides) < 1:
@@ -140,7 +142,9 @@ class SymbolsConfig:
     @property
     def observations(self) -> tuple[str, ...]:
         """Observation keys that the encoder needs."""
-        return ("tty_chars", "tty_colors", "tty_cursor", *(("blstats",) if self.blstats else ()))
+        blstats = ("blstats",) if self.blstats else ()
+        inventory = ("inv_letters", "inv_strs") if self.inventory else ()
+        return ("tty_chars", "tty_colors", "tty_cursor", *blstats, *inventory)
 
 
 @dataclass(frozen=True)

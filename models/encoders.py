@@ -23,6 +23,7 @@ from strathack.models.config import (
     SymbolsConfig,
 )
 from strathack.models.distinct import copied, distinct, is_worth_finding
+from strathack.models.inventory import InventoryEncoder
 from strathack.models.precision import computed_in
 from strathack.models.tiles import BLANK, COLORS, TILE, tile_table
 
@@ -93,16 +94,18 @@ class MessageEncoder(nn.Module):
 OFFERED = 3.0
 """How many nats a key gains at first by being offered."""
 
-_OPEN, _CLOSE, _SPACE, _DASH = map(ord, "[] -")
+_OPEN, _CLOSE, _SPACE, _DASH, _ESCAPE = map(ord, "[] -\x1b")
+_NO_ITEMS = "$?*"
 
 
 def offered_keys(lines: Tensor) -> Tensor:
-    """Returns which keys the top line offers in brackets.
+    """Returns which keys a prompt offers in brackets.
 
-    "What do you want to eat? [$a-ch or ?*]" offers $, a, b, c and h; "Really attack? [yn] (n)" offers y and n.
+    "What do you want to eat? [$a-ch or ?*]" offers $, a, b, c and h; "Really attack? [yn] (n)" offers y and n. "What do
+    you want to throw? [$ or ?*]" offers $ and, since there is nothing else to choose, to escape.
 
     Args:
-        lines: Characters, u8 [N, 80].
+        lines: Characters, u8 [N, W].
 
     Returns:
         bool [N, 256], by the keys' bytes.
@@ -122,14 +125,20 @@ def offered_keys(lines: Tensor) -> Tensor:
     steps = torch.zeros_like(counts)
     up = ranges.int()
     steps.scatter_add_(1, torch.where(ranges, low, CHARACTERS), up).scatter_add_(1, high, -up)
-    return (counts + steps.cumsum(1))[:, :CHARACTERS] > 0
+    offered = (counts + steps.cumsum(1))[:, :CHARACTERS] > 0
+    items = offered.clone()
+    for key in _NO_ITEMS:
+        items[:, ord(key)] = False
+    offered[:, _ESCAPE] = opened.any(1) & ~items.any(1)
+    return offered
 
 
 class OfferedKeys(nn.Module):
-    """What each action gains, in nats, where its key is among those that the top line offers.
+    """What each action gains, in nats, where its key is among those that a prompt offers.
 
     A prompt offers the letters of the items that go with it, or the answers to a question. Their places in the line
-    differ, so that a network that sees the line alone hardly learns to choose one of them.
+    differ, so that a network that sees the line alone hardly learns to choose one of them. A prompt is in the top line,
+    or goes on in the one below.
 
     Args:
         keys: The byte that each action sends.
@@ -142,14 +151,14 @@ class OfferedKeys(nn.Module):
 
     def forward(self, tty_chars: Tensor, lanes: int | None = None) -> Tensor:
         """From u8 [N, 24, 80] to [N, actions]; see :func:`strathack.models.distinct.distinct` for ``lanes``."""
-        lines, which = distinct(top_lines(tty_chars), lanes)
+        lines, which = distinct(top_lines(tty_chars, 2), lanes)
         gains = offered_keys(lines.view(torch.uint8)).index_select(1, self.keys) * self.weight
         return copied(gains, which.flatten())
 
 
-def top_lines(tty_chars: Tensor) -> Tensor:
-    """Returns the top lines as groups of eight characters each, i64 [N, 1, 1, 1, 10]."""
-    return tty_chars[:, 0].contiguous().view(torch.int64)[:, None, None, None]
+def top_lines(tty_chars: Tensor, lines: int = 1) -> Tensor:
+    """Returns the top lines as groups of eight characters each, i64 [N, 1, 1, 1, 10 · lines]."""
+    return tty_chars[:, :lines].flatten(1).contiguous().view(torch.int64)[:, None, None, None]
 
 
 class BottomLinesEncoder(nn.Module):
@@ -293,6 +302,9 @@ class SymbolsEncoder(nn.Module):
         if config.previous_action:
             self.previous_action = nn.Embedding(actions + 1, config.previous_action)
             sizes.append(config.previous_action)
+        if config.inventory:
+            self.inventory = InventoryEncoder(config.inventory)
+            sizes.append(config.inventory)
         self.out = nn.Linear(sum(sizes), config.size)
 
     def forward(self, inputs: Inputs, lanes: int | None = None) -> Tensor:
@@ -311,6 +323,8 @@ class SymbolsEncoder(nn.Module):
             parts.append(F.elu(self.blstats(blstat_features(inputs["blstats"]))))
         if self.config.previous_action:
             parts.append(self.previous_action(inputs["previous_action"].long().clamp(max=self.actions)))
+        if self.config.inventory:
+            parts.append(self.inventory(inputs["inv_strs"], inputs["inv_letters"], lanes))
         return F.elu(self.out(torch.cat(parts, 1)))
 
 

@@ -232,7 +232,8 @@ class TrainConfig(RunOptions, CloningOptions):
     Attributes:
         data: Dataset folders or shards.
         label: The label to learn strategies from: strategy, hihack_strategy or substrategy; the policy's by default.
-        weights: A checkpoint or a run's folder to take the policy and its weights from, instead of fresh weights.
+        weights: A checkpoint or a run's folder to take the policy and its weights from, instead of fresh weights. With
+            set, parts can be added that begin without effect: "encoder.inventory=64; heads.offered=true".
         high: For a cleaved policy, the checkpoint of the part that chooses strategies.
         low: For a cleaved policy, the checkpoint of the part that chooses actions given each strategy.
         freeze: For a cleaved policy, the part that is not trained: high or low.
@@ -303,8 +304,10 @@ class TrainConfig(RunOptions, CloningOptions):
         if self.freeze is not None and self.high is None:
             raise InputError("freeze: only a part of a cleaved policy can be frozen; give high and low")
         given = [name for name in ("weights", "high") if getattr(self, name) is not None]
-        if given and (self.set or self.policy != TrainConfig.policy):
-            raise InputError(f"{given[0]}: the policy is what the checkpoint holds; leave policy and set out")
+        if given and self.policy != TrainConfig.policy:
+            raise InputError(f"{given[0]}: the policy is what the checkpoint holds; leave policy out")
+        if self.high is not None and self.set:
+            raise InputError("high: the policy is what the checkpoints hold; leave set out")
 
     def continued(self, now: TrainConfig) -> TrainConfig:
         """See :meth:`RunOptions.continued`; new paths of the data, if given, replace the saved ones."""

@@ -28,6 +28,9 @@ PRESETS: Mapping[str, PolicyConfig] = {
     "transformer-lstm": PolicyConfig(PixelsConfig(), LSTMTransformerConfig(), FlatConfig()),
     "hier-transformer-lstm": PolicyConfig(PixelsConfig(), LSTMTransformerConfig(), HierarchicalConfig()),
     "symbols-small": PolicyConfig(SymbolsConfig(), LSTMConfig(256), HierarchicalConfig(hidden=48)),
+    "symbols-inventory": PolicyConfig(
+        SymbolsConfig(inventory=64), LSTMConfig(256), HierarchicalConfig(hidden=48, offered=True)
+    ),
     "symbols-base": PolicyConfig(
         SymbolsConfig(
             crop=15,
@@ -47,7 +50,8 @@ PRESETS: Mapping[str, PolicyConfig] = {
 }
 """Name → configuration.
 
-``symbols-small`` trains on a laptop, ``symbols-base`` is for a GPU; the others are the paper's.
+``symbols-small`` trains on a laptop, ``symbols-inventory`` is the same with what the plain screen does not tell,
+``symbols-base`` is for a GPU; the others are the paper's.
 """
 
 

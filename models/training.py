@@ -27,6 +27,7 @@ from strathack.models.cleaved import (
 )
 from strathack.models.cloning import CloningModule
 from strathack.models.config import HierarchicalConfig, LSTMTransformerConfig, PolicyConfig, TransformerConfig
+from strathack.models.growing import grown
 from strathack.models.label_tables import check_observations, dataset_names, label_tables
 from strathack.models.options import TrainConfig
 from strathack.models.policy import Policy
@@ -235,6 +236,8 @@ def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
         policy.low.load_state_dict(low.state_dict())
     elif config.weights is not None:
         policy = load_policy(config.weights)
+        if config.changes:
+            policy = grown(policy, config.changes)
     else:
         policy = Policy(_preset_for(config, dataset))
     check_observations(policy.config, dataset, config.data[0])

@@ -26,7 +26,7 @@ def _encoder(config: EncoderConfig) -> EncoderConfig:
     return replace(
         config, embedding=4, crop_channels=(8,) * len(config.crop_channels), crop_units=16,
         screen_channels=(8,) * len(config.screen_channels), screen_units=16, message=16, blstats=8,
-        previous_action=8, size=32,
+        previous_action=8, inventory=min(config.inventory, 8), size=32,
     )  # fmt: skip
 
 
@@ -60,5 +60,19 @@ def made_up_inputs(rng: np.random.Generator, steps: int, lanes: int, first: np.n
         "blstats": rng.integers(0, 100, (*shape, 27)).astype(np.int32),
         "previous_action": np.where(first, 255, rng.integers(0, 121, shape)).astype(np.uint8),
         "first": first,
-    }
+    } | made_up_inventories(rng, shape)
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+ITEMS = (b"a +1 long sword (weapon in hand)", b"3 daggers", b"an uncursed food ration", b"2 magenta potions")
+
+
+def made_up_inventories(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Up to three items each, under letters that grow."""
+    strings, letters = np.zeros((*shape, 55, 80), np.uint8), np.zeros((*shape, 55), np.uint8)
+    for place in np.ndindex(shape):
+        for slot in range(rng.integers(0, 4)):
+            item = ITEMS[rng.integers(len(ITEMS))]
+            strings[place][slot, : len(item)] = np.frombuffer(item, np.uint8)
+            letters[place][slot] = ord("a") + slot
+    return {"inv_strs": strings, "inv_letters": letters}

@@ -92,11 +92,13 @@ def lines_of(*texts):
     ("line", "offered"),
     [
         ("What do you want to throw? [$h or ?*]", "$h"),
+        ("What do you want to throw? [$ or ?*]", "$\x1b"),
         ("What do you want to eat? [$a-ch or ?*]", "$abch"),
         ("What do you want to wield? [- ab-d or ?*]", "-abcd"),
         ("What do you want to drop? [$a-cf-hA-C or ?*]", "$abcfghABC"),
         ("There is a kobold corpse here; eat it? [ynq] (n)", "ynq"),
-        ("What do you want to use or apply? [*]", "*"),
+        ("What do you want to use or apply? [*]", "*\x1b"),
+        ("What do you want to wield? [- or ?*]", "-"),
         ("You swap places with Idefix - a good dog", ""),
         ("", ""),
     ],
@@ -115,6 +117,13 @@ def test_offered_keys_gain_and_others_do_not():
     assert gains.tolist() == [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 0.0]]
     gains.sum().backward()
     assert encoder.weight.grad.tolist() == [1.0, 1.0, 0.0]
+
+
+def test_a_prompt_that_goes_on_in_the_next_line_offers_too():
+    chars = torch.full((1, 24, 80), ord(" "), dtype=torch.uint8)
+    chars[0, 0] = lines_of("You have a little trouble lifting k - an unlocked chest containing 3 items.")[0]
+    chars[0, 1] = lines_of("e--[ynq] (q)")[0]
+    assert OfferedKeys([ord("q"), ord("k")])(chars).tolist() == [[3.0, 0.0]]
 
 
 @pytest.mark.parametrize("part", ["crop", "screen"])
