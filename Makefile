@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKAGES := analysis collect dataset models rl
+PACKAGES := analysis collect dataset models rl text
 TREE := build/tree/strathack
 
 .PHONY: demo data test slow lint bench clean

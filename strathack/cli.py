@@ -160,6 +160,18 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         "strathack.commands.export_video:export_video",
         "write a game as an mp4 or a gif",
     ),
+    "text": {
+        "export": Command(
+            "strathack.text.options:ExportConfig",
+            "strathack.commands.text:export",
+            "write games as text that language models are trained on",
+        ),
+        "show": Command(
+            "strathack.text.options:ShowConfig",
+            "strathack.commands.text:show",
+            "print steps of a game as a language model sees them",
+        ),
+    },
     "analysis": {
         "strategies": Command(
             "strathack.analysis.options:StrategiesConfig",
@@ -173,6 +185,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
 GROUP_HELP: Mapping[str, str] = {
     "dataset": "inspect, check, import, replay and convert datasets",
     "models": "list policies; publish a trained one; convert the HiHack paper's checkpoints",
+    "text": "games as text, for language models",
     "analysis": "statistics and pictures of a dataset",
 }
 

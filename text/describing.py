@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from strathack.dataset.errors import InputError, near_match
-from strathack.text.surroundings import COLUMNS, DIRECTIONS, DISTANCES, ROWS, Surroundings, direction_of, distance_of
+from strathack.text.geometry import COLUMNS, DIRECTIONS, DISTANCES, ROWS, direction_of, distance_of
 
 Dialect = Literal["wrapper", "fair"]
 """``wrapper``: byte for byte what nle-language-wrapper gives. ``fair``: what a player can see, and no slips."""
@@ -68,6 +68,9 @@ def _describer(dialect: str) -> _Describer:
 
 class _Describer:
     def __init__(self, dialect: str) -> None:
+        # Not above: NLE's tables and numba are slow to import, and options need neither.
+        from strathack.text.surroundings import Surroundings
+
         self._surroundings = Surroundings(dialect)
         self._is_fair = dialect == "fair"
         self._inventory = lru_cache(maxsize=256)(inventory_text)

@@ -157,8 +157,10 @@ def _name(glyph: int, of_object: Callable[[int], str], features: Sequence[str]) 
         return f"{nethack.permonst(glyph - nethack.GLYPH_BODY_OFF).mname} corpse"
     if nethack.glyph_is_invisible(glyph):
         return "invisible creature"
-    kinds = ((nethack.GLYPH_RIDDEN_OFF, "ridden "), (nethack.GLYPH_DETECT_OFF, "detected "))
-    kinds += ((nethack.GLYPH_PET_OFF, "tame "), (0, ""))
+    kinds = (
+        (nethack.GLYPH_RIDDEN_OFF, "ridden "), (nethack.GLYPH_DETECT_OFF, "detected "), (nethack.GLYPH_PET_OFF, "tame "),
+        (nethack.GLYPH_MON_OFF, ""),
+    )  # fmt: skip
     return next(word for first, word in kinds if glyph >= first) + _monster(glyph)
 
 

@@ -12,17 +12,8 @@ from functools import cache, lru_cache
 import numba
 import numpy as np
 
+from strathack.text.geometry import COLUMNS, DIRECTIONS, DISTANCES, ROWS, direction_of, distance_of
 from strathack.text.names import UNSEEN, GlyphNames, glyph_names
-
-ROWS, COLUMNS = 21, 79
-
-DISTANCES = ("very far", "far", "near", "very near", "adjacent")
-"""In the order in which they are told."""
-
-DIRECTIONS = (
-    "north", "northnortheast", "northeast", "eastnortheast", "east", "eastsoutheast", "southeast", "southsoutheast",
-    "south", "southsouthwest", "southwest", "westsouthwest", "west", "westnorthwest", "northwest", "northnorthwest",
-)  # fmt: skip
 
 RAYS = np.array([(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)], np.int64)
 """The eight directions of near things, rows and columns a step, in the order in which they are looked in."""
@@ -31,21 +22,6 @@ SIGHT = 9
 """Steps that near things are looked for in each of the eight directions."""
 
 PLACES = len(DISTANCES) * len(DIRECTIONS)
-
-
-def distance_of(rows: int, columns: int) -> int:
-    """Returns the index in ``DISTANCES`` of an offset; the greater of both numbers counts."""
-    steps = max(abs(rows), abs(columns))
-    return next(index for index, least in enumerate((20, 6, 3, 2, 0)) if steps >= least) if steps else 0
-
-
-def direction_of(rows: int, columns: int) -> int:
-    """Returns the index in ``DIRECTIONS`` of an offset; rows count downwards."""
-    diagonal = min(abs(rows), abs(columns))
-    vertical = ("", "south", "north")[np.sign(rows)]
-    horizontal = ("", "east", "west")[np.sign(columns)]
-    further = (vertical if abs(rows) > diagonal else "") + (horizontal if abs(columns) > diagonal else "")
-    return DIRECTIONS.index(further + (vertical + horizontal if diagonal else ""))
 
 
 @cache

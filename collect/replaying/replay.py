@@ -157,7 +157,14 @@ Check = Callable[[int, Mapping[str, np.ndarray]], None]
 """Called with each step and its observation; may raise :class:`DepartedError`."""
 
 
-def replay(recording: Recording, observations: Sequence[str], on_step: OnStep, check: Check | None = None) -> Replayed:
+def replay(
+    recording: Recording,
+    observations: Sequence[str],
+    on_step: OnStep,
+    check: Check | None = None,
+    *,
+    shown: Sequence[str] = (),
+) -> Replayed:
     """Plays a recorded game again and records its frames.
 
     Args:
@@ -165,11 +172,12 @@ def replay(recording: Recording, observations: Sequence[str], on_step: OnStep, c
         observations: Observation keys to keep.
         on_step: Called now and then with the number of steps so far.
         check: Called at every step, before its key is played.
+        shown: Observation keys that ``check`` is shown besides, and that are not kept.
 
     Raises:
         DepartedError: If the game was over before its last key.
     """
-    with replaying(recording, observations) as game:
+    with replaying(recording, [*observations, *shown]) as game:
         frames = FrameRecorder(game.observation, observations, effort="quick")
         rewards = np.zeros(len(game), dtype="<f4")
         for step in range(len(game)):

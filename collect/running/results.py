@@ -34,6 +34,21 @@ class Verified:
 
 
 @dataclass(frozen=True)
+class GameText:
+    """A game that was put into words.
+
+    Attributes:
+        name: Its name in the dataset.
+        steps: Its number of steps.
+        rows: The bytes of a Parquet file, a row for each of its chunks.
+    """
+
+    name: str
+    steps: int
+    rows: bytes
+
+
+@dataclass(frozen=True)
 class SkippedSeed:
     """A seed that draws a role other than those requested.
 
@@ -57,5 +72,5 @@ class Refused:
     reason: str
 
 
-JobResult = GameShard | Verified | SkippedSeed | Refused
+JobResult = GameShard | GameText | Verified | SkippedSeed | Refused
 """What a worker returns. A job that raises has no result; it may be tried again."""

@@ -16,8 +16,9 @@ from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.streams import unrolls
 from strathack.text import describe
+from strathack.text.geometry import DIRECTIONS, DISTANCES, direction_of, distance_of
 from strathack.text.names import COLORS, FEATURES, STOPS_SIGHT, UNSEEN, glyph_names, plural
-from strathack.text.surroundings import DIRECTIONS, DISTANCES, RAYS, direction_of, distance_of
+from strathack.text.surroundings import RAYS
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("blstats", "glyphs", "message", "inventory", "cursor")

@@ -1,0 +1,172 @@
+"""``strathack text``: games of which only keys are kept are replayed by ``collect``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+import strathack
+from strathack.analysis.film import game_named, games_at
+from strathack.collect.replaying.streaming import AnyFrames
+from strathack.collect.running.jobs import do_jobs, stop_on_signal
+from strathack.collect.running.pools import Failed, Outcome, WorkerOptions
+from strathack.collect.running.results import GameText, Refused
+from strathack.commands.text_worker import describing
+from strathack.dataset import Dataset
+from strathack.dataset.errors import InputError
+from strathack.dataset.schema import is_replayable
+from strathack.text.chunks import Describer, Labels, Plan, Recipe, plan, see
+from strathack.text.exporting import ExportFolder
+from strathack.text.history import ACTION, OBSERVATION, STRATEGY
+from strathack.text.options import ExportConfig, ShowConfig
+
+
+def export(config: ExportConfig) -> int:
+    """``strathack text export``: returns 1 if a game could not be described.
+
+    Raises:
+        InputError: If there is nothing to export, or the folder holds something else.
+    """
+    where = WorkerOptions(workers=config.workers, address=config.address)
+    dataset = Dataset(config.data).select(config.select)
+    if not len(dataset):
+        raise InputError(f"{config.data}: no game meets the condition; nothing to export")
+    check_shown(dataset, config.data, config.recipe)
+    planned = plan(dataset, config.steps, config.draws, config.seed)
+    if not planned.chunks:
+        raise InputError(f"{config.data}: no game has {config.steps} steps for a chunk")
+    folder = ExportFolder(config.out)
+    if folder.begin(settings_of(config, dataset)):
+        print(f"{config.out}: is finished: {told_rows(folder.rows())}")
+        return 0
+    print_plan(planned, config)
+    failures: dict[str, str] = {}
+
+    def keep(outcome: Outcome) -> None:
+        if isinstance(outcome, Failed):
+            failures[outcome.job] = outcome.reason
+        elif isinstance(outcome.result, GameText):
+            folder.add(outcome.job, outcome.result.rows)
+        elif isinstance(outcome.result, Refused):
+            failures[outcome.job] = outcome.result.reason
+
+    work = describing(dataset, planned, config, where)
+    with stop_on_signal() as stop:
+        do_jobs(work, [name for name in work.jobs if name not in folder.parts()], keep, stop, quiet=config.quiet)
+    if stop:
+        print("interrupted: what is there is valid; the same command goes on from here")
+        return 128 + stop.number
+    splits = {name: list(dataset.select(split=name).names) for name in ("train", "validation", "test")}
+    rows = folder.finish(splits, config.to, config.rows_per_file, card_of(config, dataset))
+    print(f"{told_rows(rows)}, in {config.out}")
+    for name, reason in failures.items():
+        print(f"not exported: {name}: {reason}")
+    return 1 if failures else 0
+
+
+def check_shown(dataset: Dataset, path: Path, recipe: Recipe) -> None:
+    """Checks that the observations that texts are made of are stored, or can be replayed.
+
+    Raises:
+        InputError: If not; the message names what is missing, and what would bring it.
+    """
+    missing = [key for key in recipe.observations if key not in dataset.observations]
+    unknown = [name for name, known in zip(dataset.names, is_replayable(dataset.rows), strict=True) if not known]
+    if missing and unknown:
+        raise InputError(
+            f"{path}: texts need {', '.join(missing)}, which are not stored, and {unknown[0]} cannot be replayed; "
+            "dataset expand --observations all or dataset relabel bring them where keys and seeds are known"
+        )
+
+
+def settings_of(config: ExportConfig, dataset: Dataset) -> dict[str, object]:
+    """Returns what decides an export's content."""
+    return {
+        "dataset": dataset.fingerprint, **asdict(config.recipe), "chunks": config.chunks, "seed": config.seed,
+        "to": config.to, "rows_per_file": config.rows_per_file,
+    }  # fmt: skip
+
+
+def print_plan(planned: Plan, config: ExportConfig) -> None:
+    """Prints how many chunks are exported, and what is left out."""
+    drawn = f"{planned.chunks:,} of {planned.possible:,} chunks" if config.draws else f"{planned.chunks:,} chunks"
+    print(f"{drawn} of {config.steps} steps, from {len(planned.starts):,} games")
+    if planned.too_short:
+        print(f"too short for a chunk: {len(planned.too_short):,} games, {planned.too_short[0]} the first")
+
+
+def told_rows(rows: Mapping[str, int]) -> str:
+    """Returns the rows of each split in words."""
+    return ", ".join(f"{count:,} rows to {split}" for split, count in rows.items() if count)
+
+
+CARD = """\
+---
+task_categories:
+- text-generation
+tags:
+- nethack
+- imitation-learning
+---
+
+# NetHack games as text
+
+{chunks} chunks of {steps} steps from {games} games: `{history}` history, dialect `{dialect}`, strategies: {strategies}.
+Splits are by game. Made by strathack {version}:
+
+    strathack text export {data} {out} {options}
+
+Each row is a chunk of a game: its text (`{columns}`), and game, seed, role, first step, actions, strategies,
+substrategies, the score so far and the dialect.
+"""
+
+
+def card_of(config: ExportConfig, dataset: Dataset) -> str:
+    """Returns the text of an export's README.md."""
+    return CARD.format(
+        chunks=config.chunks, steps=config.steps, games=len(dataset), history=config.history, dialect=config.dialect,
+        strategies=config.strategies, version=strathack.__version__, data=config.data.name, out=config.out.name,
+        options=f"--chunks {config.chunks} --steps {config.steps} --seed {config.seed}",
+        columns="messages" if config.layout == "messages" else "prompt`, `completion",
+    )  # fmt: skip
+
+
+def show(config: ShowConfig) -> int:
+    """``strathack text show``.
+
+    Raises:
+        InputError: If there is no such game or step, or its texts cannot be made.
+        RunError: If the game cannot be replayed.
+    """
+    dataset = games_at(config.data)
+    game = game_named(dataset, config.game)
+    last = config.step + config.steps
+    if last > len(game):
+        raise InputError(f"step: {game.name} has {len(game):,} steps; {config.step} to {last - 1} are not among them")
+    recipe = Recipe(config.dialect, config.history, config.steps, strategies=config.strategies)
+    check_shown(dataset.take([list(dataset.names).index(game.name)]), config.data, recipe)
+    describer = Describer(recipe, (config.step,))
+    with AnyFrames(processes=1) as frames:
+        see(game, frames, describer)
+    (row,) = describer.rows(Labels.of(game))
+    console = Console()
+    for line in colored(f"{row['prompt']}{row['completion']}"):
+        console.print(line, soft_wrap=True)
+    return 0
+
+
+_STYLES = {"+": "green", "-": "red", "@@": "cyan", ACTION: "bold yellow", STRATEGY: "bold magenta", OBSERVATION: "dim"}
+
+
+def colored(text: str) -> Iterator[Text]:
+    """Yields the lines of a history, those that are special or changed in colours."""
+    changed = False
+    for line in text.split("\n"):
+        changed = changed or line.startswith(OBSERVATION)
+        style = next((style for mark, style in _STYLES.items() if line.startswith(mark)), "")
+        is_mark = line.startswith(("<|", "@@"))
+        yield Text(line, style if is_mark or changed else "")

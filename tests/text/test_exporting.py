@@ -1,0 +1,184 @@
+"""Exports of games as text: which chunks, what is in them, and what happens to an export that is cut off."""
+
+import io
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_up_games import made_up, provenance
+from pyarrow import parquet
+
+from strathack import cli
+from strathack.analysis.film import SCREEN
+from strathack.dataset import Dataset
+from strathack.dataset.errors import InputError
+from strathack.dataset.shard import encode_shard
+from strathack.dataset.streams import unrolls
+from strathack.text import describe
+from strathack.text.chunks import plan
+from strathack.text.exporting import ExportFolder, encode_rows
+from strathack.text.history import applied
+
+DATA = Path(__file__).parents[2] / "data" / "autoascend-1k"
+SHORT = "core in (1363, 1341, 1999)"  # 173, 196 and 348 steps
+KEYS = ["glyphs", "blstats", "tty_chars", "tty_colors", "tty_cursor", "inv_strs", "inv_letters"]
+
+
+def rows_of(folder):
+    files = sorted((folder / "data").iterdir())
+    return [row for file in files for row in parquet.read_table(file).to_pylist()]
+
+
+class Games:
+    """Stands for a dataset whose games have some lengths."""
+
+    def __init__(self, lengths):
+        self.names = [f"game_{number}" for number in range(len(lengths))]
+        self.rows = {"steps": np.array(lengths)}
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(1, 12), st.integers(1, 60), st.integers(0, 9))
+def test_chunks_are_drawn_from_all_starts_and_none_twice(lengths, steps, chunks, seed):
+    planned = plan(Games(lengths), steps, chunks, seed)
+    possible = [range(max(length - steps - 1, 0)) for length in lengths]
+    assert planned.possible == sum(map(len, possible))
+    assert planned.chunks == min(chunks, planned.possible)
+    for name, starts in planned.starts.items():
+        assert len(set(starts)) == len(starts)
+        assert set(starts) <= set(possible[int(name.removeprefix("game_"))])
+    assert {f"game_{number}" for number, starts in enumerate(possible) if not starts} == set(planned.too_short)
+    assert planned == plan(Games(lengths), steps, chunks, seed)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(1, 12))
+def test_chunks_side_by_side_tell_every_step_but_a_rest_once(lengths, steps):
+    planned = plan(Games(lengths), steps, None, 0)
+    for number, length in enumerate(lengths):
+        starts = planned.starts.get(f"game_{number}", ())
+        assert [step for start in starts for step in range(start, start + steps)] == list(
+            range(length // steps * steps)
+        )
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Three short games, replayed by a Ray worker; chunks of 16 steps side by side, strategies as tokens."""
+    out = tmp_path_factory.mktemp("text") / "export"
+    words = ["--chunks", "all", "--steps", "16", "--strategies", "tokens", "--workers", "1", "--quiet"]
+    assert cli.main(["text", "export", str(DATA), str(out), "--select", SHORT, *words]) == 0
+    return out
+
+
+def test_every_chunk_applied_diff_by_diff_ends_at_the_games_own_observation(exported):
+    games = Dataset(DATA).select(SHORT)
+    rows = rows_of(exported)
+    assert len(rows) == 173 // 16 + 196 // 16 + 348 // 16
+    for number, name in enumerate(games.names):
+        stream = unrolls(games.take([number]), lanes=1, steps=352, observations=KEYS, epochs=1)
+        batch = next(iter(stream))
+        stream.close()
+        game = games[name]
+        for row in (row for row in rows if row["game"] == name):
+            last = row["start"] + row["steps"] - 1
+            text = row["prompt"].split("\n\n", 1)[1].removesuffix("\n\n")
+            for part in row["completion"].split("<|observation|>\n")[1:]:
+                text = applied(text, part.split("\n<|strategy|>")[0].split("\n<|action|>")[0])
+            assert text == describe({key: batch[key][last, 0] for key in KEYS}).text
+            steps = slice(row["start"], last + 1)
+            assert row["actions"] == game.action_names(steps).tolist()
+            assert row["strategies"] == game.strategy.names(steps).tolist()
+            changes = 1 + sum(one != other for one, other in zip(row["strategies"], row["strategies"][1:]))  # noqa: B905
+            assert row["completion"].count("<|strategy|>") == changes
+
+
+def test_files_are_named_by_split_and_tell_what_they_are(exported):
+    games = Dataset(DATA).select(SHORT)
+    splits = {name: set(games.select(split=name).names) for name in ("train", "validation", "test")}
+    for file in (exported / "data").iterdir():
+        assert {row["game"] for row in parquet.read_table(file).to_pylist()} <= splits[file.name.split("-")[0]]
+        assert file.name.endswith("-00000-of-00001.parquet")
+    assert "chunks of 16 steps from 3 games" in (exported / "README.md").read_text()
+    assert not (exported / "parts").exists()
+
+
+def test_an_export_that_is_killed_goes_on_and_is_the_same(exported, tmp_path, start, run):
+    words = ["text", "export", DATA, tmp_path / "again", "--select", SHORT, "--chunks", "all", "--steps", "16"]
+    words += ["--strategies", "tokens", "--workers", "0", "--quiet"]
+    process = start(*words)
+    parts = tmp_path / "again" / "parts"
+    deadline = time.monotonic() + 120
+    while not list(parts.glob("*.parquet")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert run(*words).status == 0
+    assert rows_of(tmp_path / "again") == rows_of(exported)
+    finished = run(*words)
+    assert "is finished: " in finished.out
+
+
+def test_turns_and_lines_of_json_are_other_forms_of_the_same(exported, tmp_path, run):
+    words = ["--chunks", "all", "--steps", "16", "--strategies", "tokens", "--workers", "0", "--quiet"]
+    words += ["--layout", "messages", "--to", "jsonl", "--rows-per-file", "5"]
+    ended = run("text", "export", DATA, tmp_path / "lines", "--select", SHORT, *words)
+    assert ended.status == 0, ended.err
+    files = sorted((tmp_path / "lines" / "data").iterdir())
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert all(len(file.read_text().splitlines()) <= 5 for file in files)
+    assert [row["start"] for row in rows] == [row["start"] for row in rows_of(exported)]
+    for row, other in zip(rows, rows_of(exported), strict=True):
+        acted = [turn["content"] for turn in row["messages"] if turn["role"] == "assistant"]
+        assert len(acted) == 16
+        assert all(action in other["completion"] for action in acted)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--steps", "0"], "steps: 0 is below 1"),
+        (["--chunks", "some"], "chunks: 'some' is no number above 0; expected one, or all"),
+        (["--steps", "400"], "no game has 400 steps for a chunk"),
+        (["--dialect", "fare"], "dialect"),
+        (["--select", "core == 5"], "no game meets the condition; nothing to export"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(run, tmp_path, words, said):
+    words = words if "--select" in words else ["--select", SHORT, *words]
+    ended = run("text", "export", DATA, tmp_path / "out", *words)
+    assert ended.status == 2
+    assert said in ended.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path):
+    folder = ExportFolder(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not empty, and holds no export"):
+        folder.begin({"steps": 16})
+    (tmp_path / "notes.txt").unlink()
+    assert not folder.begin({"steps": 16})
+    with pytest.raises(InputError, match="holds an export of other settings: steps is 16 there and 64 here"):
+        folder.begin({"steps": 64})
+
+
+def test_a_dataset_that_shows_too_little_is_refused(run, tmp_path):
+    """A game of which only the screens are known can be neither described nor replayed."""
+    data, _ = made_up(0, 100, SCREEN)
+    data.row["core"] = -1
+    (tmp_path / "screens.h5").write_bytes(encode_shard(data, provenance(observations=SCREEN)))
+    ended = run("text", "export", tmp_path / "screens.h5", tmp_path / "out")
+    assert ended.status == 2
+    assert (
+        "texts need glyphs, blstats, inv_strs, inv_letters, which are not stored, and game_0 cannot be" in ended.error
+    )
+    assert "dataset expand --observations all or dataset relabel bring them" in ended.error
+
+
+def test_rows_of_no_chunk_make_an_empty_file():
+    assert parquet.read_table(io.BytesIO(encode_rows([], "completion"))).num_rows == 0

@@ -1,0 +1,196 @@
+"""Which chunks of which games are exported, and the rows they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from strathack.dataset.frames import FrameSource
+from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.schema import OBSERVATIONS, BLStat
+from strathack.text.describing import NEEDED, Dialect, describe
+from strathack.text.history import Changes, Chunk, History, Telling, tellings
+
+Layout = Literal["completion", "messages"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a chunk becomes a row.
+
+    Attributes:
+        dialect: The dialect of the observations.
+        history: Whether changes are told as diffs or as whole observations.
+        steps: Steps of a chunk.
+        layout: ``completion``: the columns ``prompt`` and ``completion``. ``messages``: turns of user and assistant.
+        strategies: How strategies are told.
+    """
+
+    dialect: Dialect = "fair"
+    history: History = "diff"
+    steps: int = 64
+    layout: Layout = "completion"
+    strategies: Telling = "none"
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        """The observation keys that are needed."""
+        return (*NEEDED, *(("tty_colors",) if self.dialect == "fair" else ()))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The chunks of an export.
+
+    Attributes:
+        starts: Game name → the first steps of its chunks, in order.
+        too_short: Names of games that are shorter than a chunk.
+        possible: How many different chunks there are.
+    """
+
+    starts: Mapping[str, tuple[int, ...]]
+    too_short: tuple[str, ...]
+    possible: int
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks are exported."""
+        return sum(len(starts) for starts in self.starts.values())
+
+
+def plan(dataset: Dataset, steps: int, chunks: int | None, seed: int) -> Plan:
+    """Chooses chunks.
+
+    Args:
+        dataset: The games.
+        steps: Steps of a chunk.
+        chunks: How many to draw, without replacement, from all steps at which a chunk may start; None takes chunks side
+            by side, as many as there are.
+        seed: Determines the draw.
+    """
+    names, lengths = list(dataset.names), [int(length) for length in dataset.rows["steps"]]
+    # As LangHack: the chunk's last step is neither the game's last nor the one before.
+    counts = np.array([max(length - steps - 1, 0) for length in lengths], dtype=np.int64)
+    if chunks is None:
+        starts = {name: tuple(range(0, length - steps + 1, steps)) for name, length in zip(names, lengths, strict=True)}
+        possible = sum(map(len, starts.values()))
+    else:
+        ends, possible = counts.cumsum(), int(counts.sum())
+        drawn = np.sort(np.random.default_rng(seed).choice(possible, min(chunks, possible), replace=False))
+        games = np.searchsorted(ends, drawn, side="right")
+        begins = ends - counts
+        starts = {name: tuple((drawn[games == game] - begins[game]).tolist()) for game, name in enumerate(names)}
+    short = tuple(name for name, length, count in zip(names, lengths, counts, strict=True)
+                  if (length < steps if chunks is None else not count))  # fmt: skip
+    return Plan({name: found for name, found in starts.items() if found}, short, possible)
+
+
+@dataclass
+class Describer:
+    """Describes the steps of a game that its chunks need, as they come by.
+
+    Attributes:
+        recipe: How chunks become rows.
+        starts: The first steps of the chunks.
+        texts: Step → observation as text.
+        scores: Step → the score so far, of first steps.
+    """
+
+    recipe: Recipe
+    starts: Sequence[int]
+    texts: dict[int, str] = field(default_factory=dict)
+    scores: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Notes which steps are needed."""
+        steps = self.recipe.steps
+        self._first = frozenset(self.starts)
+        self._needed = frozenset(step for start in self.starts for step in range(start, start + steps))
+
+    def see(self, step: int, observation: Mapping[str, np.ndarray]) -> None:
+        """Describes one observation, if a chunk needs it."""
+        if step in self._needed:
+            self.texts[step] = describe(observation, self.recipe.dialect).text.strip()
+        if step in self._first:
+            self.scores[step] = int(observation["blstats"][BLStat.SCORE])
+
+    def rows(self, game: Labels) -> Iterator[dict[str, Any]]:
+        """Yields a row for each chunk: its text, and what it is of.
+
+        Args:
+            game: The game's actions and labels.
+        """
+        recipe, changes = self.recipe, Changes(self.texts.__getitem__, self.recipe.history)
+        told = tellings(game.strategies, recipe.strategies)
+        for start in self.starts:
+            end = start + recipe.steps
+            actions, strategies = game.actions[start:end], game.strategies[start:end]
+            # A chunk begins by telling what is pursued there.
+            first = tellings(strategies[:1], recipe.strategies)
+            chunk = Chunk(
+                [self.texts[start]],
+                [changes.at(step) for step in range(start + 1, end)],
+                actions,
+                [*first, *told[start + 1 : end]],
+            )
+            text: dict[str, Any] = {"messages": chunk.messages}
+            if recipe.layout == "completion":
+                text = {"prompt": chunk.prompt, "completion": chunk.completion}
+            yield text | {
+                "game": game.name, "seed": game.seed, "role": game.role, "start": start, "steps": recipe.steps,
+                "actions": actions, "strategies": strategies, "substrategies": game.substrategies[start:end],
+                "score": self.scores[start], "dialect": recipe.dialect,
+            }  # fmt: skip
+
+
+BLOCK_STEPS = 256
+
+
+def see(game: Game, frames: FrameSource, describer: Describer) -> None:
+    """Shows a game to a describer, from the first step that it needs to the last."""
+    first, last = min(describer.starts), max(describer.starts) + describer.recipe.steps
+    shapes = {key: OBSERVATIONS[key].shape for key in describer.recipe.observations}
+    with closing(frames.open(game, list(shapes), first)) as reader:
+        for start in range(first, last, BLOCK_STEPS):
+            stop = min(start + BLOCK_STEPS, last)
+            block = {
+                key: np.empty((stop - start, int(np.prod(shape))), OBSERVATIONS[key].dtype)
+                for key, shape in shapes.items()
+            }
+            reader.copy(start, stop, block)
+            for step in range(start, stop):
+                describer.see(step, {key: block[key][step - start].reshape(shape) for key, shape in shapes.items()})
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What rows tell of a game besides its observations.
+
+    Attributes:
+        name: Its name.
+        seed: Its seed; −1 if it is not known.
+        role: Its role.
+        actions: Actions by name.
+        strategies: Strategies by name.
+        substrategies: Substrategies by name.
+    """
+
+    name: str
+    seed: int
+    role: str
+    actions: list[str]
+    strategies: list[str]
+    substrategies: list[str]
+
+    @classmethod
+    def of(cls, game: Game) -> Labels:
+        """Those of a stored game."""
+        info = game.info
+        strategies, substrategies = (column.names().tolist() for column in (game.strategy, game.substrategy))
+        return cls(
+            game.name, int(info["core"]), str(info["role"]), game.action_names().tolist(), strategies, substrategies
+        )

@@ -1,0 +1,114 @@
+"""Options of the text commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from strathack.dataset.codec import Options
+from strathack.dataset.errors import InputError
+from strathack.text.chunks import Layout, Recipe
+from strathack.text.describing import Dialect
+from strathack.text.history import History, Telling
+
+ALL_CHUNKS = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(Options):
+    """Exports games as text that language models are trained on.
+
+    Attributes:
+        data: A dataset folder or a shard.
+        out: The folder of the export.
+        dialect: fair, which tells what a player can see; or wrapper, byte for byte what nle-language-wrapper gives.
+        history: diff, the lines that change from step to step; or full, whole observations.
+        steps: Steps of a chunk.
+        chunks: How many chunks to draw from all games; all takes chunks side by side.
+        layout: completion, the columns prompt and completion; or messages, turns of user and assistant.
+        strategies: What is told where the strategy changes: none, tokens or sentences.
+        to: parquet, or jsonl.
+        select: A condition that selects the games.
+        seed: Determines the draw of chunks.
+        rows_per_file: Rows of a file.
+        workers: Number of Ray worker processes; by default one per core. 0 does the jobs in this process.
+        address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
+        retries: How often a game is tried again after its worker died.
+        quiet: Print plain lines instead of a live display.
+    """
+
+    data: Path
+    out: Path
+    dialect: Dialect = "fair"
+    history: History = "diff"
+    steps: int = 64
+    chunks: str = "500000"
+    layout: Layout = "completion"
+    strategies: Telling = "none"
+    to: Literal["parquet", "jsonl"] = "parquet"
+    select: str | None = None
+    seed: int = 0
+    rows_per_file: int = 20_000
+    workers: int | None = None
+    address: str | None = None
+    retries: int = 2
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        for name in ("steps", "rows_per_file"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: {getattr(self, name)} is below 1")
+        if self.chunks != ALL_CHUNKS and not (self.chunks.isdecimal() and int(self.chunks)):
+            raise InputError(f"chunks: {self.chunks!r} is no number above 0; expected one, or all")
+        if self.seed < 0:
+            raise InputError(f"seed: {self.seed} is below 0")
+
+    @property
+    def recipe(self) -> Recipe:
+        """How a chunk becomes a row."""
+        return Recipe(self.dialect, self.history, self.steps, self.layout, self.strategies)
+
+    @property
+    def draws(self) -> int | None:
+        """How many chunks to draw; None for all, side by side."""
+        return None if self.chunks == ALL_CHUNKS else int(self.chunks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowConfig(Options):
+    """Prints a step of a game as text: the observation, the action, and what it changed.
+
+    Attributes:
+        data: A dataset folder or a shard.
+        game: The game: its name or its seed; by default the first.
+        step: The first step.
+        steps: How many steps.
+        dialect: fair, which tells what a player can see; or wrapper, byte for byte what nle-language-wrapper gives.
+        history: diff, the lines that change from step to step; or full, whole observations.
+        strategies: What is told where the strategy changes: none, tokens or sentences.
+    """
+
+    data: Path
+    game: str = ""
+    step: int = 0
+    steps: int = 2
+    dialect: Dialect = "fair"
+    history: History = "diff"
+    strategies: Telling = "tokens"
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        if self.steps < 1:
+            raise InputError(f"steps: {self.steps} is below 1")
+        if self.step < 0:
+            raise InputError(f"step: {self.step} is below 0")
