@@ -158,8 +158,8 @@ def _name(glyph: int, of_object: Callable[[int], str], features: Sequence[str]) 
     if nethack.glyph_is_invisible(glyph):
         return "invisible creature"
     kinds = (
-        (nethack.GLYPH_RIDDEN_OFF, "ridden "), (nethack.GLYPH_DETECT_OFF, "detected "), (nethack.GLYPH_PET_OFF, "tame "),
-        (nethack.GLYPH_MON_OFF, ""),
+        (nethack.GLYPH_RIDDEN_OFF, "ridden "), (nethack.GLYPH_DETECT_OFF, "detected "),
+        (nethack.GLYPH_PET_OFF, "tame "), (nethack.GLYPH_MON_OFF, ""),
     )  # fmt: skip
     return next(word for first, word in kinds if glyph >= first) + _monster(glyph)
 
