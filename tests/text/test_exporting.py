@@ -148,12 +148,23 @@ def test_turns_and_lines_of_json_are_other_forms_of_the_same(exported, tmp_path,
         (["--select", "core == 5"], "no game meets the condition; nothing to export"),
     ],
 )
-def test_what_cannot_be_exported_is_refused(run, tmp_path, words, said):
+def test_what_cannot_be_exported_is_refused(capsys, tmp_path, words, said):
     words = words if "--select" in words else ["--select", SHORT, *words]
-    ended = run("text", "export", DATA, tmp_path / "out", *words)
-    assert ended.status == 2
-    assert said in ended.error
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["text", "export", str(DATA), str(tmp_path / "out"), *words])
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_steps_are_printed_as_a_model_sees_them(capsys):
+    assert cli.main(["text", "show", str(DATA), "--game", "1363", "--step", "20", "--steps", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("You are an agent playing NetHack.")
+    assert printed.count("<|action|>") == 3
+    assert printed.count("<|observation|>") == 2
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["text", "show", str(DATA), "--game", "1363", "--step", "172", "--steps", "2"])
+    assert "step: game_1363 has 173 steps; 172 to 173 are not among them" in capsys.readouterr().err
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path):
@@ -167,7 +178,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
         folder.begin({"steps": 64})
 
 
-def test_a_dataset_that_shows_too_little_is_refused(run, tmp_path):
+def test_a_dataset_that_shows_too_little_is_refused(capsys, tmp_path):
     """A game of which only the screens are known can be neither described nor replayed."""
     data, _ = made_up(0, 100, SCREEN)
     data.row["core"] = -1
