@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def main() -> None:
                     assert [list(text) for text in described] == expected, "not the wrapper's texts"
             print(told)
     whole = [text.text for text in described]
-    pairs = [(one, other) for at, (one, other) in enumerate(zip(whole, whole[1:]), 1) if at % arguments.steps]
+    pairs = [pair for at, pair in enumerate(pairwise(whole), 1) if at % arguments.steps]
     begin = time.perf_counter()
     diffs = [difference(one, other) for one, other in pairs]
     print(f"diffs: {len(pairs) / (time.perf_counter() - begin):,.0f} a second")

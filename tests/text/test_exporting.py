@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_every_chunk_applied_diff_by_diff_ends_at_the_games_own_observation(expo
             steps = slice(row["start"], last + 1)
             assert row["actions"] == game.action_names(steps).tolist()
             assert row["strategies"] == game.strategy.names(steps).tolist()
-            changes = 1 + sum(one != other for one, other in zip(row["strategies"], row["strategies"][1:]))  # noqa: B905
+            changes = 1 + sum(one != other for one, other in pairwise(row["strategies"]))
             assert row["completion"].count("<|strategy|>") == changes
 
 
@@ -183,12 +184,11 @@ def test_a_dataset_that_shows_too_little_is_refused(capsys, tmp_path):
     data, _ = made_up(0, 100, SCREEN)
     data.row["core"] = -1
     (tmp_path / "screens.h5").write_bytes(encode_shard(data, provenance(observations=SCREEN)))
-    ended = run("text", "export", tmp_path / "screens.h5", tmp_path / "out")
-    assert ended.status == 2
-    assert (
-        "texts need glyphs, blstats, inv_strs, inv_letters, which are not stored, and game_0 cannot be" in ended.error
-    )
-    assert "dataset expand --observations all or dataset relabel bring them" in ended.error
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["text", "export", str(tmp_path / "screens.h5"), str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert "texts need glyphs, blstats, inv_strs, inv_letters, which are not stored, and game_0 cannot be" in said
+    assert "dataset expand --observations all or dataset relabel bring them" in said
 
 
 def test_rows_of_no_chunk_make_an_empty_file():
