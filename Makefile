@@ -81,7 +81,7 @@ $(VENV)/bin/python:
 
 # One stamp a set of extras, so that the demo does not install the test tools.
 $(VENV)/.run: EXTRAS := [train]
-$(VENV)/.test: EXTRAS := [test,train,export,notebooks]
+$(VENV)/.test: EXTRAS := [test,train,export,text,notebooks]
 $(VENV)/.lint: EXTRAS := [lint]
 $(VENV)/.run $(VENV)/.test $(VENV)/.lint: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".$(EXTRAS)"

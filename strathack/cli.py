@@ -171,6 +171,11 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
             "strathack.commands.text:show",
             "print steps of a game as a language model sees them",
         ),
+        "tokens": Command(
+            "strathack.text.options:TokensConfig",
+            "strathack.commands.text:tokens",
+            "tell what a step costs in tokens, as an observation and as a diff",
+        ),
     },
     "analysis": {
         "strategies": Command(
@@ -199,6 +204,7 @@ EXTRAS: Mapping[str, str] = {
     "safetensors": "train",
     "av": "export",
     "PIL": "export",
+    "tokenizers": "text",
 }
 """Package that a command may need → the extra that installs it."""
 

@@ -112,3 +112,35 @@ class ShowConfig(Options):
             raise InputError(f"steps: {self.steps} is below 1")
         if self.step < 0:
             raise InputError(f"step: {self.step} is below 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensConfig(Options):
+    """Tells what a step costs in bytes and tokens, as a whole observation and as a diff.
+
+    Attributes:
+        data: A dataset folder or a shard.
+        tokenizer: A tokenizer.json, or a model's folder that has one; by default one is trained on every other game.
+        vocabulary: Tokens of a trained tokenizer.
+        games: How many games to look at.
+        steps: How many steps of each game, from its first.
+        dialect: fair, which tells what a player can see; or wrapper, byte for byte what nle-language-wrapper gives.
+    """
+
+    data: Path
+    tokenizer: Path | None = None
+    vocabulary: int = 8192
+    games: int = 8
+    steps: int = 1000
+    dialect: Dialect = "fair"
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        least = {"games": 2 if self.tokenizer is None else 1, "steps": 2, "vocabulary": 300}
+        for name, number in least.items():
+            if getattr(self, name) < number:
+                raise InputError(f"{name}: {getattr(self, name)} is below {number}")

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 import strathack
@@ -21,8 +22,8 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.schema import is_replayable
 from strathack.text.chunks import Describer, Labels, Plan, Recipe, plan, see
 from strathack.text.exporting import ExportFolder
-from strathack.text.history import ACTION, OBSERVATION, STRATEGY
-from strathack.text.options import ExportConfig, ShowConfig
+from strathack.text.history import ACTION, HISTORIES, OBSERVATION, STRATEGY
+from strathack.text.options import ExportConfig, ShowConfig, TokensConfig
 
 
 def export(config: ExportConfig) -> int:
@@ -170,3 +171,51 @@ def colored(text: str) -> Iterator[Text]:
         style = next((style for mark, style in _STYLES.items() if line.startswith(mark)), "")
         is_mark = line.startswith(("<|", "@@"))
         yield Text(line, style if is_mark or changed else "")
+
+
+def tokens(config: TokensConfig) -> int:
+    """``strathack text tokens``.
+
+    Raises:
+        InputError: If there are too few games, or the tokenizer cannot be read.
+        RunError: If a game cannot be replayed.
+    """
+    from strathack.text.tokens import Cost, load_tokenizer, trained_tokenizer
+
+    tokenizer = None if config.tokenizer is None else load_tokenizer(config.tokenizer)
+    dataset = games_at(config.data).select(f"steps >= {config.steps}")
+    if len(dataset) < config.games:
+        raise InputError(f"{config.data}: {len(dataset)} games of {config.steps} steps or more; {config.games} wanted")
+    dataset = dataset.take(range(config.games))
+    check_shown(dataset, config.data, Recipe(config.dialect))
+    histories = {history: told_steps(dataset, config, history) for history in HISTORIES}
+    if tokenizer is None:
+        # Every other game, so that costs are those of games that the tokenizer has not seen.
+        texts = [text for games in histories.values() for steps in games[::2] for text in steps]
+        tokenizer = trained_tokenizer(texts, config.vocabulary)
+        histories = {history: games[1::2] for history, games in histories.items()}
+    costs = {
+        history: Cost.of([text for steps in games for text in steps], tokenizer) for history, games in histories.items()
+    }
+    table = Table("history", *(f"{what} a step" for what in ("bytes", "tokens")), "steps in 1,024 tokens", "in 4,096")
+    for history, cost in costs.items():
+        fits = (f"{(context / cost.tokens):,.1f}" for context in (1024, 4096))
+        table.add_row(history, f"{cost.bytes:,.0f}", f"{cost.tokens:,.1f}", *fits)
+    console = Console()
+    console.print(table)
+    longer = costs["full"].tokens / costs["diff"].tokens
+    console.print(f"a history of diffs is {longer:.1f} times as long in as many tokens", highlight=False)
+    return 0
+
+
+def told_steps(dataset: Dataset, config: TokensConfig, history: str) -> list[list[str]]:
+    """Returns each step but the first of each game as text: its action, and what it changed."""
+    recipe = Recipe(config.dialect, "full" if history == "full" else "diff", config.steps)
+    told = []
+    with AnyFrames(processes=1) as frames:
+        for game in dataset:
+            describer = Describer(recipe, (0,))
+            see(game, frames, describer)
+            (row,) = describer.rows(Labels.of(game))
+            told.append([f"{ACTION}{step}" for step in row["completion"].split(ACTION)[1:-1]])
+    return told
