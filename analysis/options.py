@@ -71,8 +71,9 @@ class WatchConfig(Options):
     """Shows a game in the terminal.
 
     Attributes:
-        data: A dataset folder, a shard, or an evaluation's folder. Games stored without frames are replayed from keys.
-        game: The game's name or seed; by default the first.
+        data: A dataset folder, a shard, or an evaluation's folder; games stored without frames are replayed from keys.
+            Or a policy, which plays the game first: a run's folder, a checkpoint, or a trained policy's name.
+        game: The game's name or seed; by default the first. A policy plays the game of a seed, by default 100000.
         step: The step to begin at.
         speed: Steps per second.
     """
@@ -99,9 +100,10 @@ class ExportCastConfig(Options):
     """Writes a game as a recording that asciinema plays.
 
     Attributes:
-        data: A dataset folder, a shard, or an evaluation's folder. Games stored without frames are replayed from keys.
+        data: A dataset folder, a shard, or an evaluation's folder; games stored without frames are replayed from keys.
+            Or a policy, which plays the game first: a run's folder, a checkpoint, or a trained policy's name.
         out: The recording, asciinema version 2.
-        game: The game's name or seed; by default the first.
+        game: The game's name or seed; by default the first. A policy plays the game of a seed, by default 100000.
         start: First step.
         stop: Step after the last; by default the game's end.
         speed: Steps per second.
@@ -175,9 +177,10 @@ class ExportVideoConfig(Options):
     """Writes a game as a video, with the strategy as caption.
 
     Attributes:
-        data: A dataset folder, a shard, or an evaluation's folder. Games stored without frames are replayed from keys.
+        data: A dataset folder, a shard, or an evaluation's folder; games stored without frames are replayed from keys.
+            Or a policy, which plays the game first: a run's folder, a checkpoint, or a trained policy's name.
         out: The video; the file's ending, .mp4 or .gif, sets the format.
-        game: The game's name or seed; by default the first.
+        game: The game's name or seed; by default the first. A policy plays the game of a seed, by default 100000.
         start: First step.
         stop: Step after the last; by default the game's end.
         speed: Steps per second, each shown as one picture.

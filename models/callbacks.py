@@ -16,7 +16,7 @@ from rich.table import Column
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from strathack.dataset.signals import StopOnSignal
-from strathack.models.saving import BEST, LAST
+from strathack.models.places import BEST, LAST
 
 
 class Budget(pl.Callback):

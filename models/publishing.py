@@ -11,8 +11,9 @@ import torch
 
 from strathack.dataset.errors import FormatError, InputError
 from strathack.models.options import PublishConfig
+from strathack.models.places import checkpoint_at, published
 from strathack.models.running import OPTIONS
-from strathack.models.saving import checkpoint_at, frames_of, load_values, policy_from, published, save_policy
+from strathack.models.saving import frames_of, load_values, policy_from, save_policy
 from strathack.models.training import VALIDATION
 
 TOLD_OPTIONS = (

@@ -23,7 +23,8 @@ from strathack.dataset.errors import FormatError, InputError, RunError
 from strathack.dataset.files import atomic_write
 from strathack.models.loggers import MetricsCSV, check_loggers, other_loggers
 from strathack.models.options import AnyRunOptions, RunOptions
-from strathack.models.saving import LAST, is_published, load_values
+from strathack.models.places import LAST, is_published
+from strathack.models.saving import load_values
 
 OPTIONS, METRICS = "options.json", "metrics.csv"
 """Files in a run's folder beside its checkpoints: its options and its learning curves."""

@@ -16,12 +16,10 @@ from torch import Tensor
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.files import atomic_write
 from strathack.models.cleaved import AnyPolicy, config_from_values, make_policy
+from strathack.models.places import checkpoint_at
 
 FORMAT = "strathack-checkpoint"
 VERSION = 1
-LAST, BEST = "last.safetensors", "best.safetensors"
-PRETRAINED = Path(__file__).parent / "pretrained"
-"""The folder of the policies that come with this package."""
 
 POLICY = "policy."
 """Prefix of the names of a policy's weights in ``state_dict``."""
@@ -176,29 +174,3 @@ def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
         what = " ".join(str(error).split())
         raise FormatError(f"{path}: no checkpoint of a policy: {what}") from None
     return policy.eval().to(device)
-
-
-def published() -> dict[str, Path]:
-    """Returns the policies that come with this package: name → checkpoint."""
-    return {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
-
-
-def is_published(path: Path) -> bool:
-    """Returns whether a path is the name of a policy that comes with this package, and no file or folder here."""
-    return not path.exists() and str(path) in published()
-
-
-def checkpoint_at(path: Path) -> Path:
-    """Returns the path itself; for a run's folder, the path of its best or last checkpoint; for a name, its policy's.
-
-    Raises:
-        InputError: If a folder has no checkpoint.
-    """
-    if is_published(path):
-        return published()[str(path)]
-    if path.is_dir():
-        for name in (BEST, LAST):
-            if (path / name).exists():
-                return path / name
-        raise InputError(f"{path}: no checkpoint in it; expected {BEST} or {LAST}")
-    return path

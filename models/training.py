@@ -30,11 +30,12 @@ from strathack.models.config import HierarchicalConfig, LSTMTransformerConfig, P
 from strathack.models.growing import grown
 from strathack.models.label_tables import check_observations, dataset_names, label_tables
 from strathack.models.options import TrainConfig
+from strathack.models.places import LAST, checkpoint_at
 from strathack.models.policy import Policy
 from strathack.models.precision import is_bf16, is_bf16_faster_on_cpu
 from strathack.models.presets import preset
 from strathack.models.running import Run, checked_device, is_first_process, together
-from strathack.models.saving import LAST, SafetensorsIO, checkpoint_at, frames_of, load_policy, load_values
+from strathack.models.saving import SafetensorsIO, frames_of, load_policy, load_values
 
 TRAINING, VALIDATION = "training.json", "validation.json"
 """Files for the last training row and the last validation, in full, with their confusion matrices."""

@@ -27,8 +27,9 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, ObservationKeys, game_name
 from strathack.dataset.writer import agreed_settings
 from strathack.models.acting import ActingConfig
+from strathack.models.places import checkpoint_at, is_published
 from strathack.models.running import usable_gpus
-from strathack.models.saving import checkpoint_at, is_published, load_policy, load_values
+from strathack.models.saving import load_policy, load_values
 from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
 from strathack.rl.config import ActionNames, GameConfig

@@ -12,8 +12,9 @@ from pytorch_lightning.loggers import Logger
 
 from strathack.dataset.errors import InputError
 from strathack.models.cleaved import AnyPolicy
+from strathack.models.places import LAST
 from strathack.models.running import Run
-from strathack.models.saving import LAST, policy_values, save_values
+from strathack.models.saving import policy_values, save_values
 from strathack.rl.acting.rollouts import Rollouts
 from strathack.rl.learning.imitation import Demos
 from strathack.rl.learning.learner import Learner

@@ -14,7 +14,8 @@ import torch
 from strathack.dataset.errors import RunError
 from strathack.dataset.schedule import Share
 from strathack.dataset.signals import StopOnSignal
-from strathack.models.saving import LAST, save_values
+from strathack.models.places import LAST
+from strathack.models.saving import save_values
 from strathack.rl.acting.rollouts import Stopwatch, Unroll, shares
 from strathack.rl.learning.batches import Batch, assembled
 from strathack.rl.learning.checkpoints import Finetuning, save_checkpoint

@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 from strathack.cli import main
 from strathack.models.commands import list_
 from strathack.models.options import ModelsConfig
+from strathack.models.places import published
 from strathack.models.presets import PRESETS
-from strathack.models.saving import published
 
 
 def test_the_list_names_every_policy_with_its_parameters(capsys):

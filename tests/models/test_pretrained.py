@@ -9,8 +9,9 @@ import pytest
 pytest.importorskip("pytorch_lightning")
 
 from strathack.dataset import Dataset
+from strathack.models.places import PRETRAINED, published
 from strathack.models.predicting import predictions
-from strathack.models.saving import PRETRAINED, load_policy, load_values, published
+from strathack.models.saving import load_policy, load_values
 
 THOUSAND = Path(__file__).parents[2] / "data" / "autoascend-1k"
 LARGEST = 8_000_000

@@ -13,11 +13,12 @@ from made_up_games import write_games  # noqa: E402
 
 from strathack.cli import main  # noqa: E402
 from strathack.dataset.errors import FormatError, InputError  # noqa: E402
-from strathack.models import saving  # noqa: E402
+from strathack.models import places  # noqa: E402
 from strathack.models.options import PublishConfig, TrainConfig  # noqa: E402
+from strathack.models.places import checkpoint_at  # noqa: E402
 from strathack.models.publishing import publish  # noqa: E402
 from strathack.models.running import with_absolute_paths  # noqa: E402
-from strathack.models.saving import checkpoint_at, load_policy, load_values  # noqa: E402
+from strathack.models.saving import load_policy, load_values  # noqa: E402
 from strathack.models.training import clone  # noqa: E402
 
 SMALL = "encoder.embedding=4; encoder.message=8; encoder.size=16; heads.hidden=8; core.hidden=16"
@@ -77,7 +78,7 @@ def test_what_is_there_or_is_no_evaluation_is_refused(run_of, tmp_path):
 
 def test_a_name_stands_where_a_run_does(run_of, tmp_path, monkeypatch):
     publish(PublishConfig(run=run_of, out=tmp_path / "tiny-1k.safetensors"))
-    monkeypatch.setattr(saving, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(places, "PRETRAINED", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert checkpoint_at(Path("tiny-1k")) == tmp_path / "tiny-1k.safetensors"
     # Options keep the name, and other paths become absolute.

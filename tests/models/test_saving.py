@@ -12,8 +12,9 @@ from shrinking import SHRUNK  # noqa: E402
 
 from strathack.dataset.errors import FormatError, InputError  # noqa: E402
 from strathack.models.cleaved import CleavedConfig, CleavedPolicy  # noqa: E402
+from strathack.models.places import BEST, LAST  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
-from strathack.models.saving import BEST, LAST, load_policy, load_values, save_policy, save_values  # noqa: E402
+from strathack.models.saving import load_policy, load_values, save_policy, save_values  # noqa: E402
 
 
 def same(left, right):
