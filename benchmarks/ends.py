@@ -1,6 +1,6 @@
 """How games end, by player: what kills, and what keeps a policy from going on.
 
-    python benchmarks/ends.py bot=data/autoascend-1k/games.parquet before=evaluation/scores.parquet … --out docs/ends.png
+    python benchmarks/ends.py bot=data/autoascend-1k/games.parquet clone=evaluation/scores.parquet … --out ends.png
 
 Each table has a row a game, with the columns ``end`` and ``cause`` that evaluations and datasets have.
 """
@@ -22,7 +22,7 @@ KINDS = {
     "vault guard": (r"", r"by a guard"),
     "own pet or weapon": (r"", rf"by an? (?:{PETS})$|himself|herself|kicking|hitting"),
     "helpless": (r"", r", while|sleeping|helpless"),
-    "magic, traps, gods": (r"", r"wand|trap|spell|wrath|bolt|boulder|explosion|pit|petrif|drown|strangul|touch|falling"),
+    "magic, traps, gods": (r"", r"wand|trap|spell|wrath|bolt|boulder|explosion|pit|petrif|drown|strangul|touch"),
     "a monster": (r"", r"by"),
 }
 """What a game's end is called → patterns of ``end`` and of ``cause``; the first that fits counts."""

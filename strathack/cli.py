@@ -176,6 +176,11 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
             "strathack.commands.text:tokens",
             "tell what a step costs in tokens, as an observation and as a diff",
         ),
+        "train": Command(
+            "strathack.text.options:TrainConfig",
+            "strathack.text.commands:train",
+            "train a language model on an export",
+        ),
     },
     "analysis": {
         "strategies": Command(
@@ -205,6 +210,8 @@ EXTRAS: Mapping[str, str] = {
     "av": "export",
     "PIL": "export",
     "tokenizers": "text",
+    "transformers": "text",
+    "accelerate": "text",
 }
 """Package that a command may need → the extra that installs it."""
 

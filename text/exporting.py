@@ -67,7 +67,7 @@ class ExportFolder:
         Raises:
             InputError: If the folder holds another export, or something else.
         """
-        there = self._settings()
+        there = self._read()
         if there is not None:
             differing = [
                 f"{name} is {there.get(name)!r} there and {value!r} here"
@@ -113,7 +113,7 @@ class ExportFolder:
                 name = f"{split}-{number:05d}-of-{count:05d}.{to}"
                 atomic_write(self.path / DATA / name, _encoded(table, to))
         atomic_write(self.path / CARD, card.encode())
-        self._write({**(self._settings() or {}), "finished": True, "rows": rows})
+        self._write({**self.settings(), "finished": True, "rows": rows})
         for path in (self.path / PARTS).glob("*.parquet"):
             path.unlink()
         (self.path / PARTS).rmdir()
@@ -121,9 +121,20 @@ class ExportFolder:
 
     def rows(self) -> dict[str, int]:
         """Returns the rows of each split of a finished export."""
-        return dict((self._settings() or {})["rows"])
+        return dict(self.settings()["rows"])
 
-    def _settings(self) -> dict[str, Any] | None:
+    def settings(self) -> dict[str, Any]:
+        """Returns what decided the export's content, and whether it is ``finished``.
+
+        Raises:
+            InputError: If the folder holds no export.
+        """
+        there = self._read()
+        if there is None:
+            raise InputError(f"{self.path}: no export in it; expected {SETTINGS}")
+        return there
+
+    def _read(self) -> dict[str, Any] | None:
         path = self.path / SETTINGS
         if not path.is_file():
             return None

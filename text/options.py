@@ -13,6 +13,7 @@ from strathack.text.describing import Dialect
 from strathack.text.history import History, Telling
 
 ALL_CHUNKS = "all"
+TINY = "tiny"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,3 +145,60 @@ class TokensConfig(Options):
         for name, number in least.items():
             if getattr(self, name) < number:
                 raise InputError(f"{name}: {getattr(self, name)} is below {number}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Options):
+    """Trains a language model on an export, with the settings of diff history by default.
+
+    Attributes:
+        data: The folder of an export, layout completion, in parquet.
+        out: Folder for the model, its tokenizer and its result.
+        model: tiny, a GPT-2 of some 4 M parameters from scratch, with a tokenizer trained on the export; or the folder
+            of a model with a tokenizer.json.
+        context: Tokens of a chunk that are trained on, from its first.
+        world: Whether observations carry loss, too, not only actions and strategies.
+        vocabulary: Tokens of the tokenizer of tiny.
+        batch: Chunks that are computed at a time.
+        accumulate: Such batches per optimiser step.
+        epochs: Passes over the chunks.
+        steps: End training after this many optimiser steps.
+        minutes: End training after this many minutes.
+        learning_rate: The largest learning rate; it rises first, then falls linearly.
+        warmup: Share of the steps in which it rises.
+        seed: Determines fresh weights and the order of chunks.
+        quiet: Show no progress.
+    """
+
+    data: Path
+    out: Path
+    model: str = TINY
+    context: int = 4096
+    world: bool = False
+    vocabulary: int = 4096
+    batch: int = 4
+    accumulate: int = 64
+    epochs: float = 32.0
+    steps: int | None = None
+    minutes: float | None = None
+    learning_rate: float = 3e-4
+    warmup: float = 0.03
+    seed: int = 0
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        for name, least in {"context": 2, "vocabulary": 300, "batch": 1, "accumulate": 1, "steps": 1}.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name}: {value} is below {least}")
+        for name in ("epochs", "minutes", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name}: {value} is not above 0")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"warmup: {self.warmup} is no share; expected 0 to below 1")

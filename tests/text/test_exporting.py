@@ -108,6 +108,14 @@ def test_files_are_named_by_split_and_tell_what_they_are(exported):
     assert not (exported / "parts").exists()
 
 
+def test_the_package_datasets_loads_it(exported, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    loaded = datasets.load_dataset(str(exported), cache_dir=str(tmp_path))
+    rows = [row for split in loaded.values() for row in split]
+    assert {row["game"]: row["role"] for row in rows} == {row["game"]: row["role"] for row in rows_of(exported)}
+    assert len(rows) == len(rows_of(exported))
+
+
 def test_an_export_that_is_killed_goes_on_and_is_the_same(exported, tmp_path, start, run):
     words = ["text", "export", DATA, tmp_path / "again", "--select", SHORT, "--chunks", "all", "--steps", "16"]
     words += ["--strategies", "tokens", "--workers", "0", "--quiet"]
