@@ -94,6 +94,13 @@ class MessageEncoder(nn.Module):
 OFFERED = 3.0
 """How many nats a key gains at first by being offered."""
 
+ESCAPED = 20.0
+"""How many nats the escape key gains where a prompt offers no item: enough to outweigh any other.
+
+It is not learned, since demonstrators do not ask for what they do not have: a clone that does so by mistake has never
+seen how to go on, and answers for ever.
+"""
+
 _OPEN, _CLOSE, _SPACE, _DASH, _ESCAPE = map(ord, "[] -\x1b")
 _NO_ITEMS = "$?*"
 
@@ -102,7 +109,7 @@ def offered_keys(lines: Tensor) -> Tensor:
     """Returns which keys a prompt offers in brackets.
 
     "What do you want to eat? [$a-ch or ?*]" offers $, a, b, c and h; "Really attack? [yn] (n)" offers y and n. "What do
-    you want to throw? [$ or ?*]" offers $ and, since there is nothing else to choose, to escape.
+    you want to throw? [$ or ?*]" offers to escape, since there is no item to choose.
 
     Args:
         lines: Characters, u8 [N, W].
@@ -129,7 +136,9 @@ def offered_keys(lines: Tensor) -> Tensor:
     items = offered.clone()
     for key in _NO_ITEMS:
         items[:, ord(key)] = False
-    offered[:, _ESCAPE] = opened.any(1) & ~items.any(1)
+    offers = items.any(1, keepdim=True)
+    offered = offered & offers
+    offered[:, _ESCAPE] = opened.any(1) & ~offers.squeeze(1)
     return offered
 
 
@@ -148,11 +157,14 @@ class OfferedKeys(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.full((len(keys),), OFFERED))
         self.register_buffer("keys", torch.tensor(keys), persistent=False)
+        escapes = torch.tensor([ESCAPED * (key == _ESCAPE) for key in keys])
+        self.register_buffer("escapes", escapes, persistent=False)
 
     def forward(self, tty_chars: Tensor, lanes: int | None = None) -> Tensor:
         """From u8 [N, 24, 80] to [N, actions]; see :func:`strathack.models.distinct.distinct` for ``lanes``."""
         lines, which = distinct(top_lines(tty_chars, 2), lanes)
-        gains = offered_keys(lines.view(torch.uint8)).index_select(1, self.keys) * self.weight
+        weight = torch.where(self.escapes > 0, self.escapes, self.weight)
+        gains = offered_keys(lines.view(torch.uint8)).index_select(1, self.keys) * weight
         return copied(gains, which.flatten())
 
 
