@@ -232,8 +232,8 @@ class TrainConfig(RunOptions, CloningOptions):
     Attributes:
         data: Dataset folders or shards.
         label: The label to learn strategies from: strategy, hihack_strategy or substrategy; the policy's by default.
-        weights: A checkpoint or a run's folder to take the policy and its weights from, instead of fresh weights. With
-            set, parts can be added that begin without effect: "encoder.inventory=64; heads.offered=true".
+        weights: A checkpoint or a run's folder to take the policy and its weights from, instead of fresh weights. Parts
+            can be added to it by set: "encoder.inventory=64; heads.offered=true".
         high: For a cleaved policy, the checkpoint of the part that chooses strategies.
         low: For a cleaved policy, the checkpoint of the part that chooses actions given each strategy.
         freeze: For a cleaved policy, the part that is not trained: high or low.

@@ -104,9 +104,9 @@ class ExportFolder:
             Split → rows.
         """
         (self.path / DATA).mkdir(exist_ok=True)
-        rows = {}
+        rows, there = {}, set(self.parts())
         for split, games in splits.items():
-            paths = [self.path / PARTS / f"{game}.parquet" for game in games if game in set(self.parts())]
+            paths = [self.path / PARTS / f"{game}.parquet" for game in games if game in there]
             rows[split] = sum(parquet.read_metadata(path).num_rows for path in paths)
             count = -(-rows[split] // rows_per_file)
             for number, table in enumerate(_tables(paths, rows_per_file)):

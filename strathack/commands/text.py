@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -57,9 +58,10 @@ def export(config: ExportConfig) -> int:
 
     work = describing(dataset, planned, config, where)
     with stop_on_signal() as stop:
-        do_jobs(work, [name for name in work.jobs if name not in folder.parts()], keep, stop, quiet=config.quiet)
+        there = set(folder.parts())
+        do_jobs(work, [name for name in work.jobs if name not in there], keep, stop, quiet=config.quiet)
     if stop:
-        print("interrupted: what is there is valid; the same command goes on from here")
+        print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
         return 128 + stop.number
     splits = {name: list(dataset.select(split=name).names) for name in ("train", "validation", "test")}
     rows = folder.finish(splits, config.to, config.rows_per_file, card_of(config, dataset))
