@@ -24,6 +24,9 @@ ROOT = Path(__file__).parents[1]
 STEPS = {"symbols-small": 160, "hier-lstm": 60, "symbols-base": 30}
 """Optimiser steps of a run: half a minute or less."""
 
+AS_BEFORE = "heads.offered=false"
+"""A part of today's presets that the peer does not have."""
+
 
 def installed(revision: str, folder: Path) -> Path:
     """Installs a revision, without what it depends on; returns a folder for PYTHONPATH."""
@@ -43,6 +46,7 @@ def rate(data: Path, policy: str, lanes: int, unroll: int, packages: Path | None
         run = Path(folder) / "run"
         options = {
             "--out": run, "--policy": policy, "--lanes": lanes, "--unroll": unroll, "--device": "cpu",
+            "--set": AS_BEFORE if packages is None else "",
             "--steps": STEPS.get(policy, 60), "--log-every": 10, "--validate-every": 10**6, "--validation-batches": 1,
         }  # fmt: skip
         words = [str(word) for option in options.items() for word in option]

@@ -17,6 +17,7 @@ from strathack.models.config import (
 )
 
 _XXL_DECODER = FlatConfig(hidden=(1024, 1024))
+_SMALL_HEADS = HierarchicalConfig(hidden=48, offered=True)
 _POST_NORM = TransformerConfig(norm_first=False, activation="relu")
 
 PRESETS: Mapping[str, PolicyConfig] = {
@@ -27,10 +28,8 @@ PRESETS: Mapping[str, PolicyConfig] = {
     "transformer": PolicyConfig(PixelsConfig(), _POST_NORM, _XXL_DECODER),
     "transformer-lstm": PolicyConfig(PixelsConfig(), LSTMTransformerConfig(), FlatConfig()),
     "hier-transformer-lstm": PolicyConfig(PixelsConfig(), LSTMTransformerConfig(), HierarchicalConfig()),
-    "symbols-small": PolicyConfig(SymbolsConfig(), LSTMConfig(256), HierarchicalConfig(hidden=48)),
-    "symbols-inventory": PolicyConfig(
-        SymbolsConfig(inventory=64), LSTMConfig(256), HierarchicalConfig(hidden=48, offered=True)
-    ),
+    "symbols-small": PolicyConfig(SymbolsConfig(), LSTMConfig(256), _SMALL_HEADS),
+    "symbols-inventory": PolicyConfig(SymbolsConfig(inventory=64), LSTMConfig(256), _SMALL_HEADS),
     "symbols-base": PolicyConfig(
         SymbolsConfig(
             crop=15,
@@ -45,7 +44,7 @@ PRESETS: Mapping[str, PolicyConfig] = {
             size=768,
         ),
         LSTMTransformerConfig(LSTMConfig(768), TransformerConfig(width=512, heads=8, layers=3, context=64)),
-        HierarchicalConfig(),
+        HierarchicalConfig(offered=True),
     ),
 }
 """Name → configuration.
