@@ -59,7 +59,7 @@ def published_table(rows: Iterable[tuple[str, Mapping[str, Any], Mapping[str, An
         table.add_row(
             name,
             f"{parameter_count(config_from_values(policy)):,}",
-            f"{about['frames']:,}" if about.get("frames") else "",
+            f"{about['frames'] / 1e6:,.1f} M" if about.get("frames") else "",
             f"{about['validation']['action_nll']:.3f}" if "validation" in about else "",
             f"{score['mean']['value']:,.0f} ± {score['standard_error']:,.0f}" if score else "",
             f"{score['median']['value']:,.0f}" if score else "",

@@ -92,14 +92,14 @@ def test_bad_requests_are_one_line(games, tmp_path, capsys):
 
 
 def test_a_policy_plays_the_game_of_a_seed(tmp_path, capsys):
-    assert "game: 'mine' is no seed" in refused(capsys, "export-cast", "symbols-small-1k", "--game", "mine")
+    assert "game: 'mine' is no seed" in refused(capsys, "export-cast", "symbols-inventory-1k", "--game", "mine")
 
 
 @pytest.mark.slow
 def test_a_game_of_a_policy_is_played_and_shown(tmp_path, capsys):
     # A game that this policy loses early.
     words = ["--game", "200015", "--out", str(tmp_path / "a.cast")]
-    assert main(["export-cast", "symbols-small-1k", *words]) == 0
+    assert main(["export-cast", "symbols-inventory-1k", *words]) == 0
     assert re.search(r"([\d,]+) of \1 steps of game_200015, [\d,]+ bytes", capsys.readouterr().out)
     header, *events = (tmp_path / "a.cast").read_text().splitlines()
     assert json.loads(header)["version"] == 2
