@@ -52,13 +52,13 @@ def published_table(rows: Iterable[tuple[str, Mapping[str, Any], Mapping[str, An
     """
     table = Table()
     table.add_column("trained policy", no_wrap=True)
-    for name in ("parameters", "frames", "validation NLL", "mean score", "median"):
+    for name in ("size", "frames", "held-out NLL", "mean score", "median"):
         table.add_column(name, justify="right")
     for name, policy, about in rows:
         score = about.get("evaluation", {}).get("figures", {}).get("score")
         table.add_row(
             name,
-            f"{parameter_count(config_from_values(policy)):,}",
+            f"{parameter_count(config_from_values(policy)) / 1e6:.1f} M",
             f"{about['frames'] / 1e6:,.1f} M" if about.get("frames") else "",
             f"{about['validation']['action_nll']:.3f}" if "validation" in about else "",
             f"{score['mean']['value']:,.0f} ± {score['standard_error']:,.0f}" if score else "",
