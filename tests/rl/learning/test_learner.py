@@ -466,11 +466,11 @@ def test_while_the_critic_warms_up_nothing_else_is_touched_and_schedules_begin_a
         ("encoder", (), ("encoders.",)),
         ("core", (), ("core.",)),
         ("strategy", (), ("heads.strategy.",)),
-        ("actions", (), ("heads.hidden.", "heads.weight", "heads.bias")),
+        ("actions", (), ("heads.hidden.", "heads.weight", "heads.bias", "offered.")),
         ("actions", ("heads.kind=flat", "heads.hidden=[8]"), ("heads.actions.",)),
         ("strategy", ("heads.kind=flat",), ()),
         ("encoder,core,strategy,actions", (), ("encoders.", "core.", "heads.strategy.", "heads.hidden.", "heads.weight",
-                                               "heads.bias")),
+                                               "heads.bias", "offered.")),
     ],
 )  # fmt: skip
 def test_parts_that_are_frozen_stay_bit_for_bit_and_all_others_learn(freeze, changes, stays):
