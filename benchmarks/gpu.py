@@ -106,6 +106,10 @@ def expand(command: Command) -> None:
     for core in range(cores):
         words = ["dataset", "expand", command.asked.data, command.asked.work / "data" / str(core), "--workers", "0"]
         words += ["--select", f"({command.asked.select}) and core % {cores} == {core}", "--quiet"]
+        words += [
+            "--observations",
+            ",".join(sorted({key for policy in PRESETS.values() for key in policy.observations})),
+        ]
         command_line = [sys.executable, "-m", "strathack", *map(str, words)]
         processes.append(subprocess.Popen(command_line, stdout=subprocess.DEVNULL))
     for process in processes:

@@ -8,6 +8,8 @@ pytest.importorskip("pytorch_lightning")
 
 from pretend_cuda import call
 
+from strathack.models.presets import PRESETS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -21,7 +23,7 @@ def test_the_benchmark_of_a_gpu_goes_on_where_it_stopped(guard, tmp_path):
     known = found["known"]
     assert known["expanded"]["games"] > 10
     checks = [value for name, value in known.items() if name.startswith("check ")]
-    assert len(checks) == 9
+    assert len(checks) == len(PRESETS)
     assert all(one["right"] for check in checks for one in check.values())
     assert known["speed symbols-small"]["frames_per_second"] > 0
     assert known["trained"]["minutes"] == pytest.approx(0.4, abs=0.06)
