@@ -162,14 +162,19 @@ def agreed_settings(
     there = DatasetFolder(out).read_settings()
     if there is not None:
         there |= {name: str(parse(there[name])) for name, parse in normalised.items() if name in there}
-        differing = [
-            f"{name} is {there.get(name)!r} there and {asked[name]!r} here"
-            for name in asked
-            if there.get(name) != asked[name]
-        ]
+        differing = differences(there, asked)
         if differing:
-            raise InputError(f"{out}: holds games of other settings: {'; '.join(differing)}")
+            raise InputError(f"{out}: holds games of other settings: {differing}")
     return there
+
+
+def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Returns in words which of the settings asked for differ from those that are there; empty if none does."""
+    return "; ".join(
+        f"{name} is {there.get(name)!r} there and {value!r} here"
+        for name, value in asked.items()
+        if there.get(name) != value
+    )
 
 
 def _set(texts: dict[str, str], name: str, text: str) -> bool:

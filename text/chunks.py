@@ -72,21 +72,22 @@ def plan(dataset: Dataset, steps: int, chunks: int | None, seed: int) -> Plan:
             by side, as many as there are.
         seed: Determines the draw.
     """
-    names, lengths = list(dataset.names), [int(length) for length in dataset.rows["steps"]]
-    # As LangHack: the chunk's last step is neither the game's last nor the one before.
-    counts = np.array([max(length - steps - 1, 0) for length in lengths], dtype=np.int64)
+    names = list(dataset.names)
+    # As in LangHack, the last step of a chunk that is drawn is neither the game's last nor the one before.
+    counts = np.maximum(dataset.rows["steps"].astype(np.int64) - steps + (1 if chunks is None else -1), 0)
     if chunks is None:
-        starts = {name: tuple(range(0, length - steps + 1, steps)) for name, length in zip(names, lengths, strict=True)}
-        possible = sum(map(len, starts.values()))
+        found = [range(0, int(count), steps) for count in counts]
+        possible = sum(map(len, found))
     else:
         ends, possible = counts.cumsum(), int(counts.sum())
         drawn = np.sort(np.random.default_rng(seed).choice(possible, min(chunks, possible), replace=False))
-        games = np.searchsorted(ends, drawn, side="right")
-        begins = ends - counts
-        starts = {name: tuple((drawn[games == game] - begins[game]).tolist()) for game, name in enumerate(names)}
-    short = tuple(name for name, length, count in zip(names, lengths, counts, strict=True)
-                  if (length < steps if chunks is None else not count))  # fmt: skip
-    return Plan({name: found for name, found in starts.items() if found}, short, possible)
+        of_games = np.split(drawn, np.searchsorted(drawn, ends[:-1]))
+        found = [(part - begin).tolist() for part, begin in zip(of_games, ends - counts, strict=True)]
+    return Plan(
+        {name: tuple(starts) for name, starts in zip(names, found, strict=True) if starts},
+        tuple(name for name, count in zip(names, counts, strict=True) if not count),
+        possible,
+    )
 
 
 @dataclass
@@ -125,17 +126,14 @@ class Describer:
             game: The game's actions and labels.
         """
         recipe, changes = self.recipe, Changes(self.texts.__getitem__, self.recipe.history)
-        told = tellings(game.strategies, recipe.strategies)
         for start in self.starts:
             end = start + recipe.steps
             actions, strategies = game.actions[start:end], game.strategies[start:end]
-            # A chunk begins by telling what is pursued there.
-            first = tellings(strategies[:1], recipe.strategies)
             chunk = Chunk(
-                [self.texts[start]],
+                self.texts[start],
                 [changes.at(step) for step in range(start + 1, end)],
                 actions,
-                [*first, *told[start + 1 : end]],
+                tellings(strategies, recipe.strategies),
             )
             text: dict[str, Any] = {"messages": chunk.messages}
             if recipe.layout == "completion":

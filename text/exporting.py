@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import atomic_write
+from strathack.dataset.writer import differences
 from strathack.text.chunks import Layout
 
 SETTINGS, PARTS, DATA, CARD = "export.json", "parts", "data", "README.md"
@@ -69,13 +70,9 @@ class ExportFolder:
         """
         there = self._read()
         if there is not None:
-            differing = [
-                f"{name} is {there.get(name)!r} there and {value!r} here"
-                for name, value in settings.items()
-                if there.get(name) != value
-            ]
+            differing = differences(there, settings)
             if differing:
-                raise InputError(f"{self.path}: holds an export of other settings: {'; '.join(differing)}")
+                raise InputError(f"{self.path}: holds an export of other settings: {differing}")
             return bool(there.get("finished"))
         if self.path.exists() and any(self.path.iterdir()):
             raise InputError(f"{self.path}: is not empty, and holds no export")

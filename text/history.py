@@ -18,7 +18,7 @@ from strathack.dataset.errors import FormatError
 History = Literal["diff", "full"]
 Telling = Literal["none", "tokens", "sentences"]
 
-HISTORIES: tuple[str, ...] = get_args(History)
+HISTORIES: tuple[History, ...] = get_args(History)
 
 INSTRUCTION = "You are an agent playing NetHack. Predict the next keypresses."
 ACTION, OBSERVATION, STRATEGY = "<|action|>", "<|observation|>", "<|strategy|>"
@@ -98,13 +98,13 @@ class Chunk:
     """Consecutive steps of a game as text.
 
     Attributes:
-        observations: The observation before each action.
+        observation: The observation before the first action.
         changes: What each action but the last changed: a diff or a whole observation.
         actions: The actions by name.
         tellings: What is told of the strategy before each action; empty where nothing is.
     """
 
-    observations: Sequence[str]
+    observation: str
     changes: Sequence[str]
     actions: Sequence[str]
     tellings: Sequence[str]
@@ -112,7 +112,7 @@ class Chunk:
     @property
     def prompt(self) -> str:
         """The instruction and the first observation."""
-        return f"{INSTRUCTION}\n\n{self.observations[0]}\n\n"
+        return f"{INSTRUCTION}\n\n{self.observation}\n\n"
 
     @property
     def completion(self) -> str:

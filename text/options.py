@@ -8,6 +8,7 @@ from typing import Literal
 
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
+from strathack.dataset.options import check_above_zero, check_at_least
 from strathack.text.chunks import Layout, Recipe
 from strathack.text.describing import Dialect
 from strathack.text.history import History, Telling
@@ -62,13 +63,10 @@ class ExportConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
-        for name in ("steps", "rows_per_file"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: {getattr(self, name)} is below 1")
+        check_at_least(1, self, "steps", "rows_per_file")
+        check_at_least(0, self, "seed")
         if self.chunks != ALL_CHUNKS and not (self.chunks.isdecimal() and int(self.chunks)):
             raise InputError(f"chunks: {self.chunks!r} is no number above 0; expected one, or all")
-        if self.seed < 0:
-            raise InputError(f"seed: {self.seed} is below 0")
 
     @property
     def recipe(self) -> Recipe:
@@ -109,10 +107,8 @@ class ShowConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
-        if self.steps < 1:
-            raise InputError(f"steps: {self.steps} is below 1")
-        if self.step < 0:
-            raise InputError(f"step: {self.step} is below 0")
+        check_at_least(1, self, "steps")
+        check_at_least(0, self, "step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,10 +137,10 @@ class TokensConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
-        least = {"games": 2 if self.tokenizer is None else 1, "steps": 2, "vocabulary": 300}
-        for name, number in least.items():
-            if getattr(self, name) < number:
-                raise InputError(f"{name}: {getattr(self, name)} is below {number}")
+        # A tokenizer is trained on one game at least, and costs are those of another.
+        check_at_least(2 if self.tokenizer is None else 1, self, "games")
+        check_at_least(2, self, "steps")
+        check_at_least(300, self, "vocabulary")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,13 +188,9 @@ class TrainConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
-        for name, least in {"context": 2, "vocabulary": 300, "batch": 1, "accumulate": 1, "steps": 1}.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name}: {value} is below {least}")
-        for name in ("epochs", "minutes", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name}: {value} is not above 0")
+        check_at_least(2, self, "context")
+        check_at_least(300, self, "vocabulary")
+        check_at_least(1, self, "batch", "accumulate", "steps")
+        check_above_zero(self, "epochs", "minutes", "learning_rate")
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup: {self.warmup} is no share; expected 0 to below 1")

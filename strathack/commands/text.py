@@ -23,7 +23,7 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.schema import is_replayable
 from strathack.text.chunks import Describer, Labels, Plan, Recipe, plan, see
 from strathack.text.exporting import ExportFolder
-from strathack.text.history import ACTION, HISTORIES, OBSERVATION, STRATEGY
+from strathack.text.history import ACTION, HISTORIES, OBSERVATION, STRATEGY, History
 from strathack.text.options import ExportConfig, ShowConfig, TokensConfig
 
 
@@ -210,9 +210,9 @@ def tokens(config: TokensConfig) -> int:
     return 0
 
 
-def told_steps(dataset: Dataset, config: TokensConfig, history: str) -> list[list[str]]:
+def told_steps(dataset: Dataset, config: TokensConfig, history: History) -> list[list[str]]:
     """Returns each step but the first of each game as text: its action, and what it changed."""
-    recipe = Recipe(config.dialect, "full" if history == "full" else "diff", config.steps)
+    recipe = Recipe(config.dialect, history, config.steps)
     told = []
     with AnyFrames(processes=1) as frames:
         for game in dataset:

@@ -50,7 +50,7 @@ def chunk(how="none"):
     strategies = ["fight", "fight", "explore"]
     text = ["one\ntwo", "one\n2", "one\n2\nthree"].__getitem__
     changes = Changes(text, "diff")
-    return Chunk([text(0)], [changes.at(1), changes.at(2)], ["north", "far_east", "digit_2"], tellings(strategies, how))
+    return Chunk(text(0), [changes.at(1), changes.at(2)], ["north", "far_east", "digit_2"], tellings(strategies, how))
 
 
 def test_a_chunk_is_formatted_as_in_langhack():

@@ -34,7 +34,7 @@ def row_of(number, telling="tokens"):
     actions = [("north", "far_east", "digit_5")[value] for value in seen]
     strategies = [("fight", "explore")[value == 0] for value in seen]
     changes = Changes(texts.__getitem__, "diff")
-    chunk = Chunk(texts[:1], [changes.at(step) for step in range(1, STEPS)], actions, tellings(strategies, telling))
+    chunk = Chunk(texts[0], [changes.at(step) for step in range(1, STEPS)], actions, tellings(strategies, telling))
     return {
         "prompt": chunk.prompt, "completion": chunk.completion, "game": f"game_{number}", "seed": number, "role": "Val",
         "start": 0, "steps": STEPS, "actions": actions, "strategies": strategies, "substrategies": strategies,
