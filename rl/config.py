@@ -80,6 +80,43 @@ def check_finite(owner: object, *names: str) -> None:
             raise InputError(f"{name}: {value} is below 0 or not finite")
 
 
+Prompt = Literal["balrog", "diff"]
+"""The forms in which language models are asked: as BALROG asks, or by a history as ``text export`` writes them."""
+
+ANSWER_TOKENS: Mapping[Prompt, int] = {"balrog": 8192, "diff": 32}
+"""How many tokens an answer may have by default; BALROG lets models think."""
+
+
+@dataclass(frozen=True)
+class LanguageConfig(Options):
+    """How a language model is asked.
+
+    Attributes:
+        history: Observations that it sees: the current one, and the ones before.
+        dialect: fair, which tells what a player can see; or wrapper, byte for byte what nle-language-wrapper gives.
+        max_tokens: Tokens that an answer may have; by default 8192, and 32 for diff.
+        timeout: Seconds to wait for an answer.
+        tries: How often a server is asked before the game is cut.
+        key_from: The environment variable with the server's key; the key is written nowhere.
+    """
+
+    history: int = 16
+    dialect: Literal["wrapper", "fair"] = "fair"
+    max_tokens: int | None = None
+    timeout: float = 120.0
+    tries: int = 8
+    key_from: str = "OPENAI_API_KEY"
+
+    def __post_init__(self) -> None:
+        """Checks every option.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        check_at_least(1, self, "history", "max_tokens", "tries")
+        check_above_zero(self, "timeout", finite=True)
+
+
 @dataclass(frozen=True)
 class GameConfig(Options):
     """The games that are played.

@@ -13,7 +13,15 @@ from strathack.collect.running.pools import WorkerOptions
 from strathack.dataset.errors import InputError
 from strathack.dataset.options import check_above_zero, check_at_least
 from strathack.models.options import RunOptions, check_nothing_else_is_given
-from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig, RewardConfig
+from strathack.rl.config import (
+    ANSWER_TOKENS,
+    APPOConfig,
+    GameConfig,
+    ImitationConfig,
+    LanguageConfig,
+    Prompt,
+    RewardConfig,
+)
 from strathack.rl.recipes import recipe_named
 from strathack.rl.schedules import Schedule
 
@@ -132,6 +140,9 @@ class FinetuneConfig(RunOptions, WorkerOptions):
         return replace(super().continued(now), imitation=replace(self.imitation, **moved))
 
 
+LANGUAGE_MODEL = "llm:"
+"""What the name of a player that is a language model begins with."""
+
 FIRST_EVALUATED_SEED = 100_000
 """The first seed of evaluations by default, far from the seeds that demonstrations are collected from."""
 
@@ -141,13 +152,18 @@ class EvaluateConfig(GameOptions, WorkerOptions):
     """Plays games to see how good a player is: every seed once, each game to its end.
 
     Attributes:
-        what: The player: a run's folder, a checkpoint, autoascend, a bot's folder, package.module:callable, or random.
+        what: The player: a run's folder, a checkpoint, autoascend, a bot's folder, package.module:callable, random, or
+            a language model, llm:http://host:port/v1 or llm:FOLDER.
         out: The folder for scores.parquet, evaluation.json and the games' keys.
         games: Number of games.
         seeds: Seeds to play, numbers and half-open ranges: 100000:101024; by default one per game, from 100000 on.
         greedy: Let a policy take the most likely action instead of drawing one.
         temperature: Divide the logits that a policy draws from by this; below 1, likely choices become likelier. By
             default 1, or what was published with the policy.
+        model: The name of a language model on its server.
+        prompt: How a language model is asked: balrog, as that benchmark asks, or diff, by a history as "text export"
+            writes them.
+        language: Further options of language models.
         min_strategy_steps: Let a policy choose strategies and keep each for at least this many steps; 0 chooses none.
         save_games: A dataset folder for the games with their frames, and with the policy's strategies as labels; by
             default only the games' keys are kept, in the folder given by out.
@@ -166,6 +182,9 @@ class EvaluateConfig(GameOptions, WorkerOptions):
     seeds: Seeds = Seeds()
     greedy: bool = False
     temperature: float | None = None
+    model: str = ""
+    prompt: Prompt = "balrog"
+    language: LanguageConfig = LanguageConfig()
     min_strategy_steps: int = 0
     save_games: Path | None = None
     env_groups: int = 2
@@ -184,8 +203,25 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         check_at_least(1, self, "env_groups", "envs", "games")
         check_at_least(0, self, "min_strategy_steps", "retries")
         check_above_zero(self, "temperature", finite=True)
+        if not self.asks_a_model:
+            self._check_language()
         if self.games is not None and self.seeds and self.games != len(self.seeds):
             raise InputError(f"games: {self.games} are asked for and {len(self.seeds)} seeds are given; leave one out")
+
+    def _check_language(self) -> None:
+        for option, value in (("model", self.model), ("prompt", self.prompt), ("language", self.language)):
+            if value != getattr(EvaluateConfig, option):
+                raise InputError(f"{option}: is for language models; {self.what} is none (llm:http://…, llm:FOLDER)")
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether the player is a language model."""
+        return self.what.startswith(LANGUAGE_MODEL)
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens that a language model's answer may have."""
+        return self.language.max_tokens or ANSWER_TOKENS[self.prompt]
 
     @property
     def all_seeds(self) -> Seeds:

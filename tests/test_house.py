@@ -16,7 +16,7 @@ KNOWS = {
     "dataset": set(),
     "collect": {"dataset"},
     "models": {"dataset"},
-    "rl": {"models", "collect", "dataset"},
+    "rl": {"models", "collect", "text", "dataset"},
     "analysis": {"dataset"},
     "text": {"dataset"},
 }

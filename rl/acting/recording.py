@@ -32,6 +32,10 @@ LEARNING_CLOCK = Clock("seed")
 """The clock of environments that are learned in: moon, day and night come from the seed."""
 
 
+_CAUSES: Mapping[str, str] = {"abort": "no progress", "demonstrator_error": "no answer"}
+"""End → its cause, where nothing of the game tells one."""
+
+
 @dataclass(frozen=True)
 class Recorder:
     """Begins the records of games; it is sent to rollout workers.
@@ -83,7 +87,7 @@ class GameRecord:
         """Returns the game's shard."""
         self._steps.finish()
         log = read_log(self._simulator.env) if end in ("over", "success") else None
-        ending = Ending(end, "no progress" if end == "abort" else "") if log is None else Ending(*logged_end(log), log)
+        ending = Ending(end, _CAUSES.get(end, "")) if log is None else Ending(*logged_end(log), log)
         codes = Vocabulary(self._recorder.strategies).codes, Vocabulary(nothing="none").codes
         seconds = time.monotonic() - self._began
         blstats = np.asarray(observation["blstats"])

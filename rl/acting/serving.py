@@ -43,6 +43,7 @@ class Command(IntEnum):
 
     BEGIN = 0
     STEP = 1
+    STOP = 2
 
 
 class Reply(IntEnum):
@@ -133,6 +134,8 @@ def _converse(connection: socket.socket, groups: list[EnvGroup], awake_seconds: 
         one = groups[index]
         if what == Command.BEGIN:
             played, shown = one.begin(slot), 0
+        elif what == Command.STOP:
+            played, shown = one.stop(slot, row), one.row_after(row)
         else:
             played, shown = one.step(slot, row), one.row_after(row)
         words = []

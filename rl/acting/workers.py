@@ -226,6 +226,10 @@ class RolloutWorkers:
         """Commands an env group to take the actions that are written in a row of a slot."""
         self._ask(Command.STEP, index, slot, row)
 
+    def stop(self, index: int, slot: int, row: int) -> None:
+        """Commands an env group to cut the games of a row of a slot."""
+        self._ask(Command.STOP, index, slot, row)
+
     def _ask(self, what: Command, index: int, slot: int, row: int) -> None:
         number, own = divmod(index, self.spec.groups)
         worker = self._workers[number]

@@ -153,6 +153,13 @@ class Lane:
             self._record = None
         return reward, end
 
+    def stop(self) -> PlayedGame:
+        """Cuts the game, because its player cannot go on."""
+        if self._record is not None:
+            self.finished.append((self._seed, self._record.finish("demonstrator_error", self.observation)))
+            self._record = None
+        return self.played("cut")
+
     def _limit(self) -> str | None:
         """Returns the limit that the game has reached, by its name in ``/games``; None if it has reached none."""
         game = self._spec.game
@@ -227,6 +234,14 @@ class EnvGroup:
         self._show(
             slot, self.row_after(row), first=first, acted=goes_on, previous_action=np.where(first, NO_ACTION, actions)
         )
+        return played
+
+    def stop(self, slot: int, row: int) -> list[PlayedGame]:
+        """Cuts the games of a row of a slot; the next row shows their last frames again. Returns the games."""
+        acted = self._arrays["acted"][slot, row].tolist()
+        previous = self._arrays["previous_action"][slot, row].tolist()
+        played = [lane.stop() for lane, acts in zip(self.lanes, acted, strict=True) if acts]
+        self._show(slot, self.row_after(row), first=False, acted=False, previous_action=previous)
         return played
 
     def row_after(self, row: int) -> int:

@@ -24,6 +24,7 @@ from strathack.collect.running.results import JobResult
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
+from strathack.dataset.labels import STRATEGIES
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, ObservationKeys, game_name
 from strathack.dataset.writer import agreed_settings
 from strathack.models.acting import ActingConfig
@@ -41,8 +42,12 @@ from strathack.rl.evaluating.pool import (
     EvaluationSpec,
     PolicyPlayer,
     RandomPlayer,
+    SeedPool,
 )
-from strathack.rl.options import EvaluateConfig
+from strathack.rl.language.asking import Client
+from strathack.rl.language.playing import LanguagePlayer, LanguagePool
+from strathack.rl.language.replies import REPLIES
+from strathack.rl.options import LANGUAGE_MODEL, EvaluateConfig
 
 ENVIRONMENT = "NetHackChallenge-v0"
 HANG_SECONDS = 120.0
@@ -54,6 +59,8 @@ def evaluating(config: EvaluateConfig) -> tuple[dict[str, Any], Work]:
     Raises:
         InputError: If an option is wrong.
     """
+    if config.asks_a_model:
+        return _playing(config, *language_model_of(config))
     player = player_of(config)
     return collecting(_collecting(config)) if player is None else _playing(config, *player)
 
@@ -91,6 +98,40 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
     return PolicyPlayer(load_policy(checkpoint, device), acting), settings
 
 
+def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[str, Any]]:
+    """Returns a language model as a player, and plain values that decide how it plays.
+
+    Raises:
+        InputError: If the extra ``text`` is not installed, the model cannot be reached, or it cannot do what is asked.
+    """
+    try:
+        from strathack.rl.language.clients import LocalClient, ServerClient
+    except ImportError as error:
+        raise InputError(
+            f"what: language models need the extra text, pip install 'strathack[text]' ({error})"
+        ) from None
+    if config.min_strategy_steps:
+        raise InputError("min_strategy_steps: is for policies; a language model has no such choice")
+    if config.greedy and config.temperature is not None:
+        raise InputError("temperature: with greedy there is nothing to draw; leave one out")
+    where = config.what.removeprefix(LANGUAGE_MODEL)
+    temperature = 0.0 if config.greedy else config.temperature or 1.0
+    client: Client
+    if "://" in where:
+        client = ServerClient(where, config.model, config.language, temperature, config.answer_tokens)
+        name = config.model
+    else:
+        device = "cuda" if usable_gpus(config.device) else "cpu"
+        client = LocalClient(Path(where), temperature, config.answer_tokens, device, chats=config.prompt == "balrog")
+        name = Path(where).resolve().name
+    settings = {
+        "demonstrator": f"llm {name}", "prompt": config.prompt, "temperature": temperature,
+        "history": config.language.history, "dialect": config.language.dialect, "max_tokens": config.answer_tokens,
+    }  # fmt: skip
+    strategies = STRATEGIES if config.prompt == "diff" else ()
+    return LanguagePlayer(client, config.prompt, config.language, strategies, config.out / REPLIES), settings
+
+
 def _refuse_acting(config: EvaluateConfig, who: str) -> None:
     for name in ("greedy", "temperature", "min_strategy_steps"):
         if getattr(config, name):
@@ -120,7 +161,9 @@ def _collecting(config: EvaluateConfig) -> CollectConfig:
     )
 
 
-def _playing(config: EvaluateConfig, player: Evaluable, how: Mapping[str, Any]) -> tuple[dict[str, Any], Work]:
+def _playing(
+    config: EvaluateConfig, player: Evaluable | LanguagePlayer, how: Mapping[str, Any]
+) -> tuple[dict[str, Any], Work]:
     environment = config.clock.environment()  # raises if the clock cannot be held
     if config.workers == 0:
         hold_here(config.clock)
@@ -188,12 +231,12 @@ def _seeds_of_roles(config: EvaluateConfig) -> Seeds:
 
 def make_pool(
     config: EvaluateConfig,
-    player: Evaluable,
+    player: Evaluable | LanguagePlayer,
     lane: LaneSpec,
     recorder: Recorder,
     environment: Mapping[str, str],
     games: int,
-) -> EvaluationPool:
+) -> SeedPool:
     """Starts the rollout workers of an evaluation.
 
     Args:
@@ -211,11 +254,14 @@ def make_pool(
     number = (os.cpu_count() or 1) if config.workers is None else config.workers
     groups = max(number, 1) * config.env_groups
     envs = max(1, min(config.envs, -(-games // groups)))
-    spec = EvaluationSpec(lane, config.env_groups, envs, steps=1, slots=1, make_record=recorder)
+    # A language model answers for one game at a time, so that each game has an env group of its own.
+    shape = (config.env_groups * envs, 1) if isinstance(player, LanguagePlayer) else (config.env_groups, envs)
+    spec = EvaluationSpec(lane, *shape, steps=1, slots=1, make_record=recorder)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - number))
     launcher: Launcher = RayLauncher(number, config.address, environment) if number else ThreadLauncher()
     try:
-        return EvaluationPool(RolloutWorkers(spec, max(number, 1), launcher, HANG_SECONDS), player)
+        workers = RolloutWorkers(spec, max(number, 1), launcher, HANG_SECONDS)
+        return LanguagePool(workers, player) if isinstance(player, LanguagePlayer) else EvaluationPool(workers, player)
     except BaseException:
         launcher.close()
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ class EvaluatedGame(GameShard):
         return cls(name=game_name(seed), steps=int(info["steps"]), shard=shard, info=info)
 
 
-class _Group(GroupState):
+class GroupOfSeeds(GroupState):
     """The state of an env group, with its seeds.
 
     Args:
@@ -192,21 +193,18 @@ class _Group(GroupState):
         self.parked: int | None = None
 
 
-class EvaluationPool:
+class SeedPool(ABC):
     """Plays seeds with rollout workers; a :class:`strathack.collect.running.pools.Pool`, whose jobs are seeds.
-
-    Draws depend on a game's seed and step alone, so a game does not depend on the games beside it, except through the
-    rounding of sums whose order depends on the batch.
 
     Args:
         workers: The rollout workers, which step the games.
-        player: The player that is evaluated.
+        initial_state: The player's state before a game, of as many lanes as an env group has.
     """
 
-    def __init__(self, workers: RolloutWorkers, player: Evaluable) -> None:
-        self._workers, self._player = workers, player
+    def __init__(self, workers: RolloutWorkers, initial_state: State) -> None:
+        self._workers, self._initial_state = workers, initial_state
         self._lanes = len(workers.arrays) * workers.spec.envs
-        self._groups: dict[int, _Group] = {}
+        self._groups: dict[int, GroupOfSeeds] = {}
         self._waiting: deque[int] = deque()
         self._playing: set[int] = set()
         self._steps = 0
@@ -225,16 +223,30 @@ class EvaluationPool:
         """Queues a seed."""
         self._waiting.append(job)
 
+    @abstractmethod
     def poll(self) -> Sequence[Outcome]:
         """Plays on for a moment; returns the games that ended or failed.
 
         Raises:
             RunError: If the rollout workers cannot go on.
         """
+
+    def heard(self, timeout: float, wanted: int) -> tuple[list[Outcome], list[Place]]:
+        """Hears what the rollout workers have done, and hands out seeds.
+
+        Args:
+            timeout: Seconds to wait for the first news.
+            wanted: Env groups to wait for a few milliseconds longer.
+
+        Returns:
+            The games that ended or failed, and the rows to act on.
+
+        Raises:
+            RunError: If the rollout workers cannot go on.
+        """
         outcomes: list[Outcome] = []
         ready = []
-        wanted = max(1, len(self._groups) // 2)
-        for event in self._workers.gathered(POLL_SECONDS, wanted):
+        for event in self._workers.gathered(timeout, wanted):
             if isinstance(event, Ready):
                 ready.append((event.index, event.row))
             elif isinstance(event, Shard):
@@ -245,10 +257,7 @@ class EvaluationPool:
         if self._waiting:
             ready += [(index, one.parked) for index, one in self._groups.items() if one.parked is not None]
         places = [Place(index, self._groups[index], 0, row) for index, row in ready]
-        going = [place for place in places if self._goes_on(self._groups[place.index], place.row)]
-        if going:
-            self._act(going)
-        return outcomes
+        return outcomes, [place for place in places if self._goes_on(self._groups[place.index], place.row)]
 
     def _begin(self, began: Began) -> list[Outcome]:
         """Lets a worker's env groups begin; returns the games of a worker that it replaces as failed."""
@@ -258,21 +267,21 @@ class EvaluationPool:
                 lost = [int(seed) for seed in self._groups[index].seeds if int(seed) in self._playing]
                 self._playing -= set(lost)
                 failed += [Failed(seed, f"what played it {began.lost}") for seed in lost]
-            one = _Group(self._workers.arrays[index], self._player.initial_state(self._workers.spec.envs))
+            one = GroupOfSeeds(self._workers.arrays[index], self._initial_state)
             one.arrays[NEXT_SEED][:] = NO_SEED
             self._groups[index] = one
             self._hand_out(one, np.arange(one.lanes))
             self._workers.begin(index, 0)
         return failed
 
-    def _hand_out(self, one: _Group, lanes: np.ndarray) -> None:
+    def _hand_out(self, one: GroupOfSeeds, lanes: np.ndarray) -> None:
         for lane in lanes:
             seed = self._waiting.popleft() if self._waiting else NO_SEED
             one.seeds[lane] = one.arrays[NEXT_SEED][lane] = seed
             if seed != NO_SEED:
                 self._playing.add(seed)
 
-    def _goes_on(self, one: _Group, row: int) -> bool:
+    def _goes_on(self, one: GroupOfSeeds, row: int) -> bool:
         """Hands out seeds to lanes without a game; returns whether any lane has a game to play."""
         acted = one.arrays["acted"][0, row]
         one.played = np.where(one.arrays["first"][0, row], 0, one.played + acted)
@@ -281,14 +290,10 @@ class EvaluationPool:
         one.parked = None if goes_on else row
         return goes_on
 
-    def _act(self, places: Sequence[Place]) -> None:
-        groups = [self._groups[place.index] for place in places]
-        seeds = np.concatenate([one.seeds for one in groups])
-        played = np.concatenate([one.played for one in groups])
-        draws = torch.from_numpy(uniforms(seeds, played)).to(self._player.device)
-        for place, _ in hand_out(places, choose(places, self._player, draws)):
-            self._steps += int(place.group.arrays["acted"][0, place.row].sum())
-            self._workers.step(place.index, place.slot, place.row)
+    def step(self, place: Place) -> None:
+        """Lets an env group take the actions that are written in its row."""
+        self._steps += int(place.group.arrays["acted"][0, place.row].sum())
+        self._workers.step(place.index, place.slot, place.row)
 
     def steps(self) -> int:
         """Returns the number of steps so far."""
@@ -297,3 +302,34 @@ class EvaluationPool:
     def close(self) -> None:
         """Ends the rollout workers."""
         self._workers.close()
+
+
+class EvaluationPool(SeedPool):
+    """Plays seeds with a player that chooses for many games at once.
+
+    Draws depend on a game's seed and step alone, so a game does not depend on the games beside it, except through the
+    rounding of sums whose order depends on the batch.
+
+    Args:
+        workers: The rollout workers, which step the games.
+        player: The player that is evaluated.
+    """
+
+    def __init__(self, workers: RolloutWorkers, player: Evaluable) -> None:
+        super().__init__(workers, player.initial_state(workers.spec.envs))
+        self._player = player
+
+    def poll(self) -> Sequence[Outcome]:
+        """See :class:`SeedPool`."""
+        outcomes, places = self.heard(POLL_SECONDS, max(1, len(self._groups) // 2))
+        if places:
+            self._act(places)
+        return outcomes
+
+    def _act(self, places: Sequence[Place]) -> None:
+        groups = [self._groups[place.index] for place in places]
+        seeds = np.concatenate([one.seeds for one in groups])
+        played = np.concatenate([one.played for one in groups])
+        draws = torch.from_numpy(uniforms(seeds, played)).to(self._player.device)
+        for place, _ in hand_out(places, choose(places, self._player, draws)):
+            self.step(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from strathack.dataset import Dataset
 from strathack.dataset.codec import to_plain
 from strathack.dataset.errors import InputError, RunError
 from strathack.rl.evaluating.evaluation import evaluating
+from strathack.rl.language.replies import REPLIES, Costs
 from strathack.rl.options import EvaluateConfig
 
 
@@ -39,19 +41,36 @@ def evaluate(config: EvaluateConfig) -> int:
         raise InputError(f"{config.games_folder}: no games; of {len(seeds)} seeds none was played")
     scores = scores_of(games)
     summary, by_role = summary_of(scores), summaries_by(scores, "role")
+    costs = Costs.of(config.out / REPLIES, games.names) if config.asks_a_model else None
+    told = _told(config, made.folder.read_settings(), summary, by_role)
+    if costs is not None:
+        told["language"] = asdict(costs)
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         scores.to_parquet(config.out / SCORES, index=False)
-        (config.out / EVALUATION).write_text(json.dumps(_told(config, made.folder.read_settings(), summary, by_role)))
+        (config.out / EVALUATION).write_text(json.dumps(told))
     except OSError as error:
         raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
     console = Console()
+    if costs is not None:
+        print_costs(console, costs)
     console.print(summary_table(summary))
     console.print(scores_table(by_role))
     console.print(f"{summary.games} games; {SCORES}, {EVALUATION} in {config.out}", highlight=False)
     for name, reason in made.failures.items():
         console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
     return made.exit_status()
+
+
+def print_costs(console: Console, costs: Costs) -> None:
+    """Prints what a language model's replies cost, and which games were cut because there were none."""
+    console.print(
+        f"{costs.replies:,} replies, {costs.invalid:.1%} invalid; {costs.tokens_in:,} tokens in, {costs.tokens_out:,} "
+        f"out; {costs.seconds:.2f} s a reply",
+        highlight=False,
+    )
+    for name, reason in costs.cut.items():
+        console.print(f"cut: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _told(config: EvaluateConfig, settings: Any, summary: Summary, by_role: dict[str, Summary]) -> dict[str, Any]:

@@ -1,0 +1,187 @@
+"""How a language model is reached: over the OpenAI protocol, or in this process by ``transformers``."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from strathack.dataset.errors import InputError
+from strathack.rl.config import LanguageConfig
+from strathack.rl.language.asking import Answer, Messages, UnansweredError
+
+NO_KEY = "none"
+"""The key that is sent to a server if there is none: local servers ask for none, but the protocol has its place."""
+
+
+class ServerClient:
+    """A server that speaks the OpenAI protocol.
+
+    The package ``openai`` waits longer after every try that failed, as long as the server asks for if it does.
+
+    Args:
+        url: The server's address, up to ``/v1``.
+        model: The model's name.
+        config: How it is asked.
+        temperature: Of its draws.
+        max_tokens: Tokens that an answer may have.
+
+    Raises:
+        InputError: If the address is none, nobody listens there, the key is wrong, or there is no such model.
+    """
+
+    def __init__(self, url: str, model: str, config: LanguageConfig, temperature: float, max_tokens: int) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"what: llm:{url} is no address; expected llm:http://host:port/v1, or a model's folder")
+        if not model:
+            raise InputError("model: none is given; a server has several")
+        self._model, self._config, self._temperature, self._max_tokens = model, config, temperature, max_tokens
+        key = os.environ.get(config.key_from) or NO_KEY
+        self._server = openai.OpenAI(base_url=url, api_key=key, timeout=config.timeout, max_retries=config.tries - 1)
+        self._check(url)
+
+    def _check(self, url: str) -> None:
+        """Asks for the names of the models; servers that do not tell them are asked nothing further."""
+        try:
+            names = [model.id for model in self._server.with_options(max_retries=1).models.list()]
+        except openai.AuthenticationError:
+            raise InputError(
+                f"what: {url} refuses the key in the environment variable {self._config.key_from}"
+            ) from None
+        except openai.APIConnectionError as error:
+            raise InputError(f"what: {url} does not answer ({reason_of(error)})") from None
+        except openai.OpenAIError:
+            return
+        if names and self._model not in names:
+            raise InputError(f"model: {url} has no {self._model!r}; it has {', '.join(names[:5])}")
+
+    def chat(self, messages: Messages) -> Answer:
+        """See :class:`strathack.rl.language.asking.Client`."""
+        asked: Any = list(messages)
+        try:
+            found = self._server.chat.completions.create(
+                model=self._model, messages=asked, temperature=self._temperature, max_tokens=self._max_tokens
+            )
+            text = found.choices[0].message.content
+        except (openai.OpenAIError, ValueError, IndexError, AttributeError, TypeError) as error:
+            raise UnansweredError(reason_of(error)) from None
+        return _answered(text, found.usage)
+
+    def complete(self, text: str, stop: str) -> Answer:
+        """See :class:`strathack.rl.language.asking.Client`."""
+        try:
+            found = self._server.completions.create(
+                model=self._model, prompt=text, stop=stop, temperature=self._temperature,
+                max_tokens=self._max_tokens,
+            )  # fmt: skip
+            continued = found.choices[0].text
+        except (openai.OpenAIError, ValueError, IndexError, AttributeError, TypeError) as error:
+            raise UnansweredError(reason_of(error)) from None
+        return _answered(continued, found.usage)
+
+    def fits(self, text: str) -> bool:
+        """Returns true: how long the context is, the server alone knows."""
+        return True
+
+    def close(self) -> None:
+        """See :class:`strathack.rl.language.asking.Client`."""
+        self._server.close()
+
+
+def _answered(text: object, usage: Any) -> Answer:
+    """Returns an answer; servers may leave out what they used, and the text."""
+    tokens = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
+    told = [number if isinstance(number, int) else 0 for number in tokens]
+    return Answer(text if isinstance(text, str) else "", *told)
+
+
+def reason_of(error: Exception) -> str:
+    """Returns why a request failed, in one line of at most 200 characters."""
+    if isinstance(error, openai.APIStatusError):
+        return f"status {error.status_code}"
+    if isinstance(error, openai.APITimeoutError):
+        return "no answer in time"
+    if isinstance(error, openai.APIConnectionError):
+        return str(error.__cause__ or error).splitlines()[0][:200]
+    return f"no answer that can be read ({type(error).__name__})"
+
+
+class LocalClient:
+    """A model of ``transformers`` in a folder.
+
+    Args:
+        path: The folder: a model and its tokenizer.
+        temperature: Of its draws; 0 takes the likeliest token.
+        max_tokens: Tokens that an answer may have.
+        device: Where it runs.
+        chats: Whether it is to take part in conversations.
+
+    Raises:
+        InputError: If there is no such model, or it has no tokenizer, or no form of conversations where one is needed.
+    """
+
+    def __init__(self, path: Path, temperature: float, max_tokens: int, device: str, *, chats: bool) -> None:
+        if not (path / "config.json").is_file():
+            raise InputError(f"what: {path} holds no model of transformers (no config.json)")
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"what: {path} has no tokenizer that can be read ({first_line(error)})") from None
+        try:
+            self._model = AutoModelForCausalLM.from_pretrained(path).to(device).eval()
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"what: {path} holds no model that can be loaded ({first_line(error)})") from None
+        if chats and not getattr(self._tokenizer, "chat_template", None):
+            raise InputError(f"what: {path} knows no form of conversations; give --prompt diff, or another model")
+        self._temperature, self._max_tokens = temperature, max_tokens
+        self._context = int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 30)
+        self._one_at_a_time = threading.Lock()
+
+    def chat(self, messages: Messages) -> Answer:
+        """See :class:`strathack.rl.language.asking.Client`."""
+        text = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return self._continued(text, None)
+
+    def complete(self, text: str, stop: str) -> Answer:
+        """See :class:`strathack.rl.language.asking.Client`."""
+        return self._continued(text, stop)
+
+    def fits(self, text: str) -> bool:
+        """See :class:`strathack.rl.language.asking.Client`."""
+        return len(self._tokens(text)) + self._max_tokens <= self._context
+
+    def _tokens(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @torch.inference_mode()
+    def _continued(self, text: str, stop: str | None) -> Answer:
+        tokens = self._tokens(text)
+        if len(tokens) + self._max_tokens > self._context:
+            raise UnansweredError(f"{len(tokens)} tokens and {self._max_tokens} new ones exceed the context")
+        ends = [self._tokenizer.eos_token_id]
+        if stop is not None and len(ending := self._tokens(stop)) == 1:
+            ends.append(ending[0])
+        drawn = {"do_sample": True, "temperature": self._temperature, "top_k": 0} if self._temperature else {}
+        given = torch.tensor([tokens], device=self._model.device)
+        with self._one_at_a_time:
+            found = self._model.generate(
+                given, attention_mask=torch.ones_like(given), max_new_tokens=self._max_tokens,
+                eos_token_id=[end for end in ends if end is not None], pad_token_id=ends[0] or 0, **drawn,
+            )  # fmt: skip
+        new = found[0, len(tokens) :].tolist()
+        return Answer(self._tokenizer.decode(new, skip_special_tokens=stop is None), len(tokens), len(new))
+
+    def close(self) -> None:
+        """Does nothing: an answer takes a moment."""
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,236 @@
+"""Games that a language model plays: each asks by itself, so that a slow answer holds up one game alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from strathack.collect.running.pools import POLL_SECONDS, Finished, Outcome
+from strathack.dataset.actions import ACTION_NAMES, NO_ACTION
+from strathack.rl.acting.inference import Place
+from strathack.rl.acting.workers import RolloutWorkers
+from strathack.rl.config import LanguageConfig, Prompt
+from strathack.rl.evaluating.pool import SeedPool
+from strathack.rl.language.asking import Client, UnansweredError
+from strathack.rl.language.prompts import Move, Prompter, make_prompter
+from strathack.rl.language.replies import LONGEST, Replied, Replies, digest
+from strathack.text.describing import NEEDED
+
+ANSWER_SECONDS = 0.01
+"""Seconds to wait for an answer before the rollout workers are heard again."""
+
+
+@dataclass(frozen=True)
+class LanguagePlayer:
+    """A language model as a player.
+
+    Attributes:
+        client: Reaches the model.
+        prompt: The form of its prompts.
+        config: How it is asked.
+        strategies: Names of the strategies that it may tell; a name's index is its code in the recorded games.
+        folder: The folder that replies are kept in.
+    """
+
+    client: Client
+    prompt: Prompt
+    config: LanguageConfig
+    strategies: tuple[str, ...]
+    folder: Path
+
+    actions = ACTION_NAMES
+    observations = (*NEEDED, "tty_colors")
+
+
+class Conversation:
+    """A game's conversation with a model.
+
+    Args:
+        client: Reaches the model.
+        prompter: What is asked.
+        replies: Where replies are kept.
+    """
+
+    def __init__(self, client: Client, prompter: Prompter, replies: Replies) -> None:
+        self._client, self._prompter, self._replies = client, prompter, replies
+
+    def choose(self, step: int, observation: Mapping[str, np.ndarray]) -> Move:
+        """Returns what to do on a frame; asks the model only if this is not known.
+
+        Args:
+            step: The index of the step.
+            observation: The frame.
+
+        Raises:
+            UnansweredError: If the model does not answer.
+            RunError: If its reply cannot be written.
+        """
+        pages = self._prompter.pages(observation)
+        if pages:
+            return Move(pages)
+        self._prompter.look(observation)
+        prompt = self._prompter.asked(self._client)
+        asked = digest(prompt)
+        known = self._replies.known(step, asked)
+        if known is not None:
+            self._replies.keep(known)
+            return self._prompter.understood(known.reply)
+        began = time.monotonic()
+        try:
+            answer = self._prompter.ask(self._client, prompt)
+        except UnansweredError as error:
+            seconds = time.monotonic() - began
+            self._replies.add(Replied(step, asked, "", "", False, 0, 0, seconds, str(error)))
+            raise
+        seconds = time.monotonic() - began
+        move = self._prompter.understood(answer.text)
+        acted = " ".join(move.actions)
+        used = answer.tokens_in, answer.tokens_out
+        self._replies.add(Replied(step, asked, answer.text[:LONGEST], acted, move.valid, *used, seconds))
+        return move
+
+    def finish(self) -> None:
+        """Keeps the whole game's replies."""
+        self._replies.finish()
+
+    def close(self) -> None:
+        """Ends the conversation of a game that goes on another time."""
+        self._replies.close()
+
+
+class _Game:
+    """An env group of one lane: its conversation, and what is still to be done of the last reply."""
+
+    def __init__(self, seed: int, conversation: Conversation) -> None:
+        self.seed, self.conversation = seed, conversation
+        self.left: deque[str] = deque()
+        self.strategy = NO_ACTION
+
+
+@dataclass(frozen=True)
+class _Question:
+    place: Place
+    game: _Game
+    step: int
+    observation: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Decided:
+    question: _Question
+    move: Move | Exception
+
+
+class LanguagePool(SeedPool):
+    """Plays seeds with a language model, one game in every env group, each with a thread that asks.
+
+    Args:
+        workers: The rollout workers, with one environment in each env group.
+        player: The player.
+    """
+
+    def __init__(self, workers: RolloutWorkers, player: LanguagePlayer) -> None:
+        super().__init__(workers, {})
+        self._player = player
+        self._games: dict[int, _Game] = {}
+        self._questions: SimpleQueue[_Question | None] = SimpleQueue()
+        self._answers: SimpleQueue[_Decided] = SimpleQueue()
+        self._asking = 0
+        self._threads = [
+            threading.Thread(target=_ask_all, args=(self._questions, self._answers), daemon=True)
+            for _ in range(self._lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def poll(self) -> Sequence[Outcome]:
+        """See :class:`SeedPool`."""
+        self._take_answers()
+        outcomes, places = self.heard(0.0 if self._asking else POLL_SECONDS, 1)
+        for outcome in outcomes:
+            game = self._games.pop(outcome.job, None)
+            if game is not None:
+                (game.conversation.finish if isinstance(outcome, Finished) else game.conversation.close)()
+        for place in places:
+            self._go_on(place)
+        return outcomes
+
+    def _go_on(self, place: Place) -> None:
+        """Steps an env group whose next action is known, or has the model asked."""
+        group = self._groups[place.index]
+        arrays = group.arrays
+        if not arrays["acted"][0, place.row, 0]:
+            self.step(place)  # which begins the next game
+            return
+        seed = int(group.seeds[0])
+        if arrays["first"][0, place.row, 0]:
+            prompter = make_prompter(self._player.prompt, self._player.config)
+            replies = Replies(self._player.folder, seed)
+            self._games[seed] = _Game(seed, Conversation(self._player.client, prompter, replies))
+        game = self._games[seed]
+        if game.left:
+            self._act(place, game)
+            return
+        # A copy, since the rows are written in turn.
+        seen = {key: arrays[key][0, place.row, 0].copy() for key in self._player.observations}
+        self._asking += 1
+        self._questions.put(_Question(place, game, int(group.played[0]), seen))
+
+    def _take_answers(self) -> None:
+        """Steps the env groups whose models have answered."""
+        timeout = ANSWER_SECONDS if self._asking else 0.0
+        while self._asking:
+            try:
+                decided = self._answers.get(timeout=timeout)
+            except Empty:
+                return
+            timeout = 0.0
+            self._asking -= 1
+            question = decided.question
+            if self._groups.get(question.place.index) is not question.place.group:
+                continue  # its worker was replaced meanwhile
+            if isinstance(decided.move, UnansweredError):
+                self._workers.stop(question.place.index, question.place.slot, question.place.row)
+            elif isinstance(decided.move, Exception):
+                raise decided.move
+            else:
+                question.game.left.extend(decided.move.actions)
+                question.game.strategy = self._code_of(decided.move.strategy)
+                self._act(question.place, question.game)
+
+    def _code_of(self, strategy: str) -> int:
+        names = self._player.strategies
+        return names.index(strategy) if strategy in names else NO_ACTION
+
+    def _act(self, place: Place, game: _Game) -> None:
+        arrays = place.group.arrays
+        arrays["actions"][0, place.row, 0] = ACTION_NAMES.index(game.left.popleft())
+        arrays["strategy"][0, place.row, 0] = game.strategy
+        self.step(place)
+
+    def close(self) -> None:
+        """Ends the rollout workers, and gives up what is being asked."""
+        for _ in self._threads:
+            self._questions.put(None)
+        self._player.client.close()
+        super().close()
+        for game in self._games.values():
+            game.conversation.close()
+
+
+def _ask_all(questions: SimpleQueue[_Question | None], answers: SimpleQueue[_Decided]) -> None:
+    """Asks one question after another, until there is none."""
+    while (question := questions.get()) is not None:
+        move: Move | Exception
+        try:
+            move = question.game.conversation.choose(question.step, question.observation)
+        except Exception as error:  # noqa: BLE001  (raised again in the thread that plays)
+            move = error
+        answers.put(_Decided(question, move))
