@@ -19,6 +19,7 @@ from strathack.dataset.errors import FormatError, InputError, RunError, near_mat
 from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames
 from strathack.dataset.labels import UNLABELLED, names_by_code
 from strathack.dataset.reading import Game, OnCorrupt
+from strathack.dataset.replies import read_replies, replies_path
 from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS, game_name
 
 SCREEN = ("tty_chars", "tty_colors", "tty_cursor")
@@ -118,6 +119,16 @@ class Film:
     def action_at(self, step: int) -> str:
         """Returns the name of the action at a step; empty if the key is not known."""
         return str(self._actions[step])
+
+    @cached_property
+    def replies(self) -> Mapping[int, str]:
+        """Step → what a language model replied, by which it decided the step; empty for other players.
+
+        Raises:
+            FormatError: If the replies cannot be read.
+        """
+        replies = read_replies(replies_path(self.game.path.parent, self.game.name))
+        return {one.step: one.reply for one in replies if not one.error}
 
     def caption_at(self, step: int) -> str:
         """Returns a text with the step, the substrategy and the action, as far as these are known."""

@@ -38,6 +38,9 @@ UNFOLDED_ROWS = SCREEN_ROWS + 5
 SIDE = 32
 """Columns of the panel beside the screen, in a terminal that is wide enough."""
 
+SHOWN_OF_REPLY = 240
+"""Characters of a language model's reply that are shown beside the screen."""
+
 SPEEDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """The speeds to choose from, in steps per second."""
 
@@ -438,6 +441,8 @@ class WatchApp(App[Exception]):
         text.append("step\n", "dim").append(f"  {step:,} of {len(film) - 1:,}\n")
         text.append(f"  {'playing' if self.playing else 'paused'}, {self.speed:,} a second\n")
         text.append(f"{self.notice}\n\n", "yellow")
+        if film.replies:
+            return text.append("reply\n", "dim").append(shortened(film.replies.get(step, ""), SHOWN_OF_REPLY))
         for name, share in self._summary[: SCREEN_ROWS - 14]:
             text.append("█ ", colour_of(name)).append(f"{name:<16}{share:6.1%}\n")
         return text
@@ -452,6 +457,12 @@ class WatchApp(App[Exception]):
         text.append(f" · {'playing' if self.playing else 'paused'}, {self.speed:,} a second", "dim")
         text.append(f" · {self.notice}" if self.notice else "", "yellow")
         return text
+
+
+def shortened(reply: str, length: int) -> str:
+    """Returns the end of a reply, where models say what they do; all of it if it is short."""
+    reply = reply.strip()
+    return reply if len(reply) <= length else f"… {reply[2 - length :]}"
 
 
 def _shares_of(film: Film) -> list[tuple[str, float]]:

@@ -72,10 +72,10 @@ class Network(nn.Module):
 
 def ours(kind: str, seconds: float) -> tuple[float, str]:
     """Returns our rate, and how the learner thread and the acting thread spent their time."""
+    from strathack.dataset.devices import is_bf16_faster_on_cpu
     from strathack.models.acting import ActingConfig
     from strathack.models.config import FlatConfig, LSTMConfig, PolicyConfig, SymbolsConfig
     from strathack.models.policy import Policy
-    from strathack.models.precision import is_bf16_faster_on_cpu
     from strathack.models.running import hold_freed_memory
     from strathack.rl.acting.inference import InferencePolicy
     from strathack.rl.acting.rollouts import Rollouts, Stopwatch, shares

@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import Logger
 
 from strathack.dataset import Dataset
 from strathack.dataset.datamodule import DemonstrationModule
+from strathack.dataset.devices import is_bf16_faster_on_cpu
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import atomic_write
 from strathack.models.callbacks import Budget, Checkpoints, InterruptedRun, MovingAverage, Rows, TrainingProgress
@@ -32,7 +33,7 @@ from strathack.models.label_tables import check_observations, dataset_names, lab
 from strathack.models.options import TrainConfig
 from strathack.models.places import LAST, checkpoint_at
 from strathack.models.policy import Policy
-from strathack.models.precision import is_bf16, is_bf16_faster_on_cpu
+from strathack.models.precision import is_bf16
 from strathack.models.presets import preset
 from strathack.models.running import Run, checked_device, is_first_process, together
 from strathack.models.saving import SafetensorsIO, frames_of, load_policy, load_values

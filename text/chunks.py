@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,10 +12,11 @@ import numpy as np
 from strathack.dataset.frames import FrameSource
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import OBSERVATIONS, BLStat
-from strathack.text.describing import NEEDED, Dialect, describe
+from strathack.text.balrog import action_text, carried_text, rewards_of, seen_text
+from strathack.text.describing import NEEDED, Dialect, TextObservation, describe
 from strathack.text.history import Changes, Chunk, History, Telling, tellings
 
-Layout = Literal["completion", "messages"]
+Layout = Literal["completion", "messages", "balrog"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Recipe:
         history: Whether changes are told as diffs or as whole observations.
         steps: Steps of a chunk.
         layout: ``completion``: the columns ``prompt`` and ``completion``. ``messages``: turns of user and assistant.
+            ``balrog``: a record of BALROG.
         strategies: How strategies are told.
     """
 
@@ -98,7 +100,7 @@ class Describer:
         recipe: How chunks become rows.
         starts: The first steps of the chunks.
         texts: Step → observation as text.
-        scores: Step → the score so far, of first steps.
+        scores: Step → the score so far.
     """
 
     recipe: Recipe
@@ -109,15 +111,17 @@ class Describer:
     def __post_init__(self) -> None:
         """Notes which steps are needed."""
         steps = self.recipe.steps
-        self._first = frozenset(self.starts)
         self._needed = frozenset(step for start in self.starts for step in range(start, start + steps))
 
     def see(self, step: int, observation: Mapping[str, np.ndarray]) -> None:
         """Describes one observation, if a chunk needs it."""
         if step in self._needed:
-            self.texts[step] = describe(observation, self.recipe.dialect).text.strip()
-        if step in self._first:
+            self.tell(step, observation, describe(observation, self.recipe.dialect))
             self.scores[step] = int(observation["blstats"][BLStat.SCORE])
+
+    def tell(self, step: int, observation: Mapping[str, np.ndarray], told: TextObservation) -> None:
+        """Keeps what rows tell of an observation."""
+        self.texts[step] = told.text.strip()
 
     def rows(self, game: Labels) -> Iterator[dict[str, Any]]:
         """Yields a row for each chunk: its text, and what it is of.
@@ -125,24 +129,74 @@ class Describer:
         Args:
             game: The game's actions and labels.
         """
-        recipe, changes = self.recipe, Changes(self.texts.__getitem__, self.recipe.history)
+        recipe, told = self.recipe, self.telling(game)
         for start in self.starts:
             end = start + recipe.steps
-            actions, strategies = game.actions[start:end], game.strategies[start:end]
+            yield told(start) | {
+                "game": game.name, "seed": game.seed, "role": game.role, "start": start, "steps": recipe.steps,
+                "strategies": game.strategies[start:end], "substrategies": game.substrategies[start:end],
+                "score": self.scores[start], "dialect": recipe.dialect,
+            }  # fmt: skip
+
+    def telling(self, game: Labels) -> Callable[[int], dict[str, Any]]:
+        """Returns what gives the text of a row, and its actions, from the chunk's first step."""
+        recipe, changes = self.recipe, Changes(self.texts.__getitem__, self.recipe.history)
+
+        def told(start: int) -> dict[str, Any]:
+            end = start + recipe.steps
+            actions = game.actions[start:end]
             chunk = Chunk(
                 self.texts[start],
                 [changes.at(step) for step in range(start + 1, end)],
                 actions,
-                tellings(strategies, recipe.strategies),
+                tellings(game.strategies[start:end], recipe.strategies),
             )
-            text: dict[str, Any] = {"messages": chunk.messages}
-            if recipe.layout == "completion":
-                text = {"prompt": chunk.prompt, "completion": chunk.completion}
-            yield text | {
-                "game": game.name, "seed": game.seed, "role": game.role, "start": start, "steps": recipe.steps,
-                "actions": actions, "strategies": strategies, "substrategies": game.substrategies[start:end],
-                "score": self.scores[start], "dialect": recipe.dialect,
-            }  # fmt: skip
+            if recipe.layout == "messages":
+                return {"messages": chunk.messages, "actions": actions}
+            return {"prompt": chunk.prompt, "completion": chunk.completion, "actions": actions}
+
+        return told
+
+
+@dataclass
+class RecordDescriber(Describer):
+    """Describes steps for records of BALROG.
+
+    Attributes:
+        carried: Step → what is told of the current observation alone.
+    """
+
+    carried: dict[int, str] = field(default_factory=dict)
+
+    def tell(self, step: int, observation: Mapping[str, np.ndarray], told: TextObservation) -> None:
+        """See :class:`Describer`."""
+        self.texts[step] = seen_text(told, observation["tty_chars"], observation["tty_cursor"])
+        self.carried[step] = carried_text(told)
+
+    def telling(self, game: Labels) -> Callable[[int], dict[str, Any]]:
+        """See :class:`Describer`; a record's actions are those between its observations."""
+
+        def told(start: int) -> dict[str, Any]:
+            steps = range(start, start + self.recipe.steps)
+            return {
+                "seen": [self.texts[step] for step in steps],
+                "carried": [self.carried[step] for step in steps],
+                "actions": [action_text(action) for action in game.actions[start : steps[-1]]],
+                "rewards": rewards_of([self.scores[step] for step in steps]),
+                "start_time": game.start_time,
+            }
+
+        return told
+
+
+def make_describer(recipe: Recipe, starts: Sequence[int]) -> Describer:
+    """Makes what describes the steps of a game.
+
+    Args:
+        recipe: How chunks become rows.
+        starts: The first steps of the chunks.
+    """
+    return (RecordDescriber if recipe.layout == "balrog" else Describer)(recipe, starts)
 
 
 BLOCK_STEPS = 256
@@ -171,6 +225,7 @@ class Labels:
     Attributes:
         name: Its name.
         seed: Its seed; −1 if it is not known.
+        start_time: When it began, in seconds since 1970.
         role: Its role.
         actions: Actions by name.
         strategies: Strategies by name.
@@ -179,6 +234,7 @@ class Labels:
 
     name: str
     seed: int
+    start_time: int
     role: str
     actions: list[str]
     strategies: list[str]
@@ -190,5 +246,6 @@ class Labels:
         info = game.info
         strategies, substrategies = (column.names().tolist() for column in (game.strategy, game.substrategy))
         return cls(
-            game.name, int(info["core"]), str(info["role"]), game.action_names().tolist(), strategies, substrategies
-        )
+            game.name, int(info["core"]), int(info["start_time"]), str(info["role"]), game.action_names().tolist(),
+            strategies, substrategies,
+        )  # fmt: skip

@@ -19,6 +19,7 @@ from pyarrow import parquet
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import atomic_write
 from strathack.dataset.writer import differences
+from strathack.text.balrog import encode_record, record_path
 from strathack.text.chunks import Layout
 
 SETTINGS, PARTS, DATA, CARD = "export.json", "parts", "data", "README.md"
@@ -35,7 +36,11 @@ _TEXTS: Mapping[Layout, Sequence[tuple[str, pyarrow.DataType]]] = {
     "messages": [
         ("messages", pyarrow.list_(pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])))
     ],
-}
+    "balrog": [
+        ("seen", pyarrow.list_(pyarrow.string())), ("carried", pyarrow.list_(pyarrow.string())),
+        ("rewards", pyarrow.list_(pyarrow.float64())), ("start_time", pyarrow.int64()),
+    ],
+}  # fmt: skip
 
 
 def schema_of(layout: Layout) -> pyarrow.Schema:
@@ -93,28 +98,42 @@ class ExportFolder:
 
         Args:
             splits: Split → names of games.
-            to: ``parquet`` or ``jsonl``.
+            to: ``parquet``, ``jsonl`` or ``balrog``, which has a file for each row.
             rows_per_file: Rows of a file.
             card: The text of the export's README.md.
 
         Returns:
             Split → rows.
         """
-        (self.path / DATA).mkdir(exist_ok=True)
         rows, there = {}, set(self.parts())
         for split, games in splits.items():
             paths = [self.path / PARTS / f"{game}.parquet" for game in games if game in there]
             rows[split] = sum(parquet.read_metadata(path).num_rows for path in paths)
-            count = -(-rows[split] // rows_per_file)
-            for number, table in enumerate(_tables(paths, rows_per_file)):
-                name = f"{split}-{number:05d}-of-{count:05d}.{to}"
-                atomic_write(self.path / DATA / name, _encoded(table, to))
+            if to == "balrog":
+                self._write_records(split, paths)
+            else:
+                self._write_tables(split, paths, to, -(-rows[split] // rows_per_file), rows_per_file)
         atomic_write(self.path / CARD, card.encode())
         self._write({**self.settings(), "finished": True, "rows": rows})
         for path in (self.path / PARTS).glob("*.parquet"):
             path.unlink()
         (self.path / PARTS).rmdir()
         return rows
+
+    def _write_tables(self, split: str, paths: Sequence[Path], to: str, count: int, rows_per_file: int) -> None:
+        (self.path / DATA).mkdir(exist_ok=True)
+        for number, table in enumerate(_tables(paths, rows_per_file)):
+            name = f"{split}-{number:05d}-of-{count:05d}.{to}"
+            atomic_write(self.path / DATA / name, _encoded(table, to))
+
+    def _write_records(self, split: str, paths: Sequence[Path]) -> None:
+        """Writes records, those of a split in a folder of their own: BALROG looks into all folders of a task."""
+        for path in paths:
+            for row in parquet.read_table(path).to_pylist():
+                place = record_path(row)
+                file = self.path / place.parent / split / place.name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                atomic_write(file, encode_record(row))
 
     def rows(self) -> dict[str, int]:
         """Returns the rows of each split of a finished export."""

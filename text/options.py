@@ -9,6 +9,7 @@ from typing import Literal
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
 from strathack.dataset.options import check_above_zero, check_at_least
+from strathack.text.balrog import LONGEST_RECORD
 from strathack.text.chunks import Layout, Recipe
 from strathack.text.describing import Dialect
 from strathack.text.history import History, Telling
@@ -30,7 +31,7 @@ class ExportConfig(Options):
         chunks: How many chunks to draw from all games; all takes chunks side by side.
         layout: completion, the columns prompt and completion; or messages, turns of user and assistant.
         strategies: What is told where the strategy changes: none, tokens or sentences.
-        to: parquet, or jsonl.
+        to: parquet; jsonl; or balrog, the records of demonstrations that BALROG shows to models.
         select: A condition that selects the games.
         seed: Determines the draw of chunks.
         rows_per_file: Rows of a file.
@@ -46,9 +47,9 @@ class ExportConfig(Options):
     history: History = "diff"
     steps: int = 64
     chunks: str = "500000"
-    layout: Layout = "completion"
+    layout: Literal["completion", "messages"] = "completion"
     strategies: Telling = "none"
-    to: Literal["parquet", "jsonl"] = "parquet"
+    to: Literal["parquet", "jsonl", "balrog"] = "parquet"
     select: str | None = None
     seed: int = 0
     rows_per_file: int = 20_000
@@ -68,10 +69,21 @@ class ExportConfig(Options):
         if self.chunks != ALL_CHUNKS and not (self.chunks.isdecimal() and int(self.chunks)):
             raise InputError(f"chunks: {self.chunks!r} is no number above 0; expected one, or all")
 
+        if self.to == "balrog":
+            self._check_records()
+
+    def _check_records(self) -> None:
+        for option in ("history", "layout", "strategies"):
+            if getattr(self, option) != getattr(ExportConfig, option):
+                raise InputError(f"{option}: records of BALROG have one form; leave it out")
+        if not 2 <= self.steps <= LONGEST_RECORD:
+            raise InputError(f"steps: {self.steps}; expected 2 to {LONGEST_RECORD}, as many as BALROG shows")
+
     @property
     def recipe(self) -> Recipe:
         """How a chunk becomes a row."""
-        return Recipe(self.dialect, self.history, self.steps, self.layout, self.strategies)
+        layout: Layout = "balrog" if self.to == "balrog" else self.layout
+        return Recipe(self.dialect, self.history, self.steps, layout, self.strategies)
 
     @property
     def draws(self) -> int | None:

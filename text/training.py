@@ -25,6 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from strathack.dataset.devices import is_bf16_faster_on_cpu
 from strathack.dataset.errors import InputError
 from strathack.text.encoding import IGNORED, Encoded, encode
 from strathack.text.exporting import DATA, ExportFolder
@@ -126,6 +127,8 @@ def model_of(config: TrainConfig, rows: Sequence[Mapping[str, Any]]) -> tuple[To
         shape = GPT2Config(
             vocab_size=tokenizer.get_vocab_size(), n_positions=config.context, n_embd=TINY_WIDTH, n_layer=TINY_LAYERS,
             n_head=TINY_HEADS, bos_token_id=None, eos_token_id=tokenizer.token_to_id(END),
+            # Dropout keeps attention from its fast form, and such a model sees a chunk a few times at most.
+            attn_pdrop=0.0, resid_pdrop=0.0, embd_pdrop=0.0,
         )  # fmt: skip
         return tokenizer, GPT2LMHeadModel(shape)
     tokenizer = load_tokenizer(Path(config.model))
@@ -161,7 +164,7 @@ def arguments_of(config: TrainConfig) -> TrainingArguments:
         per_device_train_batch_size=config.batch, gradient_accumulation_steps=config.accumulate,
         learning_rate=config.learning_rate, lr_scheduler_type="linear", warmup_steps=config.warmup, weight_decay=0.0,
         logging_steps=10, save_strategy="no", report_to=[], seed=config.seed, disable_tqdm=config.quiet,
-        bf16=torch.cuda.is_available(), use_cpu=not torch.cuda.is_available(),
+        bf16=torch.cuda.is_available() or is_bf16_faster_on_cpu(), use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
 
 

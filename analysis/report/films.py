@@ -21,6 +21,9 @@ from strathack.dataset.schema import SCREEN_COLUMNS, SCREEN_ROWS
 
 _BLOCK_STEPS = 512
 
+SHOWN_OF_REPLY = 1000
+"""Characters of a language model's reply that the page holds, from its end, where models say what they do."""
+
 
 @dataclass(frozen=True)
 class PackedFilm:
@@ -110,6 +113,7 @@ def packed(film: Film) -> str:
         "strategies": names_by_code(film.game.strategy.codes),
         "substrategies": names_by_code(film.game.substrategy.codes),
         "actionNames": list(ACTION_NAMES),
+        "replies": {step: reply[-SHOWN_OF_REPLY:] for step, reply in film.replies.items()},
     }
     told = json.dumps(header).encode()
     content = len(told).to_bytes(4, "little") + told + b"".join(values.tobytes() for values in arrays.values())

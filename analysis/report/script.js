@@ -279,6 +279,7 @@ const player = {
     const sub = film.substrategyRuns.codes[lastNotAbove(film.substrategyRuns.starts, step)];
     $("substrategy").textContent = sub === 255 ? "" : film.substrategies[sub];
     $("action").textContent = film.actionNames[film.actions[step]] ?? "";
+    $("reply").textContent = film.replies[step] ?? "";
     $("step").textContent = `step ${number(step)} of ${number(film.steps - 1)}`;
     $("timeline").ariaValueNow = step;
     this.drawTimeline();

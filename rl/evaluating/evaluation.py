@@ -46,7 +46,6 @@ from strathack.rl.evaluating.pool import (
 )
 from strathack.rl.language.asking import Client
 from strathack.rl.language.playing import LanguagePlayer, LanguagePool
-from strathack.rl.language.replies import REPLIES
 from strathack.rl.options import LANGUAGE_MODEL, EvaluateConfig
 
 ENVIRONMENT = "NetHackChallenge-v0"
@@ -129,7 +128,7 @@ def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[s
         "history": config.language.history, "dialect": config.language.dialect, "max_tokens": config.answer_tokens,
     }  # fmt: skip
     strategies = STRATEGIES if config.prompt == "diff" else ()
-    return LanguagePlayer(client, config.prompt, config.language, strategies, config.out / REPLIES), settings
+    return LanguagePlayer(client, config.prompt, config.language, strategies, config.games_folder), settings
 
 
 def _refuse_acting(config: EvaluateConfig, who: str) -> None:

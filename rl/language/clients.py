@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import openai
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from strathack.dataset.errors import InputError
 from strathack.rl.config import LanguageConfig
@@ -18,6 +19,10 @@ from strathack.rl.language.asking import Answer, Messages, UnansweredError
 
 NO_KEY = "none"
 """The key that is sent to a server if there is none: local servers ask for none, but the protocol has its place."""
+
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+"""The files that a tokenizer may be in."""
 
 
 class ServerClient:
@@ -130,6 +135,9 @@ class LocalClient:
     def __init__(self, path: Path, temperature: float, max_tokens: int, device: str, *, chats: bool) -> None:
         if not (path / "config.json").is_file():
             raise InputError(f"what: {path} holds no model of transformers (no config.json)")
+        if not any((path / name).is_file() for name in TOKENIZERS):  # transformers would make an empty one
+            raise InputError(f"what: {path} has no tokenizer; expected {', '.join(TOKENIZERS)}")
+        logging.disable_progress_bar()  # games have their own
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(path)
         except (OSError, ValueError, KeyError) as error:

@@ -14,13 +14,14 @@ import numpy as np
 
 from strathack.collect.running.pools import POLL_SECONDS, Finished, Outcome
 from strathack.dataset.actions import ACTION_NAMES, NO_ACTION
+from strathack.dataset.replies import Replied
 from strathack.rl.acting.inference import Place
 from strathack.rl.acting.workers import RolloutWorkers
 from strathack.rl.config import LanguageConfig, Prompt
 from strathack.rl.evaluating.pool import SeedPool
 from strathack.rl.language.asking import Client, UnansweredError
 from strathack.rl.language.prompts import Move, Prompter, make_prompter
-from strathack.rl.language.replies import LONGEST, Replied, Replies, digest
+from strathack.rl.language.replies import LONGEST, Replies, digest
 from strathack.text.describing import NEEDED
 
 ANSWER_SECONDS = 0.01
@@ -36,7 +37,7 @@ class LanguagePlayer:
         prompt: The form of its prompts.
         config: How it is asked.
         strategies: Names of the strategies that it may tell; a name's index is its code in the recorded games.
-        folder: The folder that replies are kept in.
+        folder: The dataset's folder, which keeps the replies.
     """
 
     client: Client

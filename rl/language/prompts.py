@@ -17,7 +17,8 @@ import numpy as np
 from strathack.dataset.actions import ACTION_INDEX, ACTION_NAMES
 from strathack.rl.config import LanguageConfig, Prompt
 from strathack.rl.language.asking import Answer, Client, Messages
-from strathack.text.describing import Dialect, TextObservation, describe, message_text
+from strathack.text.balrog import carried_text, seen_text
+from strathack.text.describing import Dialect, describe, message_text
 from strathack.text.history import (
     ACTION,
     ACTION_TEXTS,
@@ -234,7 +235,7 @@ class BalrogPrompter:
         told = told._replace(message="".join([*self._pages, told.message]))
         self._pages.clear()
         self._carried = carried_text(told)
-        shown = self._feedback + seen_text(told, observation)
+        shown = self._feedback + seen_text(told, observation["tty_chars"], observation["tty_cursor"])
         self._turns.append({"role": "user", "content": shown})
         self._feedback = ""
 
@@ -260,24 +261,6 @@ class BalrogPrompter:
         marked = _MARKED.findall(reply)
         self._turns.append({"role": "assistant", "content": marked[-1].strip() if marked else reply.strip()[:200]})
         return move
-
-
-def seen_text(told: TextObservation, observation: Mapping[str, np.ndarray]) -> str:
-    """Returns the part of an observation that stays in the history, as BALROG orders it."""
-    row, column = observation["tty_cursor"].tolist()
-    rows = [line.tobytes().decode("latin-1") for line in observation["tty_chars"][1:]]
-    parts = {
-        "message": told.message,
-        "language observation": told.glyphs,
-        "cursor": f"{told.cursor}\n(x={column}, y={row})",
-        "map": "\n".join(rows) + "\n",
-    }
-    return "\n".join(f"{name}:\n{text}\n" for name, text in parts.items())
-
-
-def carried_text(told: TextObservation) -> str:
-    """Returns the part of an observation that only the current one has, as BALROG orders it."""
-    return f"inventory:\n{told.inventory}\n"
 
 
 _TEXTS: Mapping[str, str] = {text: name for name, text in reversed(list(ACTION_TEXTS.items()))}

@@ -5,59 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from pyarrow import parquet
-
 from strathack.dataset.errors import RunError
 from strathack.dataset.files import atomic_write
+from strathack.dataset.replies import Replied, encode_replies, read_replies, replies_path
 from strathack.dataset.schema import game_name
 from strathack.rl.language.asking import Messages
 
-REPLIES = "replies"
-"""The folder of replies beside an evaluation's games."""
-
 LONGEST = 16_384
 """Characters of a reply that are kept."""
-
-
-@dataclass(frozen=True)
-class Replied:
-    """A reply, or that there was none.
-
-    Attributes:
-        step: The index of the step that it decided.
-        prompt: The SHA-256 of what was asked.
-        reply: The reply; empty if there was none.
-        action: The action that was taken.
-        valid: Whether the reply named an action.
-        tokens_in: Tokens of the prompt, as far as the server told them.
-        tokens_out: Tokens of the reply.
-        seconds: How long it took.
-        error: Why there was no reply; empty if there was one.
-    """
-
-    step: int
-    prompt: str
-    reply: str
-    action: str
-    valid: bool
-    tokens_in: int
-    tokens_out: int
-    seconds: float
-    error: str = ""
-
-
-_SCHEMA = pa.schema([
-    ("game", pa.string()), ("seed", pa.int64()), ("step", pa.int32()), ("reply", pa.string()), ("action", pa.string()),
-    ("valid", pa.bool_()), ("tokens_in", pa.int32()), ("tokens_out", pa.int32()), ("seconds", pa.float32()),
-    ("error", pa.string()), ("prompt", pa.string()),
-])  # fmt: skip
 
 
 def digest(prompt: str | Messages) -> str:
@@ -72,26 +33,25 @@ class Replies:
     A game that is played again from its seed asks the same as long as its replies are the same.
 
     Args:
-        folder: The folder of all games' replies.
+        folder: The dataset's folder.
         seed: The game's seed.
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._seed, self._name = seed, game_name(seed)
-        self._open = folder / f"{self._name}.jsonl"
-        self._done = folder / f"{self._name}.parquet"
-        self._known = deque(self._read())
+        self._done = replies_path(folder, self._name)
+        self._open = self._done.with_suffix(".jsonl")
+        self._known = deque(read_replies(self._done) or self._lines())
         self._kept: list[Replied] = []
         self._file: Any = None
 
-    def _read(self) -> Iterator[Replied]:
-        if self._done.is_file():
-            for row in parquet.read_table(self._done).to_pylist():
-                yield Replied(**{name: row[name] for name in Replied.__dataclass_fields__})
-        elif self._open.is_file():
-            for line in self._open.read_text().splitlines():
-                with suppress(json.JSONDecodeError):  # the last line, if the process was killed as it wrote
-                    yield Replied(**json.loads(line))
+    def _lines(self) -> list[Replied]:
+        """Returns the replies of a try that did not end."""
+        replies = []
+        for line in self._open.read_text().splitlines() if self._open.is_file() else ():
+            with suppress(json.JSONDecodeError):  # the last line, if the process was killed as it wrote
+                replies.append(Replied(**json.loads(line)))
+        return replies
 
     def known(self, step: int, prompt: str) -> Replied | None:
         """Returns the reply that an earlier try got to the same prompt at the same step; None if there is none.
@@ -135,12 +95,9 @@ class Replies:
             RunError: If it cannot be written.
         """
         self.close()
-        rows = [{"game": self._name, "seed": self._seed, **asdict(one)} for one in self._kept]
         try:
             self._done.parent.mkdir(parents=True, exist_ok=True)
-            table = pa.BufferOutputStream()
-            parquet.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), table)
-            atomic_write(self._done, table.getvalue().to_pybytes())
+            atomic_write(self._done, encode_replies(self._name, self._seed, self._kept))
             self._open.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"{self._done}: {error.strerror or error}") from None
@@ -178,12 +135,15 @@ class Costs:
 
     @classmethod
     def of(cls, folder: Path, games: Iterable[str]) -> Costs:
-        """Reads the replies of some games."""
-        tables = [parquet.read_table(path) for name in games if (path := folder / f"{name}.parquet").is_file()]
-        rows = pa.concat_tables([_SCHEMA.empty_table(), *tables]).to_pandas()
-        cut = dict(rows[rows["error"] != ""][["game", "error"]].itertuples(index=False))
-        rows = rows[rows["error"] == ""]
+        """Sums up the replies of some games of a dataset's folder."""
+        read = {name: read_replies(replies_path(folder, name)) for name in games}
+        replies = [one for own in read.values() for one in own if not one.error]
+        count = max(len(replies), 1)
         return cls(
-            len(rows), float(1 - rows["valid"].mean()) if len(rows) else 0.0, int(rows["tokens_in"].sum()),
-            int(rows["tokens_out"].sum()), float(rows["seconds"].mean()) if len(rows) else 0.0, cut,
-        )  # fmt: skip
+            replies=len(replies),
+            invalid=sum(not one.valid for one in replies) / count,
+            tokens_in=sum(one.tokens_in for one in replies),
+            tokens_out=sum(one.tokens_out for one in replies),
+            seconds=sum(one.seconds for one in replies) / count,
+            cut={name: one.error for name, own in read.items() for one in own if one.error},
+        )

@@ -17,7 +17,7 @@ from strathack.dataset import Dataset
 from strathack.dataset.codec import to_plain
 from strathack.dataset.errors import InputError, RunError
 from strathack.rl.evaluating.evaluation import evaluating
-from strathack.rl.language.replies import REPLIES, Costs
+from strathack.rl.language.replies import Costs
 from strathack.rl.options import EvaluateConfig
 
 
@@ -41,7 +41,7 @@ def evaluate(config: EvaluateConfig) -> int:
         raise InputError(f"{config.games_folder}: no games; of {len(seeds)} seeds none was played")
     scores = scores_of(games)
     summary, by_role = summary_of(scores), summaries_by(scores, "role")
-    costs = Costs.of(config.out / REPLIES, games.names) if config.asks_a_model else None
+    costs = Costs.of(config.games_folder, games.names) if config.asks_a_model else None
     told = _told(config, made.folder.read_settings(), summary, by_role)
     if costs is not None:
         told["language"] = asdict(costs)

@@ -21,7 +21,7 @@ from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import is_replayable
-from strathack.text.chunks import Describer, Labels, Plan, Recipe, plan, see
+from strathack.text.chunks import Labels, Plan, Recipe, make_describer, plan, see
 from strathack.text.exporting import ExportFolder
 from strathack.text.history import ACTION, HISTORIES, OBSERVATION, STRATEGY, History
 from strathack.text.options import ExportConfig, ShowConfig, TokensConfig
@@ -123,18 +123,27 @@ Splits are by game. Made by strathack {version}:
 
     strathack text export {data} {out} {options}
 
-Each row is a chunk of a game: its text (`{columns}`), and game, seed, role, first step, actions, strategies,
-substrategies, the score so far and the dialect.
+{rows}
 """
+
+ROWS = """\
+Each row is a chunk of a game: its text (`{columns}`), and game, seed, role, first step, actions, strategies,
+substrategies, the score so far and the dialect."""
+
+RECORDS = """\
+Each file below `records/` is a demonstration as BALROG reads them (`eval.icl_dataset=records`): observations, and the
+action and the reward that led to each. Names tell when the game began, its seed, the demonstration's return, its
+actions, and its first step in the game."""
 
 
 def card_of(config: ExportConfig, dataset: Dataset) -> str:
     """Returns the text of an export's README.md."""
+    columns = "messages" if config.layout == "messages" else "prompt`, `completion"
     return CARD.format(
         chunks=config.chunks, steps=config.steps, games=len(dataset), history=config.history, dialect=config.dialect,
         strategies=config.strategies, version=strathack.__version__, data=config.data.name, out=config.out.name,
         options=f"--chunks {config.chunks} --steps {config.steps} --seed {config.seed}",
-        columns="messages" if config.layout == "messages" else "prompt`, `completion",
+        rows=RECORDS if config.to == "balrog" else ROWS.format(columns=columns),
     )  # fmt: skip
 
 
@@ -152,7 +161,7 @@ def show(config: ShowConfig) -> int:
         raise InputError(f"step: {game.name} has {len(game):,} steps; {config.step} to {last - 1} are not among them")
     recipe = Recipe(config.dialect, config.history, config.steps, strategies=config.strategies)
     check_shown(dataset.take([list(dataset.names).index(game.name)]), config.data, recipe)
-    describer = Describer(recipe, (config.step,))
+    describer = make_describer(recipe, (config.step,))
     with AnyFrames(processes=1) as frames:
         see(game, frames, describer)
     (row,) = describer.rows(Labels.of(game))
@@ -216,7 +225,7 @@ def told_steps(dataset: Dataset, config: TokensConfig, history: History) -> list
     told = []
     with AnyFrames(processes=1) as frames:
         for game in dataset:
-            describer = Describer(recipe, (0,))
+            describer = make_describer(recipe, (0,))
             see(game, frames, describer)
             (row,) = describer.rows(Labels.of(game))
             told.append([f"{ACTION}{step}" for step in row["completion"].split(ACTION)[1:-1]])

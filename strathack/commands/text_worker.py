@@ -18,7 +18,7 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.frames import StoredFrames
 from strathack.dataset.keys import keys_only
 from strathack.dataset.shard import GameData
-from strathack.text.chunks import Describer, Labels, Plan, Recipe, see
+from strathack.text.chunks import Labels, Plan, Recipe, make_describer, see
 from strathack.text.exporting import encode_rows
 from strathack.text.names import glyph_names
 from strathack.text.options import ExportConfig
@@ -58,7 +58,7 @@ class TextWorker:
 
     def work(self, payload: TextJob, on_step: OnStep) -> JobResult:
         """Describes one game; returns ``Refused`` if it cannot be replayed."""
-        describer = Describer(self._recipe, payload.starts)
+        describer = make_describer(self._recipe, payload.starts)
         if payload.keys is None:
             see(Dataset(payload.path)[payload.labels.name], StoredFrames(), describer)
             on_step(len(payload.labels.actions))

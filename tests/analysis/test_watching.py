@@ -3,7 +3,7 @@ import time
 
 import numpy as np
 import pytest
-from films import write_filmed_game
+from films import write_filmed_game, write_replies_to
 
 from strathack.analysis import watching
 from strathack.analysis.film import Film
@@ -78,6 +78,25 @@ def test_the_screen_is_the_games_with_what_is_pursued_beside_or_below_it(film, s
             assert f"{step:,} of {STEPS - 1:,}" in str(app.query_one(Timeline).render())
 
     watched(film, script, size)
+
+
+def test_what_a_language_model_replied_stands_beside_its_step(tmp_path):
+    game = write_filmed_game(tmp_path / "data", 40)[0]
+    write_replies_to(game, {0: "I look around.", 3: "Because " + "of this, " * 100 + "<|ACTION|>search<|END|>"})
+
+    async def script(app, pilot):
+        def beside():
+            return str(app.query_one("#side").render())
+
+        assert "I look around." in beside()
+        await press(pilot, "right")
+        assert "I look around." not in beside()
+        await press(pilot, "right", "right")
+        assert beside().partition("reply\n")[2].startswith("… ")
+        assert "<|ACTION|>search<|END|>" in beside()
+        assert "Because" not in beside()
+
+    watched(Film(game), script, size=(120, 40))
 
 
 def test_in_a_standard_terminal_what_has_no_room_is_folded_and_the_cursors_half_is_shown(film):

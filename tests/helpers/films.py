@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from strathack.analysis.film import SCREEN
 from strathack.dataset import Dataset
 from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.reading import Game
+from strathack.dataset.replies import Replied, encode_replies, replies_path
 from strathack.dataset.schema import OBSERVATIONS, game_name
 from strathack.dataset.shard import encode_shard
 
@@ -34,6 +36,15 @@ def screens_of(steps: int, seed: int = 0) -> dict[str, np.ndarray]:
             chars[step, 0, :20] = np.frombuffer(f"{f'You see step {step}.':<20}".encode(), np.uint8)
     cursor = np.stack([rng.integers(0, 24, steps), rng.integers(0, 80, steps)], 1).astype(np.uint8)
     return dict(zip(SCREEN, (chars, colours, cursor), strict=True))
+
+
+def write_replies_to(game: Game, replies: Mapping[int, str]) -> None:
+    """Lets a language model have decided some steps of a game, and not have answered at last."""
+    told = [Replied(step, "", reply, "search", True, 1, 1, 0.1) for step, reply in replies.items()]
+    silent = Replied(len(game), "", "", "", False, 0, 0, 0.1, "status 500")
+    path = replies_path(game.path.parent, game.name)
+    path.parent.mkdir()
+    path.write_bytes(encode_replies(game.name, 0, [*told, silent]))
 
 
 def write_filmed_game(folder: Path, steps: int, seed: int = 0) -> tuple[Game, dict[str, np.ndarray]]:

@@ -201,3 +201,50 @@ def test_a_dataset_that_shows_too_little_is_refused(capsys, tmp_path):
 
 def test_rows_of_no_chunk_make_an_empty_file():
     assert parquet.read_table(io.BytesIO(encode_rows([], "completion"))).num_rows == 0
+
+
+def test_records_of_balrog_are_read_by_the_keys_that_it_reads(tmp_path):
+    words = ["--to", "balrog", "--chunks", "all", "--steps", "40", "--workers", "1", "--quiet", "--dialect", "wrapper"]
+    assert cli.main(["text", "export", str(DATA), str(tmp_path / "out"), "--select", "core == 1363", *words]) == 0
+    (game,) = Dataset(DATA).select("core == 1363")
+    paths = sorted((tmp_path / "out" / "records" / "nle" / "NetHackChallenge-v0").rglob("*.npz"))
+    assert len(paths) == len(game) // 40
+    names = game.action_names().tolist()
+    for path in paths:
+        assert [part for part in path.stem.split("-") if "seed" in part] == ["seed1363"]
+        with np.load(path, allow_pickle=True) as data:
+            episode = {key: data[key] for key in data.files}
+        taken, rewards, terminated, truncated = (
+            episode.pop(key) for key in ("action", "reward", "terminated", "truncated")
+        )
+        assert len(taken) == 40
+        assert np.any([terminated, truncated], axis=0).tolist() == [False] * 39 + [True]
+        observations = [dict(zip(episode, values, strict=True)) for values in zip(*episode.values(), strict=True)]
+        for observation in observations:
+            long = observation["text"]["long_term_context"]
+            assert long.startswith("message:\n")
+            assert "\nlanguage observation:\n" in long
+            assert "\nmap:\n" in long
+            assert observation["text"]["short_term_context"].startswith("inventory:\n")
+            assert observation["image"] is None
+        assert str(taken[0]) == ""
+        start = int(path.stem.rpartition("start")[2])
+        expected = [name.removeprefix("digit_").replace("_", " ") for name in names[start : start + 39]]
+        assert taken[1:].tolist() == expected
+        assert f"rew{rewards.sum():.2f}-len39-" in path.name
+    assert "demonstration as BALROG reads them" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--history", "full"], "history: records of BALROG have one form"),
+        (["--strategies", "tokens"], "strategies: records of BALROG have one form"),
+        (["--steps", "1"], "steps: 1; expected 2 to 1000"),
+        (["--steps", "1001"], "steps: 1001; expected 2 to 1000"),
+    ],
+)
+def test_records_of_balrog_have_one_form(words, message, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["text", "export", str(DATA), str(tmp_path / "out"), "--to", "balrog", *words])
+    assert message in capsys.readouterr().err

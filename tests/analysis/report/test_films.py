@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from films import write_filmed_game
+from films import write_filmed_game, write_replies_to
 
 from strathack.analysis.film import Film, printable
 from strathack.analysis.report.films import _planes, pack_rows, packed
@@ -62,3 +62,11 @@ def test_rows_that_come_back_are_held_once(tmp_path):
 def test_numbers_too_large_for_their_bytes_are_refused():
     with pytest.raises(ValueError, match="70000 does not fit into 2 bytes"):
         _planes(np.array([3, 70000]), 2)
+
+
+def test_a_language_models_replies_are_packed_from_their_ends(tmp_path):
+    game = write_filmed_game(tmp_path / "data", 20)[0]
+    assert unpacked(packed(Film(game)))[0]["replies"] == {}
+    write_replies_to(game, {0: "search", 5: "x" * 2000 + "kick"})
+    replies = unpacked(packed(Film(game)))[0]["replies"]
+    assert replies == {"0": "search", "5": "x" * 996 + "kick"}

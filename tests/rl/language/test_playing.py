@@ -15,7 +15,8 @@ from talking import MODEL, Fault, server
 
 from strathack import cli
 from strathack.dataset import Dataset
-from strathack.rl.language.replies import LONGEST, REPLIES
+from strathack.dataset.replies import REPLIES
+from strathack.rl.language.replies import LONGEST
 
 pytest.importorskip("openai")
 pytest.importorskip("transformers")
@@ -62,7 +63,7 @@ def evaluate(tmp_path: Path, capsys: Any) -> Evaluate:
 
 
 def replies(folder: Path) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(path) for path in sorted((folder / "out" / REPLIES).glob("*.parquet"))])
+    return pd.concat([pd.read_parquet(path) for path in sorted((folder / "out" / "games" / REPLIES).glob("*.parquet"))])
 
 
 def test_games_are_played_by_replies_and_replay(evaluate: Evaluate, run: Any, tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_a_killed_run_goes_on_without_asking_the_same_twice(start: Any, run: Any
     # Of each game, the question that was under way when the process was killed is asked again.
     assert len(prompts) - len(set(prompts)) <= 4
     assert len(there.asked) > known
-    assert not list((tmp_path / "cut" / REPLIES).glob("*.jsonl"))
+    assert not list((tmp_path / "cut" / "games" / REPLIES).glob("*.jsonl"))
     (first, second) = Dataset(tmp_path / "cut" / "games")
     assert len(first) == len(second) == 60
 
