@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
@@ -12,6 +12,10 @@ from strathack.text.history import ACTION, ACTION_TEXTS, OBSERVATION, Telling, t
 
 IGNORED = -100
 """The label of tokens without loss, as PyTorch's cross-entropy has it."""
+
+
+Part = Literal["strategy", "action"]
+"""The parts of what a player says at a step; ending it belongs to the action."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,27 @@ def encode(row: Mapping[str, Any], telling: Telling, tokenizer: Tokenizer, conte
         return Encoded(
             tokens, [one if begin >= start else IGNORED for one, (begin, _) in zip(tokens, offsets, strict=True)]
         )
-    labels = [IGNORED] * len(tokens)
-    spans = said_spans(row, telling)
-    begin, end = next(spans)
-    for place, (first, last) in enumerate(offsets):
+    places = said_places(row, telling, offsets)
+    return Encoded(tokens, [one if place else IGNORED for one, place in zip(tokens, places, strict=True)])
+
+
+def said_places(
+    row: Mapping[str, Any], telling: Telling, offsets: Sequence[tuple[int, int]]
+) -> list[tuple[int, Part] | None]:
+    """Returns for each token what the player says by it: the step in the chunk, and the part; None where it is silent.
+
+    Args:
+        row: A row of an export, layout ``completion``.
+        telling: How the export tells strategies.
+        offsets: The tokens' begins and ends in characters.
+    """
+    text = row["prompt"] + row["completion"]
+    spans = enumerate(said_spans(row, telling))
+    step, (begin, end) = next(spans)
+    places: list[tuple[int, Part] | None] = []
+    for first, last in offsets:
         while first >= end:
-            begin, end = next(spans, (len(row["prompt"]) + len(row["completion"]) + 1,) * 2)
-        if begin <= first and last <= end:
-            labels[place] = tokens[place]
-    return Encoded(tokens, labels)
+            step, (begin, end) = next(spans, (-1, (len(text) + 1, len(text) + 1)))
+        part: Part = "action" if last > text.find(ACTION, begin, end) else "strategy"
+        places.append((step, part) if begin <= first and last <= end else None)
+    return places

@@ -16,9 +16,10 @@ from hypothesis import strategies as st  # noqa: E402
 
 from strathack import cli  # noqa: E402
 from strathack.dataset.errors import InputError  # noqa: E402
-from strathack.text.encoding import IGNORED, Encoded, encode, said_spans  # noqa: E402
+from strathack.text.encoding import IGNORED, Encoded, encode, said_places, said_spans  # noqa: E402
 from strathack.text.exporting import ExportFolder, encode_rows  # noqa: E402
 from strathack.text.history import Changes, Chunk, tellings  # noqa: E402
+from strathack.text.measuring import losses_by_strategy  # noqa: E402
 from strathack.text.ngrams import NGrams  # noqa: E402
 from strathack.text.options import TrainConfig  # noqa: E402
 from strathack.text.tokens import trained_tokenizer  # noqa: E402
@@ -71,6 +72,37 @@ def test_only_what_the_player_says_carries_loss(telling):
         told = tokenizer.decode([one for one in world.labels if one != IGNORED], skip_special_tokens=False)
         assert told == row["completion"]
         assert len(encode(row, telling, tokenizer, 50, world=False).tokens) == 50
+
+
+@pytest.mark.parametrize("telling", ["none", "tokens", "sentences"])
+def test_every_token_that_is_said_belongs_to_a_step_and_a_part(telling):
+    row = row_of(0, telling)
+    tokenizer = trained_tokenizer([row["prompt"] + row["completion"]], 400)
+    text, encoding = row["prompt"] + row["completion"], tokenizer.encode(row["prompt"] + row["completion"])
+    said = {}
+    for place, (begin, end) in zip(said_places(row, telling, encoding.offsets), encoding.offsets, strict=True):
+        if place is not None:
+            said[place] = said.get(place, "") + text[begin:end]
+    assert [step for step, part in said if part == "action"] == list(range(STEPS))
+    assert all(part.startswith("<|action|>") for (_, kind), part in said.items() if kind == "action")
+    told = [step for step, before in enumerate(tellings(row["strategies"], telling)) if before]
+    assert [step for step, part in said if part == "strategy"] == told
+
+
+def test_losses_by_strategy_add_up_to_the_loss(export):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    rows = [row_of(number) for number in range(4)]
+    tokenizer = trained_tokenizer([row["prompt"] + row["completion"] for row in rows], 400)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=400, n_positions=256, n_embd=16, n_layer=1, n_head=2))
+    found = losses_by_strategy(model, tokenizer, rows, "tokens", 200)
+    loss, tokens = loss_of(model, [encode(row, "tokens", tokenizer, 200, world=False) for row in rows], 2)
+    assert sum(count for _, count, _ in found.values()) == tokens
+    assert sum(nats for *_, nats in found.values()) == pytest.approx(loss * tokens, rel=1e-5)
+    assert {strategy for strategy, _ in found} == {"fight", "explore"}
+    steps = sum(found[strategy, "action"][0] for strategy in ("fight", "explore"))
+    assert steps <= 4 * STEPS
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=4), st.integers(1, 3))
