@@ -21,7 +21,7 @@ from strathack.rl.config import LanguageConfig, Prompt
 from strathack.rl.evaluating.pool import SeedPool
 from strathack.rl.language.asking import Client, UnansweredError
 from strathack.rl.language.prompts import Move, Prompter, make_prompter
-from strathack.rl.language.replies import LONGEST, Replies, digest
+from strathack.rl.language.replies import Replies, digest, kept_text
 from strathack.text.describing import NEEDED
 
 ANSWER_SECONDS = 0.01
@@ -91,10 +91,11 @@ class Conversation:
             self._replies.add(Replied(step, asked, "", "", False, 0, 0, seconds, str(error)))
             raise
         seconds = time.monotonic() - began
-        move = self._prompter.understood(answer.text)
-        acted = " ".join(move.actions)
+        # What is kept is what is understood, so that a game that is played again is the same.
+        reply = kept_text(answer.text)
+        move = self._prompter.understood(reply)
         used = answer.tokens_in, answer.tokens_out
-        self._replies.add(Replied(step, asked, answer.text[:LONGEST], acted, move.valid, *used, seconds))
+        self._replies.add(Replied(step, asked, reply, " ".join(move.actions), move.valid, *used, seconds))
         return move
 
     def finish(self) -> None:

@@ -18,7 +18,12 @@ from strathack.dataset.schema import game_name
 from strathack.rl.language.asking import Messages
 
 LONGEST = 16_384
-"""Characters of a reply that are kept."""
+"""Characters of a reply that are kept, from its end, where models say what they do."""
+
+
+def kept_text(reply: str) -> str:
+    """Returns what is kept of a reply: its end, with "?" for halves of surrogate pairs, which UTF-8 does not have."""
+    return reply[-LONGEST:].encode(errors="replace").decode()
 
 
 def digest(prompt: str | Messages) -> str:
@@ -44,6 +49,7 @@ class Replies:
         self._known = deque(read_replies(self._done) or self._lines())
         self._kept: list[Replied] = []
         self._file: Any = None
+        self._closed = False
 
     def _lines(self) -> list[Replied]:
         """Returns the replies of a try that did not end."""
@@ -66,12 +72,14 @@ class Replies:
         return None
 
     def add(self, replied: Replied) -> None:
-        """Writes a reply.
+        """Writes a reply, unless it comes after the file was closed: then another try writes to it.
 
         Raises:
             RunError: If it cannot be written.
         """
         self._kept.append(replied)
+        if self._closed:
+            return
         try:
             if self._file is None:
                 # What an earlier try wrote stays until everything up to here is in its place.
@@ -104,6 +112,7 @@ class Replies:
 
     def close(self) -> None:
         """Closes the file."""
+        self._closed = True
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -94,7 +94,7 @@ def test_games_are_played_by_replies_and_replay(evaluate: Evaluate, run: Any, tm
 
 
 def test_invalid_replies_escape_and_are_counted_and_told(evaluate: Evaluate, tmp_path: Path) -> None:
-    odd = ["", "dance wildly", "x" * 3_000_000, "east"]
+    odd = ["\ud800", "dance wildly", "x" * 3_000_000, "thinking " * 3_000 + "<|ACTION|>east<|END|>"]
     with server(lambda number, body: odd[number % 4]) as there:
         ended = evaluate(there.url, seeds="7", steps=20)
     assert ended.status == 0, ended.err
