@@ -18,11 +18,13 @@ class Answer:
         text: The answer.
         tokens_in: Tokens of the prompt, as far as they were told.
         tokens_out: Tokens of the answer.
+        seconds: How long it took, without waiting for the answers to others.
     """
 
     text: str
     tokens_in: int
     tokens_out: int
+    seconds: float
 
 
 class UnansweredError(Exception):

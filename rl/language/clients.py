@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -70,6 +71,7 @@ class ServerClient:
     def chat(self, messages: Messages) -> Answer:
         """See :class:`strathack.rl.language.asking.Client`."""
         asked: Any = list(messages)
+        began = time.monotonic()
         try:
             found = self._server.chat.completions.create(
                 model=self._model, messages=asked, temperature=self._temperature, max_tokens=self._max_tokens
@@ -77,10 +79,11 @@ class ServerClient:
             text = found.choices[0].message.content
         except (openai.OpenAIError, ValueError, IndexError, AttributeError, TypeError) as error:
             raise UnansweredError(reason_of(error)) from None
-        return _answered(text, found.usage)
+        return _answered(text, found.usage, began)
 
     def complete(self, text: str, stop: str) -> Answer:
         """See :class:`strathack.rl.language.asking.Client`."""
+        began = time.monotonic()
         try:
             found = self._server.completions.create(
                 model=self._model, prompt=text, stop=stop, temperature=self._temperature,
@@ -89,7 +92,7 @@ class ServerClient:
             continued = found.choices[0].text
         except (openai.OpenAIError, ValueError, IndexError, AttributeError, TypeError) as error:
             raise UnansweredError(reason_of(error)) from None
-        return _answered(continued, found.usage)
+        return _answered(continued, found.usage, began)
 
     def fits(self, text: str) -> bool:
         """Returns true: how long the context is, the server alone knows."""
@@ -100,11 +103,11 @@ class ServerClient:
         self._server.close()
 
 
-def _answered(text: object, usage: Any) -> Answer:
+def _answered(text: object, usage: Any, began: float) -> Answer:
     """Returns an answer; servers may leave out what they used, and the text."""
     tokens = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
     told = [number if isinstance(number, int) else 0 for number in tokens]
-    return Answer(text if isinstance(text, str) else "", *told)
+    return Answer(text if isinstance(text, str) else "", told[0], told[1], time.monotonic() - began)
 
 
 def reason_of(error: Exception) -> str:
@@ -179,12 +182,14 @@ class LocalClient:
         drawn = {"do_sample": True, "temperature": self._temperature, "top_k": 0} if self._temperature else {}
         given = torch.tensor([tokens], device=self._model.device)
         with self._one_at_a_time:
+            began = time.monotonic()
             found = self._model.generate(
                 given, attention_mask=torch.ones_like(given), max_new_tokens=self._max_tokens,
                 eos_token_id=[end for end in ends if end is not None], pad_token_id=ends[0] or 0, **drawn,
             )  # fmt: skip
+            seconds = time.monotonic() - began
         new = found[0, len(tokens) :].tolist()
-        return Answer(self._tokenizer.decode(new, skip_special_tokens=stop is None), len(tokens), len(new))
+        return Answer(self._tokenizer.decode(new, skip_special_tokens=stop is None), len(tokens), len(new), seconds)
 
     def close(self) -> None:
         """Does nothing: an answer takes a moment."""

@@ -90,12 +90,11 @@ class Conversation:
             seconds = time.monotonic() - began
             self._replies.add(Replied(step, asked, "", "", False, 0, 0, seconds, str(error)))
             raise
-        seconds = time.monotonic() - began
         # What is kept is what is understood, so that a game that is played again is the same.
         reply = kept_text(answer.text)
         move = self._prompter.understood(reply)
-        used = answer.tokens_in, answer.tokens_out
-        self._replies.add(Replied(step, asked, reply, " ".join(move.actions), move.valid, *used, seconds))
+        used = answer.tokens_in, answer.tokens_out, answer.seconds
+        self._replies.add(Replied(step, asked, reply, " ".join(move.actions), move.valid, *used))
         return move
 
     def finish(self) -> None:
