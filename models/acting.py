@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 
 from strathack.dataset.errors import InputError
+from strathack.dataset.schema import BLStat
 from strathack.models.cleaved import AnyConfig, AnyPolicy, CleavedConfig
 from strathack.models.config import Combine, HierarchicalConfig
 from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput, chosen
+
+WARMEST = 5.0
+"""The largest factor by which impatience multiplies the temperature."""
+
+CALMED_BY_TURN = 10
+"""Idle steps that a turn makes up for; so that after a circle, what led into it is left behind, too."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,15 @@ class ActingConfig:
             has no such distribution, so for it 0 means 1.
         temperature: Divides the logits of what is drawn: below 1, likely choices become likelier; 1 draws from the
             policy's own distributions.
+        patience: Steps in which no turn passes after which the temperature rises, in proportion to their number and up
+            to ``WARMEST`` times; 0 for never. A clone that does what its demonstrator never did may go in circles
+            through prompts and menus.
     """
 
     greedy: bool = False
     min_strategy_steps: int = 0
     temperature: float = 1.0
+    patience: int = 0
 
     def __post_init__(self) -> None:
         """Checks every field.
@@ -43,6 +54,10 @@ class ActingConfig:
             raise InputError(f"min_strategy_steps: {self.min_strategy_steps} is below 0")
         if not self.temperature > 0 or math.isinf(self.temperature):
             raise InputError(f"temperature: {self.temperature} is not above 0 and finite")
+        if self.patience < 0:
+            raise InputError(f"patience: {self.patience} is below 0")
+        if self.patience and self.greedy:
+            raise InputError("patience: with greedy there is nothing to draw; leave one out")
 
 
 @dataclass(frozen=True)
@@ -66,8 +81,15 @@ class Act:
     output: PolicyOutput
 
 
+_OWN = frozenset({"held_strategy", "held_steps", "idle_steps", "idle_turn"})
+"""The parts of the state that are not the policy's."""
+
+
 class ActingPolicy:
-    """Acts with a policy. The state is the policy's and, with holding, the strategy held and for how many steps.
+    """Acts with a policy.
+
+    The state is the policy's; with holding, the strategy held and for how many steps; with patience, the idle steps and
+    the turn of the frame before.
 
     Args:
         policy: The policy; it should be in evaluation mode.
@@ -75,7 +97,7 @@ class ActingPolicy:
         generator: Generator for drawing; None for PyTorch's default.
 
     Raises:
-        InputError: If strategies are to be held, but the policy is flat.
+        InputError: If strategies are to be held, but the policy is flat; or with patience, if it does not see turns.
     """
 
     def __init__(
@@ -84,6 +106,8 @@ class ActingPolicy:
         self.policy, self.config, self.generator = policy, config or ActingConfig(), generator
         if self.config.min_strategy_steps and not policy.config.strategies:
             raise InputError("min_strategy_steps: a flat policy has no strategies to hold")
+        if self.config.patience and "blstats" not in policy.config.observations:
+            raise InputError("patience: the policy does not see blstats, which count turns")
         self._hold = steps_held(policy.config, self.config)
 
     @property
@@ -94,11 +118,13 @@ class ActingPolicy:
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
         """Returns the state before a game: name → [B, …]."""
         state = self.policy.initial_state(lanes, device)
-        if self._hold:
-            device = next(self.policy.parameters()).device if device is None else device
-            held = torch.zeros(lanes, dtype=torch.long, device=device)
-            state |= {"held_strategy": held, "held_steps": held.clone()}
-        return state
+        device = next(self.policy.parameters()).device if device is None else device
+        names = [*["held_strategy", "held_steps"] * bool(self._hold), *["idle_steps", "idle_turn"] * self._is_patient]
+        return state | {name: torch.zeros(lanes, dtype=torch.long, device=device) for name in names}
+
+    @property
+    def _is_patient(self) -> bool:
+        return self.config.patience > 0
 
     @torch.no_grad()
     def act(
@@ -115,8 +141,14 @@ class ActingPolicy:
         Returns:
             The choices, and the state after the step.
         """
-        output, after = self.policy.step(inputs, {name: part for name, part in state.items() if "held_" not in name})
-        drawn_from = tempered(output, self.config.temperature)
+        output, after = self.policy.step(inputs, {name: part for name, part in state.items() if name not in _OWN})
+        temperature: float | Tensor = self.config.temperature
+        if self._is_patient:
+            turn = inputs["blstats"][:, BLStat.TIME].long()
+            idle = idle_steps(turn, state["idle_turn"], state["idle_steps"], inputs["first"].bool())
+            after |= {"idle_steps": idle, "idle_turn": turn}
+            temperature = temperature * (idle / self.config.patience).clamp(1, WARMEST)
+        drawn_from = tempered(output, temperature)
         if not self._hold:
             action = self._chosen(drawn_from.action_logits, uniforms, 1)
             return Act(action, likely_strategy(output, action), log_prob_of(drawn_from, action), None, output), after
@@ -139,12 +171,31 @@ class ActingPolicy:
         return (probabilities / torch.empty_like(probabilities).exponential_(generator=self.generator)).argmax(-1)
 
 
-def tempered(output: PolicyOutput, temperature: float) -> PolicyOutput:
-    """Returns a policy's outputs with all logits divided by a temperature."""
-    if temperature == 1:
+def idle_steps(turn: Tensor, before: Tensor, idle: Tensor, first: Tensor) -> Tensor:
+    """Returns for how many steps no turn has passed, less what turns that passed made up for.
+
+    Args:
+        turn: The turn, i64 [B].
+        before: The turn of the frame before, i64 [B].
+        idle: The idle steps up to the frame before, i64 [B].
+        first: Whether a game starts at this frame, bool [B].
+    """
+    passed = (turn != before) | first
+    return torch.where(first, 0, torch.where(passed, (idle - CALMED_BY_TURN).clamp(min=0), idle + 1))
+
+
+def tempered(output: PolicyOutput, temperature: float | Tensor) -> PolicyOutput:
+    """Returns a policy's outputs with all logits divided by a temperature, or by one for each lane, [B]."""
+    if isinstance(temperature, float) and temperature == 1:
         return output
+
+    def divided(logits: Tensor) -> Tensor:
+        if isinstance(temperature, Tensor):
+            return logits.float() / temperature.view(-1, *[1] * (logits.ndim - 1))
+        return logits.float() / temperature
+
     logits = {name: value for name, value in vars(output).items() if name.endswith("_logits") and value is not None}
-    return replace(output, **{name: value.float() / temperature for name, value in logits.items()})
+    return replace(output, **{name: divided(value) for name, value in logits.items()})
 
 
 def drawn(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -192,6 +192,7 @@ class PublishConfig(Options):
         evaluation: The folder of an evaluation of the policy, whose figures are added.
         precision: Precision of the weights; bf16 takes half of the space.
         temperature: The temperature that the policy is to be evaluated with, unless another one is asked for.
+        patience: The patience that the policy is to be evaluated with, unless another one is asked for.
     """
 
     run: Path
@@ -199,14 +200,16 @@ class PublishConfig(Options):
     evaluation: Path | None = None
     precision: Literal["bf16", "32"] = "bf16"
     temperature: float = 1.0
+    patience: int = 0
 
     def __post_init__(self) -> None:
         """Checks the options.
 
         Raises:
-            InputError: If the temperature is not above 0.
+            InputError: If the temperature is not above 0, or the patience below 0.
         """
         super().__post_init__()
+        check_at_least(0, self, "patience")
         check_above_zero(self, "temperature", finite=True)
 
 

@@ -50,6 +50,8 @@ def publish(options: PublishConfig) -> Path:
         about["evaluation"] = evaluation_of(options.evaluation / "evaluation.json")
     if options.temperature != 1:
         about["temperature"] = options.temperature
+    if options.patience:
+        about["patience"] = options.patience
     if options.precision == "bf16":
         policy = policy.to(torch.bfloat16)
     save_policy(options.out, policy, about)
@@ -66,7 +68,8 @@ def evaluation_of(path: Path) -> dict[str, Any]:
     try:
         settings, summary = values["settings"], values["summary"]
         acting = {name: settings[name] for name in ("seeds", "clock", "max_steps", "greedy", "nle_version")}
-        acting |= {"temperature": settings.get("temperature", 1.0), "min_strategy_steps": settings["hold"]}
+        acting |= {"temperature": settings.get("temperature", 1.0), "patience": settings.get("patience", 0)}
+        acting |= {"min_strategy_steps": settings["hold"]}
         acting |= {"games": summary["games"], "ends": summary["ends"]}
         return {**acting, "figures": summary["figures"]}
     except (KeyError, TypeError) as error:

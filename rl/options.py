@@ -160,6 +160,8 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         greedy: Let a policy take the most likely action instead of drawing one.
         temperature: Divide the logits that a policy draws from by this; below 1, likely choices become likelier. By
             default 1, or what was published with the policy.
+        patience: Raise a policy's temperature once no turn has passed for this many steps, so that it gets out of
+            circles through prompts; 0 never does. By default 0, or what was published with the policy.
         model: The name of a language model on its server.
         prompt: How a language model is asked: balrog, as that benchmark asks, or diff, by a history as "text export"
             writes them.
@@ -182,6 +184,7 @@ class EvaluateConfig(GameOptions, WorkerOptions):
     seeds: Seeds = Seeds()
     greedy: bool = False
     temperature: float | None = None
+    patience: int | None = None
     model: str = ""
     prompt: Prompt = "balrog"
     language: LanguageConfig = LanguageConfig()
@@ -201,7 +204,7 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         """
         super().__post_init__()
         check_at_least(1, self, "env_groups", "envs", "games")
-        check_at_least(0, self, "min_strategy_steps", "retries")
+        check_at_least(0, self, "min_strategy_steps", "retries", "patience")
         check_above_zero(self, "temperature", finite=True)
         if not self.asks_a_model:
             self._check_language()

@@ -85,14 +85,19 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
         )
     checkpoint = checkpoint_at(path)
     device = "cuda" if usable_gpus(config.device) else "cpu"
-    temperature = config.temperature or load_values(checkpoint)["about"].get("temperature", 1.0)
-    acting = ActingConfig(config.greedy, config.min_strategy_steps, temperature)
+    about = load_values(checkpoint)["about"]
+    temperature = config.temperature or about.get("temperature", 1.0)
+    own_patience = 0 if config.greedy else about.get("patience", 0)
+    patience = own_patience if config.patience is None else config.patience
+    acting = ActingConfig(config.greedy, config.min_strategy_steps, temperature, patience)
     settings = {
         "demonstrator": f"policy {(checkpoint.parent if path.is_dir() else checkpoint).resolve().name}",
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         "greedy": config.greedy,
         "hold": config.min_strategy_steps,  # the option's old name, as older evaluations have it
-        **({} if temperature == 1 else {"temperature": temperature}),  # which older evaluations do not have
+        # Which older evaluations do not have.
+        **({} if temperature == 1 else {"temperature": temperature}),
+        **({"patience": patience} if patience else {}),
     }
     return PolicyPlayer(load_policy(checkpoint, device), acting), settings
 
@@ -109,8 +114,9 @@ def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[s
         raise InputError(
             f"what: language models need the extra text, pip install 'strathack[text]' ({error})"
         ) from None
-    if config.min_strategy_steps:
-        raise InputError("min_strategy_steps: is for policies; a language model has no such choice")
+    for name in ("patience", "min_strategy_steps"):
+        if getattr(config, name):
+            raise InputError(f"{name}: is for policies; a language model has no such choice")
     if config.greedy and config.temperature is not None:
         raise InputError("temperature: with greedy there is nothing to draw; leave one out")
     where = config.what.removeprefix(LANGUAGE_MODEL)
@@ -132,7 +138,7 @@ def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[s
 
 
 def _refuse_acting(config: EvaluateConfig, who: str) -> None:
-    for name in ("greedy", "temperature", "min_strategy_steps"):
+    for name in ("greedy", "temperature", "patience", "min_strategy_steps"):
         if getattr(config, name):
             raise InputError(f"{name}: is for policies; {who} has no such choice")
 

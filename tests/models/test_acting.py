@@ -8,7 +8,8 @@ torch = pytest.importorskip("torch")
 from shrinking import SHRUNK, made_up_inputs  # noqa: E402
 
 from strathack.dataset.errors import InputError  # noqa: E402
-from strathack.models.acting import ActingConfig, ActingPolicy, drawn  # noqa: E402
+from strathack.dataset.schema import BLStat  # noqa: E402
+from strathack.models.acting import ActingConfig, ActingPolicy, drawn, idle_steps  # noqa: E402
 from strathack.models.heads import chosen  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
 
@@ -73,6 +74,52 @@ def test_a_temperature_sharpens_what_is_drawn_from(hold):
     for wrong in (0.0, float("inf"), float("nan")):
         with pytest.raises(InputError, match="temperature: .* is not above 0 and finite"):
             ActingConfig(temperature=wrong)
+
+
+def test_idle_steps_count_up_and_turns_make_up_for_some():
+    lanes = {"turns": [5, 5, 5, 6, 6, 7], "first": [True, False, False, False, False, False]}
+    idle, before, counts = torch.tensor([30]), torch.tensor([5]), []
+    for turn, first in zip(lanes["turns"], lanes["first"], strict=True):
+        idle = idle_steps(torch.tensor([turn]), before, idle, torch.tensor([first]))
+        before = torch.tensor([turn])
+        counts.append(int(idle))
+    assert counts == [0, 1, 2, 0, 1, 0]
+    long = idle_steps(torch.tensor([9]), torch.tensor([8]), torch.tensor([25]), torch.tensor([False]))
+    assert int(long) == 15
+    # The first frame of a game is no idle step, whatever turn the game before ended with.
+    assert int(idle_steps(torch.tensor([1]), torch.tensor([1]), torch.tensor([99]), torch.tensor([True]))) == 0
+
+
+@pytest.mark.parametrize("hold", [0, 2])
+def test_a_policy_whose_patience_ends_draws_from_flatter_distributions(hold):
+    torch.manual_seed(0)
+    policy = Policy(SHRUNK["symbols-small"]).eval()
+    actor = ActingPolicy(policy, ActingConfig(min_strategy_steps=hold, temperature=0.5, patience=4))
+    frame = made_up_inputs(np.random.default_rng(0), 1, 2, np.ones((1, 2), dtype=bool))
+    inputs, state = {key: value[0] for key, value in frame.items()}, actor.initial_state(2)
+    for step in range(30):
+        if step == 24:  # a turn passes in the first lane, another game begins in the second
+            inputs["blstats"][0, BLStat.TIME] += 1
+        inputs["first"] = torch.tensor([step == 0, step in (0, 24)])
+        act, state = actor.act(inputs, state)
+        idle = [step, step] if step < 24 else [step - 11, step - 24]
+        temperature = 0.5 * (torch.tensor(idle) / 4).clamp(1, 5)[:, None]
+        logits = act.output.action_logits if not hold else chosen(act.output.strategywise_logits, act.strategy)
+        expected = (logits / temperature).log_softmax(-1).gather(-1, act.action[:, None])[:, 0]
+        if hold:
+            strategy = (act.output.strategy_logits / temperature).log_softmax(-1)
+            strategy = strategy.gather(-1, act.strategy[:, None])[:, 0]
+            expected = expected + torch.where(act.chose, strategy, 0.0)
+        torch.testing.assert_close(act.log_prob, expected)
+
+
+def test_patience_needs_turns_and_draws():
+    with pytest.raises(InputError, match="patience: -1 is below 0"):
+        ActingConfig(patience=-1)
+    with pytest.raises(InputError, match="patience: with greedy there is nothing to draw"):
+        ActingConfig(greedy=True, patience=50)
+    with pytest.raises(InputError, match="patience: the policy does not see blstats"):
+        ActingPolicy(Policy(SHRUNK["lstm"]), ActingConfig(patience=50))
 
 
 @pytest.mark.parametrize("hold", [1, 4])

@@ -57,9 +57,10 @@ def test_a_published_policy_is_the_run_s_in_bf16_and_tells_how_it_was_made(run_o
     assert about["evaluation"]["seeds"] == "1:3"
     mine, theirs = load_policy(run_of).state_dict(), load_policy(out).state_dict()
     assert all(torch.equal(theirs[name], value.to(torch.bfloat16).float()) for name, value in mine.items())
-    assert "temperature" not in about
-    exact = publish(PublishConfig(run=run_of, out=tmp_path / "exact.safetensors", precision="32", temperature=0.8))
-    assert load_values(exact)["about"]["temperature"] == 0.8
+    assert not {"temperature", "patience"} & set(about)
+    out_of_32 = tmp_path / "exact.safetensors"
+    exact = publish(PublishConfig(run=run_of, out=out_of_32, precision="32", temperature=0.8, patience=50))
+    assert [load_values(exact)["about"][name] for name in ("temperature", "patience")] == [0.8, 50]
     assert all(torch.equal(load_policy(exact).state_dict()[name], value) for name, value in mine.items())
     assert out.stat().st_size < exact.stat().st_size
 
