@@ -16,7 +16,7 @@ from strathack.models.config import Combine, HierarchicalConfig
 from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput, chosen
 
-WARMEST = 5.0
+WARMEST = 3.0
 """The largest factor by which impatience multiplies the temperature."""
 
 CALMED_BY_TURN = 10

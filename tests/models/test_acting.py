@@ -9,7 +9,7 @@ from shrinking import SHRUNK, made_up_inputs  # noqa: E402
 
 from strathack.dataset.errors import InputError  # noqa: E402
 from strathack.dataset.schema import BLStat  # noqa: E402
-from strathack.models.acting import ActingConfig, ActingPolicy, drawn, idle_steps  # noqa: E402
+from strathack.models.acting import WARMEST, ActingConfig, ActingPolicy, drawn, idle_steps  # noqa: E402
 from strathack.models.heads import chosen  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
 
@@ -103,7 +103,7 @@ def test_a_policy_whose_patience_ends_draws_from_flatter_distributions(hold):
         inputs["first"] = torch.tensor([step == 0, step in (0, 24)])
         act, state = actor.act(inputs, state)
         idle = [step, step] if step < 24 else [step - 11, step - 24]
-        temperature = 0.5 * (torch.tensor(idle) / 4).clamp(1, 5)[:, None]
+        temperature = 0.5 * (torch.tensor(idle) / 4).clamp(1, WARMEST)[:, None]
         logits = act.output.action_logits if not hold else chosen(act.output.strategywise_logits, act.strategy)
         expected = (logits / temperature).log_softmax(-1).gather(-1, act.action[:, None])[:, 0]
         if hold:
