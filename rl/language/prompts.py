@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -198,7 +198,7 @@ def move_of(reply: str) -> Move:
     """
     marked = _MARKED.findall(reply)
     named = (marked[-1] if marked else reply).strip()
-    action = OFFERED_ACTIONS.get(named) or OFFERED_ACTIONS.get(named.lower() if len(named) > 1 else named)
+    action = OFFERED_ACTIONS.get(named if len(named) == 1 else named.lower())
     if action is not None:
         return Move((action,))
     if re.fullmatch(r"[0-9]{2}", named):
@@ -306,18 +306,13 @@ class DiffPrompter:
         """Returns the history that begins with the whole observation of ``seen`` − 1 steps ago."""
         lines = [INSTRUCTION, "", self._seen[-seen], ""]
         told = ""
-        for (telling, action), change in zip(
-            self._last(self._said, seen - 1), self._last(self._changes, seen - 1), strict=True
-        ):
+        past = list(zip(reversed(self._said), reversed(self._changes), strict=False))[: seen - 1]
+        for (telling, action), change in reversed(past):
             if telling and telling != told:
                 lines.append(telling)
             told = telling
             lines += [f"{ACTION}{action}", f"{OBSERVATION}\n{change}"]
         return "\n".join(lines) + "\n"
-
-    @staticmethod
-    def _last(values: Sequence, count: int) -> list:  # type: ignore[type-arg]
-        return list(values)[len(values) - count :]
 
     def ask(self, client: Client, prompt: str | Messages) -> Answer:
         """See :class:`Prompter`."""
