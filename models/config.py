@@ -94,7 +94,6 @@ class SymbolsConfig:
         blstats: Units of the layer over the bottom-line numbers; 0 leaves them out.
         previous_action: Elements of the previous action's embedding; 0 leaves it out.
         inventory: Units of the inventory's last layer; 0 leaves it out.
-        words: Units of the layer over the message's words, wherever in the top two lines they stand; 0 leaves it out.
         size: Elements of an encoded frame.
     """
 
@@ -110,7 +109,6 @@ class SymbolsConfig:
     blstats: int = 48
     previous_action: int = 32
     inventory: int = 0
-    words: int = 0
     size: int = 192
 
     def __post_init__(self) -> None:
@@ -124,7 +122,7 @@ class SymbolsConfig:
         check_at_least(
             1, self, "crop", "embedding", "crop_channels", "crop_units", "screen_channels", "message", "size"
         )
-        check_at_least(0, self, "screen_units", "blstats", "previous_action", "inventory", "words")
+        check_at_least(0, self, "screen_units", "blstats", "previous_action", "inventory")
         if not self.crop_channels or self.crop_side < 1:
             raise InputError(f"crop_channels: {len(self.crop_channels)} convolutions for a crop of {self.crop} cells")
         if not self.screen_channels or min(self.screen_sides) < 1:

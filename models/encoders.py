@@ -26,7 +26,6 @@ from strathack.models.distinct import copied, distinct, is_worth_finding
 from strathack.models.inventory import InventoryEncoder
 from strathack.models.precision import computed_in
 from strathack.models.tiles import BLANK, COLORS, TILE, tile_table
-from strathack.models.words import WordsEncoder
 
 Inputs = Mapping[str, Tensor]
 """Observation key → [N, …]; and ``previous_action``, u8 [N], 255 where there was none."""
@@ -325,9 +324,6 @@ class SymbolsEncoder(nn.Module):
         if config.inventory:
             self.inventory = InventoryEncoder(config.inventory)
             sizes.append(config.inventory)
-        if config.words:
-            self.words = WordsEncoder(config.words)
-            sizes.append(config.words)
         self.out = nn.Linear(sum(sizes), config.size)
 
     def forward(self, inputs: Inputs, lanes: int | None = None) -> Tensor:
@@ -348,8 +344,6 @@ class SymbolsEncoder(nn.Module):
             parts.append(self.previous_action(inputs["previous_action"].long().clamp(max=self.actions)))
         if self.config.inventory:
             parts.append(self.inventory(inputs["inv_strs"], inputs["inv_letters"], lanes))
-        if self.config.words:
-            parts.append(self.words(top_lines(chars, 2), lanes))
         return F.elu(self.out(torch.cat(parts, 1)))
 
 

@@ -12,14 +12,32 @@ from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
 from strathack.dataset.schema import OBSERVATIONS
 from strathack.models.distinct import copied, distinct
-from strathack.models.words import TRIGRAMS, trigrams
 
 SLOTS, WIDTH = OBSERVATIONS["inv_strs"].shape
 WORD = 8
 """Bytes that are compared at a time."""
 
 LETTERS = 128
+TRIGRAMS = 4096
 FEATURES = 32
+_FACTOR = 31
+
+
+def trigrams(lines: Tensor) -> Tensor:
+    """Returns the rows of a table that stand for a text's trigrams: three characters each that follow each other.
+
+    Where a trigram stands does not matter, so "a dagger (weapon in hand)" and "3 +1 daggers" share most of theirs.
+    There are more trigrams than rows, so that some share one.
+
+    Args:
+        lines: Texts, u8 [U, W], zeros after their ends.
+
+    Returns:
+        i32 [U, W − 2]: 1 to 4095; 0 where the text has ended.
+    """
+    codes = lines.int()
+    mixed = (codes[:, :-2] * _FACTOR + codes[:, 1:-1]) * _FACTOR + codes[:, 2:]
+    return (mixed % (TRIGRAMS - 1) + 1).masked_fill_(codes[:, 2:] == 0, 0)
 
 
 class InventoryEncoder(nn.Module):

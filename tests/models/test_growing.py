@@ -12,14 +12,14 @@ from strathack.models.cleaved import CleavedConfig, CleavedPolicy  # noqa: E402
 from strathack.models.growing import grown  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
 
-ADDED = ["encoder.inventory=8", "encoder.words=8"]
+INVENTORY = "encoder.inventory=8"
 
 
 def test_a_grown_policy_plays_as_before_and_its_new_part_learns():
     torch.manual_seed(0)
     policy = Policy(SHRUNK["symbols-small"]).eval()
-    new = grown(policy, ADDED).eval()
-    assert new.config == policy.config.changed(ADDED)
+    new = grown(policy, [INVENTORY]).eval()
+    assert new.config == policy.config.changed([INVENTORY])
     inputs = made_up_inputs(np.random.default_rng(0), 5, 2, np.zeros((5, 2), dtype=bool))
     before, after = (one.unroll(inputs, one.initial_state(2))[0].action_logits for one in (policy, new))
     torch.testing.assert_close(before, after, atol=0, rtol=0)
@@ -44,4 +44,4 @@ def test_what_does_more_than_add_is_refused(change, said):
 def test_a_cleaved_policy_is_refused():
     config = SHRUNK["symbols-small"]
     with pytest.raises(InputError, match="set: a cleaved policy cannot be changed"):
-        grown(CleavedPolicy(CleavedConfig(config, config)), ADDED)
+        grown(CleavedPolicy(CleavedConfig(config, config)), [INVENTORY])
