@@ -104,6 +104,16 @@ _MARK = "STRATHACK_TESTS"
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Lets PyTorch compute in one thread: for small tensors beside other work, two take up to fifteen times as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        if "torch" in sys.modules:  # which has read the variable already
+            sys.modules["torch"].set_num_threads(1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def own_surroundings() -> Iterator[None]:
     """Marks the processes that tests start, and gives them a folder for temporary files of their own."""
     with pytest.MonkeyPatch.context() as patch:
