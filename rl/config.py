@@ -15,6 +15,7 @@ from strathack.dataset.codec import Options, TextValue, split_list
 from strathack.dataset.errors import InputError, near_match
 from strathack.dataset.options import check_above_zero, check_at_least
 from strathack.rl.schedules import Schedule
+from strathack.text.describing import Dialect
 
 FROZEN_PARTS = ("encoder", "core", "strategy", "actions")
 """Parts of a policy that can be frozen, that is, not trained."""
@@ -101,7 +102,7 @@ class LanguageConfig(Options):
     """
 
     history: int = 16
-    dialect: Literal["wrapper", "fair"] = "fair"
+    dialect: Dialect = "fair"
     max_tokens: int | None = None
     timeout: float = 120.0
     tries: int = 8

@@ -18,7 +18,7 @@ from strathack.dataset.actions import ACTION_INDEX, ACTION_NAMES
 from strathack.rl.config import LanguageConfig, Prompt
 from strathack.rl.language.asking import Answer, Client, Messages
 from strathack.text.balrog import carried_text, seen_text
-from strathack.text.describing import Dialect, describe, message_text
+from strathack.text.describing import describe, message_text
 from strathack.text.history import (
     ACTION,
     ACTION_TEXTS,
@@ -214,7 +214,7 @@ class BalrogPrompter:
     """
 
     def __init__(self, config: LanguageConfig) -> None:
-        self._dialect: Dialect = config.dialect
+        self._dialect = config.dialect
         self._turns: deque[dict[str, str]] = deque(maxlen=2 * config.history - 1)
         self._instruction = {"role": "user", "content": instruction()}
         self._pages: list[str] = []
@@ -276,7 +276,7 @@ class DiffPrompter:
     """
 
     def __init__(self, config: LanguageConfig) -> None:
-        self._dialect: Dialect = config.dialect
+        self._dialect = config.dialect
         self._seen: deque[str] = deque(maxlen=config.history)
         self._changes: deque[str] = deque(maxlen=config.history)
         self._said: deque[tuple[str, str]] = deque(maxlen=config.history)
