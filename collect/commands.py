@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 from strathack.collect.demonstrators.base import DifferenceError
-from strathack.collect.importing.finding import find
-from strathack.collect.importing.importer import SCREEN_KEYS, importing
+from strathack.collect.importing.screens import SCREEN_KEYS
+from strathack.collect.importing.sources import source_of
 from strathack.collect.options import (
     CollectConfig,
     ExpandConfig,
@@ -50,29 +50,29 @@ def collect(config: CollectConfig) -> int:
 
 def import_(config: ImportConfig) -> int:
     """``strathack dataset import``: returns 1 if a file could not be imported, or with ``--strict`` not completely."""
-    found = find(config.data, config.seeds)
-    observations = config.observations if config.replay else None
+    source = source_of(config)
+    observations = config.observations if config.replay else SCREEN_KEYS
     settings: dict[str, Any] = {
         "imported_from": path_text(absolute(config.data)),
         "seeds_from": config.seeds,
         "replayed": config.replay,
-        "observations": list(observations or SCREEN_KEYS),
+        "observations": list(observations),
+        # Which older datasets do not have.
+        **({"real_names": True} if config.real_names else {}),
     }
     agreed_settings(config.out, settings)
-    work = importing(found, observations, config)
-    made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
+    made = make_dataset(config.out, settings, source.work, games_per_shard=config.games_per_shard, quiet=config.quiet)
     games = made.folder.games()
     steps = sum(int(game.row["steps"]) for game in games)
-    files = len(found.files) + len(found.refused)
-    print(f"{len(games):,} of {files:,} games imported, {steps:,} steps, in {config.out}")
+    print(f"{len(games):,} of {source.games:,} games imported, {steps:,} steps, in {config.out}")
     for note in made.notes.values():
         print(f"imported, but: {note}")
-    for line in found.left_out:
+    for line in source.left_out:
         print(f"left out: {line}")
-    not_there = [*found.refused, *found.closed, *found.missing]
-    for reason in [*made.failures.values(), *not_there]:
+    for reason in [*made.failures.values(), *source.not_there]:
         print(f"not imported: {reason}")
-    return max(made.exit_status(strict=config.strict), int(bool(not_there or (config.strict and found.left_out))))
+    failed = source.not_there or (config.strict and source.left_out)
+    return max(made.exit_status(strict=config.strict), int(bool(failed)))
 
 
 def expand(config: ExpandConfig) -> int:

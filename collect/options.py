@@ -23,6 +23,10 @@ Bot = Literal["fast", "installed", "checked"]
 compared with the package's. The games are the same."""
 
 
+Layout = Literal["auto", "nle", "altorg", "nao_top10"]
+"""How a folder of recordings is laid out."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GameOptions(Options):
     """Which game a seed leads to, and when a game is cut off.
@@ -210,11 +214,15 @@ class RelabelConfig(StoredGamesOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig(ReplayOptions):
-    """Imports ttyrecs in NLE's layout: <folder>/<game>/nle.<pid>.<episode>.ttyrec<version>.bz2.
+    """Imports games that others have recorded: ttyrecs, or the screens of the dataset nao_top10.
 
     Attributes:
-        data: The folder of ttyrecs, or a single ttyrec.
+        data: The folder of the recordings, or a single ttyrec.
         out: The new dataset's folder.
+        layout: How the folder is laid out. nle: <game>/nle.<pid>.<episode>.ttyrec<version>.bz2; altorg, as
+            nethack.alt.org's players: <player>/<date>.<time>.ttyrec.bz2 and xlogfile.<number>; nao_top10:
+            <player>/<session>.npz; auto looks which it is.
+        real_names: Keep players' names, which altorg and nao_top10 have; by default they become Player0, Player1 ….
         replay: Replay each game from its keys at its recorded clock, and keep the observations that are asked for.
         observations: With --replay, the observation keys to keep, or all.
         seeds: Where seeds come from: folder (the name of a game's folder is its seed), none, or auto (folder for
@@ -224,6 +232,8 @@ class ImportConfig(ReplayOptions):
 
     data: Path
     out: Path
+    layout: Layout = "auto"
+    real_names: bool = False
     replay: bool = False
     seeds: str = "auto"
     strict: bool = False
@@ -239,3 +249,5 @@ class ImportConfig(ReplayOptions):
             raise InputError(f"seeds: {self.seeds!r} is unknown; expected auto, folder or none")
         if self.seeds == "none" and self.replay:
             raise InputError("replay: needs seeds; --seeds none leaves them out")
+        if self.layout in ("altorg", "nao_top10") and self.replay:
+            raise InputError(f"replay: needs keys, which {self.layout} does not have")

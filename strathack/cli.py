@@ -85,7 +85,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         "import": Command(
             "strathack.collect.options:ImportConfig",
             "strathack.collect.commands:import_",
-            "import ttyrecs: HiHack's, NLD's, one's own",
+            "import recorded games: HiHack's, NLD's, human ones, one's own",
         ),
         "relabel": Command(
             "strathack.collect.options:RelabelConfig",

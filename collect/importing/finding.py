@@ -162,22 +162,29 @@ def _named(where: str, files: list[TtyrecFile]) -> list[TtyrecFile]:
                 f"{where}: {second.shown} and {first.shown} would both be {name}; --seeds none takes no seeds"
             )
         # Otherwise their paths differ only in what follows .ttyrec.
-        named += [replace(file, name=name if len(of_name) == 1 else _hashed(name, file.shown)) for file in of_name]
+        named += [replace(file, name=name if len(of_name) == 1 else _name(file, hashed=True)) for file in of_name]
     return named
 
 
-def _name(file: TtyrecFile) -> str:
-    """Returns the game's name: by its seed, else by its path, with a hash unless the path alone gives a unique name."""
+def _name(file: TtyrecFile, *, hashed: bool = False) -> str:
+    """Returns the game's name: by its seed, else by its path."""
     if file.seed >= 0:
         return game_name(file.seed)
-    path = re.sub(r"\.ttyrec\d*(\.[^/]*)?$", "", file.shown)
-    name = "game_" + re.sub(r"[^A-Za-z0-9.-]+", "_", path)
+    return short_name(re.sub(r"\.ttyrec\d*(\.[^/]*)?$", "", file.shown), file.shown, hashed=hashed)
+
+
+def short_name(text: str, unique: str, *, hashed: bool = False) -> str:
+    """Returns a name for a game: ``game_`` and a text, with a hash unless the text alone gives a unique name.
+
+    Args:
+        text: Text that differs for each game.
+        unique: What the hash is of; it may say more than the text.
+        hashed: Add the hash in any case.
+    """
+    name = "game_" + re.sub(r"[^A-Za-z0-9.-]+", "_", text)
     # Unique if only slashes become underscores; a mere number would be the name of a game with a seed.
-    plain = re.fullmatch(r"[A-Za-z0-9.-]+(/[A-Za-z0-9.-]+)*", path) and not path.isdecimal()
-    return name if plain and len(name) <= _NAME_BYTES else _hashed(name, file.shown)
-
-
-def _hashed(name: str, path: str) -> str:
-    """Returns a name that ends in a hash of the path, shortened to fit."""
-    digest = hashlib.sha256(path.encode()).hexdigest()[:12]
+    plain = re.fullmatch(r"[A-Za-z0-9.-]+(/[A-Za-z0-9.-]+)*", text) and not text.isdecimal()
+    if plain and len(name) <= _NAME_BYTES and not hashed:
+        return name
+    digest = hashlib.sha256(unique.encode()).hexdigest()[:12]
     return f"{name[: _NAME_BYTES - 1 - len(digest)].rstrip('_')}_{digest}"

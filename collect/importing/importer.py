@@ -7,59 +7,63 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from strathack.collect.importing.finding import Found, TtyrecFile
-from strathack.collect.importing.ttyrec import Screens, Ttyrec, TtyrecError, read_ttyrec, screens
-from strathack.collect.options import MakingOptions
-from strathack.collect.playing.clock import default_clock
+from strathack.collect.importing.altorg import PlayedGame
+from strathack.collect.importing.finding import TtyrecFile
+from strathack.collect.importing.screens import SCREEN_KEYS, Screens, bare_game, encode_screens
+from strathack.collect.importing.ttyrec import Ttyrec, TtyrecError, read_ttyrecs, screens
 from strathack.collect.playing.environment import nle_version
-from strathack.collect.playing.tracker import LabelTracker
 from strathack.collect.playing.xlogfile import LogBook, LogEntry, LogError, LogLines, end_of
 from strathack.collect.replaying.expanding import expanded
 from strathack.collect.replaying.replay import DepartedError, Recording, check_replayed, replay
-from strathack.collect.running.display import Report
-from strathack.collect.running.jobs import Work, Workers
 from strathack.collect.running.pools import OnStep
-from strathack.collect.running.provenance import made_now
-from strathack.collect.running.results import GameShard, JobResult, Refused
+from strathack.collect.running.results import GameShard, Refused
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_INDEX, KEY_CODES, NO_ACTION
-from strathack.dataset.chunks import ChunkEncoder, pad_chunk
 from strathack.dataset.errors import InputError
-from strathack.dataset.labels import NO_PUBLISHED_LABEL, PUBLISHED_STRATEGIES, UNLABELLED
-from strathack.dataset.schema import DUNGEON_NAMES, FRAME_CHUNK_STEPS, OBSERVATIONS, TERMINATED_ENDS, make_row
+from strathack.dataset.labels import NO_PUBLISHED_LABEL, PUBLISHED_STRATEGIES
+from strathack.dataset.schema import DUNGEON_NAMES, FRAME_CHUNK_STEPS, TERMINATED_ENDS, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
-
-SCREEN_KEYS = ("tty_chars", "tty_colors", "tty_cursor")
-"""The observations that a ttyrec holds."""
 
 
 @dataclass(frozen=True)
 class RawGame:
-    """What a worker receives: a ttyrec's bytes and the log's lines about it, so that it needs no access to our disk.
+    """What a worker receives: a game's ttyrecs and the log's lines about it, so that it needs no access to our disk.
 
     Attributes:
-        file: The ttyrec.
-        data: The ttyrec's bytes.
+        file: The first ttyrec.
+        parts: The name and the bytes of every ttyrec, in order.
         lines: The xlogfile's lines that may be about the game.
+        demonstrator: Who played it, where that is known.
         unreadable: Why the bytes could not be read; empty if they were.
     """
 
     file: TtyrecFile
-    data: bytes
+    parts: tuple[tuple[str, bytes], ...]
     lines: LogLines
+    demonstrator: str = ""
     unreadable: str = ""
 
 
 def load(logs: LogBook, file: TtyrecFile) -> RawGame:
     """Reads a ttyrec, and finds the lines of the xlogfiles that may be about it."""
+    return _read(RawGame(file, (), logs.lines_for(file.path)), [file.path])
+
+
+def load_played(game: PlayedGame) -> RawGame:
+    """Reads the ttyrecs of a player's game."""
+    lines = LogLines(game.source, named=game.line)
+    return _read(RawGame(game.file, (), lines, demonstrator="human"), game.paths)
+
+
+def _read(game: RawGame, paths: Sequence[Path]) -> RawGame:
     try:
-        return RawGame(file, file.path.read_bytes(), logs.lines_for(file.path))
+        return replace(game, parts=tuple((path.name, path.read_bytes()) for path in paths))
     except OSError as error:
-        return RawGame(file, b"", LogLines(), f"cannot be read ({error.strerror})")
+        return replace(game, unreadable=f"cannot be read ({error.strerror})")
 
 
 class Importer:
@@ -79,12 +83,14 @@ class Importer:
         if payload.unreadable:
             return Refused(f"{payload.file.shown}: {payload.unreadable}")
         try:
-            ttyrec = read_ttyrec(payload.file.path.name, payload.data)
+            ttyrec = read_ttyrecs(payload.parts)
             line = payload.lines.about(ttyrec)
             game = read_game(payload.file, ttyrec, line)
             if self._observations is None:
                 observations: tuple[str, ...] = SCREEN_KEYS
-                game = replace(game, frames=_encode_screens(ttyrec, _agents(ttyrec), on_step))
+                game = replace(
+                    game, frames=encode_screens(_agents_screens(ttyrec, _agents(ttyrec)), len(game.actions), on_step)
+                )
             else:
                 observations = self._observations
                 game = _replayed(game, ttyrec, self._observations, on_step)
@@ -94,7 +100,7 @@ class Importer:
             return Refused(f"{payload.file.shown}: its line in {payload.lines.source}: {error}")
         provenance = Provenance(
             observations=observations,
-            demonstrator="autoascend" if ttyrec.version == 4 else "unknown",
+            demonstrator="autoascend" if ttyrec.version == 4 else payload.demonstrator or "unknown",
             demonstrator_version="as published with HiHack" if ttyrec.version == 4 else "",
             nle_version=nle_version() if self._observations is not None else "",
             options=json.dumps(
@@ -136,37 +142,25 @@ def read_game(file: TtyrecFile, ttyrec: Ttyrec, line: str) -> GameData:
     """
     agents = _agents(ttyrec)
     steps = int(agents.sum())
-    actions, rewards = np.full(steps, NO_ACTION, dtype=np.uint8), np.zeros(steps, dtype="<f4")
-    hihack = np.full(steps, NO_PUBLISHED_LABEL, dtype=np.int8)
-    if ttyrec.version > 1:
-        actions = _actions(ttyrec.keys[agents])
-        rewards = np.diff(ttyrec.scores, append=ttyrec.last_score)[agents].astype("<f4")
-    if ttyrec.labels is not None:
-        labels = ttyrec.labels[agents]
-        if steps and not ((labels >= 0) & (labels < len(PUBLISHED_STRATEGIES))).all():
-            wrong = int(np.argmax((labels < 0) | (labels >= len(PUBLISHED_STRATEGIES))))
-            raise TtyrecError(f"its label {labels[wrong]} at step {wrong} is none of the published ones")
-        hihack = labels.astype(np.int8)
-    dones = np.zeros(steps, dtype=np.uint8)
-    dones[-1:] = 1
-    nothing = LabelTracker()
-    return GameData(
-        row=_row(file, ttyrec, LogEntry(line), actions),
-        frames={},
-        actions=actions,
-        rewards=rewards,
-        dones=dones,
-        strategy=np.full(steps, UNLABELLED, dtype=np.uint8),
-        substrategy=np.full(steps, UNLABELLED, dtype=np.uint8),
-        hihack_strategy=hihack,
-        strategy_codes=nothing.strategy_codes,
-        substrategy_codes=nothing.substrategy_codes,
-        attributes={
+    actions = np.full(steps, NO_ACTION, dtype=np.uint8) if ttyrec.version == 1 else _actions(ttyrec.keys[agents])
+    game = bare_game(
+        _row(file, ttyrec, LogEntry(line), actions),
+        {
             "source": file.shown,
             "ttyrec_version": str(ttyrec.version),
             **({"xlogfile": line} if line else {}),
         },
     )
+    game = replace(game, actions=actions)
+    if ttyrec.version > 1:
+        game = replace(game, rewards=np.diff(ttyrec.scores, append=ttyrec.last_score)[agents].astype("<f4"))
+    if ttyrec.labels is not None:
+        labels = ttyrec.labels[agents]
+        if steps and not ((labels >= 0) & (labels < len(PUBLISHED_STRATEGIES))).all():
+            wrong = int(np.argmax((labels < 0) | (labels >= len(PUBLISHED_STRATEGIES))))
+            raise TtyrecError(f"its label {labels[wrong]} at step {wrong} is none of the published ones")
+        game = replace(game, hihack_strategy=labels.astype(np.int8))
+    return game
 
 
 def _actions(keys: np.ndarray) -> np.ndarray:
@@ -242,20 +236,6 @@ def _agents_screens(ttyrec: Ttyrec, agents: np.ndarray) -> Iterator[Screens]:
             count -= full
 
 
-def _encode_screens(ttyrec: Ttyrec, agents: np.ndarray, on_step: OnStep) -> dict[str, Sequence[bytes]]:
-    encoder = ChunkEncoder()
-    chunks: dict[str, list[bytes]] = {key: [] for key in SCREEN_KEYS}
-    length = min(int(agents.sum()), FRAME_CHUNK_STEPS)
-    done = 0
-    for part in _agents_screens(ttyrec, agents):
-        for key, frames in zip(SCREEN_KEYS, (part.chars, part.colors, part.cursor), strict=True):
-            assert OBSERVATIONS[key].chunk_steps == FRAME_CHUNK_STEPS, "screens come in such chunks"
-            chunks[key].append(encoder.encode(pad_chunk(frames, length)))
-        done += len(part.chars)
-        on_step(done)
-    return dict(chunks)
-
-
 def _replayed(game: GameData, ttyrec: Ttyrec, observations: tuple[str, ...], on_step: OnStep) -> GameData:
     """Returns the game with the data of its replay, which is compared with the recorded screens at every step.
 
@@ -274,33 +254,3 @@ def _replayed(game: GameData, ttyrec: Ttyrec, observations: tuple[str, ...], on_
     replayed = replay(Recording.of_game(game), observations, on_step, check)
     check_replayed(game, replayed)
     return expanded(game, replayed)
-
-
-def importing(found: Found, observations: tuple[str, ...] | None, options: MakingOptions) -> Work:
-    """Returns the jobs that import the ttyrecs that were found, by game name.
-
-    With 0 workers, this process is restarted under the default clock if games are to be replayed.
-
-    Args:
-        found: The files.
-        observations: The observation keys to keep if the games are replayed, else None.
-        options: How many workers import the files, and how.
-    """
-    replays = observations is not None
-    clock = default_clock(here=replays and options.workers == 0)
-    environment = clock.environment() if replays else {}
-    return Work(
-        jobs={file.name: file for file in found.files},
-        by=Workers(partial(Importer, observations, made_now()), options, environment),
-        describe=partial(_described, options.quiet),
-        called=lambda file: file.shown,
-        load=partial(load, found.logs),
-        retries=options.retries,
-    )
-
-
-def _described(quiet: bool, file: TtyrecFile, result: JobResult) -> Report:
-    if isinstance(result, Refused):
-        return Report(result.reason, failed=True)
-    assert isinstance(result, GameShard), "a file is imported or refused"
-    return Report(result.note or (f"{file.shown}: {result.steps} steps" if quiet else ""))

@@ -6,12 +6,13 @@ import bz2
 import re
 import struct
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from nle import _pyconverter
 
+from strathack.collect.importing.screens import Screens
 from strathack.dataset.labels import NO_PUBLISHED_LABEL
 from strathack.dataset.schema import FRAME_CHUNK_STEPS, SCREEN_COLUMNS, SCREEN_ROWS
 
@@ -28,6 +29,13 @@ _LENGTHS = {_KEY: 1, _SCORE: 4, _LABEL: 4}
 _HEADERS = {1: struct.Struct("<iii"), 2: struct.Struct("<iiiB"), 3: struct.Struct("<iiiB"), 4: struct.Struct("<iiiB")}
 """Version → a record's header: seconds, microseconds, length of the data after it; from version 2 on, the channel."""
 
+
+_ADDRESS = re.compile(rb"\x1b\[(?:(\d{1,3})(?:;(\d{1,3}))?[Hfd]|(\d{1,3})G)")
+"""A terminal's sequences that move the cursor to a row, a column or both."""
+
+_LARGEST_TERMINAL = (200, 400)
+"""Rows and columns beyond which an address does not mean that the terminal is as large: some programs go as far as they
+can to ask for the size."""
 
 _PIECE = 1 << 16
 _STREAM_START = b"BZh"
@@ -100,6 +108,43 @@ def read_ttyrec(name: str, data: bytes) -> Ttyrec:
     return _parse(version, records, truncated, rest)
 
 
+def read_ttyrecs(parts: Sequence[tuple[str, bytes]]) -> Ttyrec:
+    """Reads the ttyrecs of one game, one after the other; a part that cannot be read is left out, with a note.
+
+    Args:
+        parts: The name and the bytes of each, in order; several must be of version 1.
+
+    Raises:
+        TtyrecError: If no part can be read, or several are not of version 1.
+    """
+    if len(parts) == 1:
+        return read_ttyrec(*parts[0])
+    read, notes, reason = [], [], None
+    for place, (name, data) in enumerate(parts, 1):
+        which = f"part {place} of {len(parts)}"
+        try:
+            part = read_ttyrec(name, data)
+        except TtyrecError as error:
+            reason = f"{which} left out, {error}"
+            notes.append(reason)
+            continue
+        if part.version > 1:
+            raise TtyrecError(f"{which} is of version {part.version}; only those of version 1 can be joined")
+        reason = f"{which}, {part.truncated}" if part.truncated else ""
+        notes += filter(None, [reason, part.rest])
+        read.append(part)
+    if not read:
+        raise TtyrecError("; ".join(notes))
+    return replace(
+        read[0],
+        output=b"".join(part.output for part in read),
+        truncated=reason or "",
+        rest="; ".join(note for note in notes if note != reason),
+        end=read[-1].end,
+        frames=sum(part.frames for part in read),
+    )
+
+
 def _decompress(data: bytes) -> tuple[bytes, str, str]:
     """Returns what can be decompressed, why it stops early, and a note about what follows it.
 
@@ -144,7 +189,11 @@ def _parse(version: int, data: bytes, truncated: str, rest: str) -> Ttyrec:
         if end > len(data):
             break
         start, seconds = (start if records else time), time
-        if channel == _KEY:
+        empty = channel == _OUTPUT and not length
+        if empty:  # NLE's converter would take it for the file's end
+            kept.append(data[begun:at])
+            begun = end
+        elif channel == _KEY:
             keys += data[end - length : end]
             scores.append(last_score)
         elif channel == _SCORE:
@@ -155,7 +204,7 @@ def _parse(version: int, data: bytes, truncated: str, rest: str) -> Ttyrec:
             # A label belongs to the key before it; a file may end between the two.
             labels += [NO_PUBLISHED_LABEL] * (len(keys) - len(labels) - 1)
             labels.append(int.from_bytes(data[end - length : end], "little", signed=True))
-        at, records = end, records + 1
+        at, records = end, records + (not empty)
     kept.append(data[begun:at])
     if at < len(data) and not truncated:
         truncated = "its last record is not whole"
@@ -185,21 +234,6 @@ def _kept_after_the_end(scores: np.ndarray) -> np.ndarray:
     return np.where(np.arange(len(scores)) > last, scores[last], scores)
 
 
-@dataclass(frozen=True)
-class Screens:
-    """Consecutive frames.
-
-    Attributes:
-        chars: u8 [n, 24, 80].
-        colors: u8 [n, 24, 80].
-        cursor: u8 [n, 2], row and column.
-    """
-
-    chars: np.ndarray
-    colors: np.ndarray
-    cursor: np.ndarray
-
-
 def screens(ttyrec: Ttyrec) -> Iterator[Screens]:
     """Yields the frame before each key (in version 1, after each record), 1,024 at a time, by NLE's own converter.
 
@@ -211,7 +245,7 @@ def screens(ttyrec: Ttyrec) -> Iterator[Screens]:
         # The converter of NLE 1.3 drops a file's last record, so an extra one is appended.
         file.write(bz2.compress(ttyrec.output + end, 1))
         file.flush()
-        converter = _pyconverter.Converter(SCREEN_ROWS, SCREEN_COLUMNS, version)
+        converter = _pyconverter.Converter(SCREEN_ROWS, SCREEN_COLUMNS, version, *terminal_of(ttyrec))
         converter.load_ttyrec(file.name)
         chars = np.zeros((FRAME_CHUNK_STEPS, SCREEN_ROWS, SCREEN_COLUMNS), dtype=np.uint8)
         colors = np.zeros((FRAME_CHUNK_STEPS, SCREEN_ROWS, SCREEN_COLUMNS), dtype=np.int8)
@@ -227,8 +261,27 @@ def screens(ttyrec: Ttyrec) -> Iterator[Screens]:
                 raise TtyrecError(f"NLE's converter gives {given} frames; expected {ttyrec.frames}")
             if version > 1 and not np.array_equal(inputs[:count], ttyrec.keys[given : given + count]):
                 raise TtyrecError(f"NLE's converter gives other keys between frames {given} and {given + count - 1}")
+            if version == 1:  # in a larger terminal it may be outside of what is kept
+                np.minimum(cursors, (SCREEN_ROWS - 1, SCREEN_COLUMNS - 1), out=cursors)
             yield Screens(chars[:count], colors[:count].view(np.uint8), cursors[:count].astype(np.uint8))
             given += count
+
+
+def terminal_of(ttyrec: Ttyrec) -> tuple[int, int]:
+    """Returns the rows and columns of a ttyrec's terminal: 24 and 80, or as many as it addresses.
+
+    NetHack draws into the upper left 24 rows and 80 columns of a larger terminal, but what else is written there would
+    be moved into them.
+    """
+    rows, columns = SCREEN_ROWS, SCREEN_COLUMNS
+    if ttyrec.version > 1:  # NLE's own, whose terminal has this size
+        return rows, columns
+    for match in _ADDRESS.finditer(ttyrec.output):
+        row = int(match[1] or 0)
+        column = int(match[2] or match[3] or 0)
+        if row <= _LARGEST_TERMINAL[0] and column <= _LARGEST_TERMINAL[1]:
+            rows, columns = max(rows, row), max(columns, column)
+    return rows, columns
 
 
 def last_turn(ttyrec: Ttyrec) -> tuple[int, bool]:

@@ -1,0 +1,121 @@
+"""Importing the sessions of nao_top10."""
+
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+from strathack.collect.importing.sessions import find_sessions, read_session
+from strathack.dataset import Dataset
+from strathack.dataset.actions import NO_ACTION
+from strathack.dataset.errors import InputError
+
+HERE = ("--workers", 0, "--quiet")
+STAMP = 1_400_000_000
+
+
+def arrays(steps, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "tty_chars": rng.integers(32, 127, (steps, 24, 80), dtype=np.uint8),
+        "tty_colors": rng.integers(0, 16, (steps, 24, 80), dtype=np.int8),
+        "tty_background": np.zeros((steps, 24, 80), dtype=np.int8),
+        "tty_cursor": np.stack([rng.integers(0, 24, steps), rng.integers(0, 80, steps)], 1),
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "nao_top10"
+    for place, (player, session, steps) in enumerate([("stth", "aGk=", 1500), ("stth", "b_-8", 20), ("Fek", "c0", 3)]):
+        (root / player).mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(root / player / f"{session}.npz", **arrays(steps, place))
+    known = {
+        "aGk=": {"role": "Valkyrie", "alignment": "lawful", "stamp": np.int64(STAMP), "max_level_number": 7,
+                 "max_exp_level": 9.0, "username": "stth"},
+        "b_-8": {"role": None, "stamp": None, "max_level_number": -5},
+    }  # fmt: skip
+    (root / "metadata.pkl").write_bytes(pickle.dumps(known))
+    return root
+
+
+def test_sessions_become_games_with_what_is_known_of_them(run, folder, tmp_path):
+    ended = run("dataset", "import", folder, tmp_path / "data", *HERE)
+    assert ended.status == 0, ended.err
+    assert "3 of 3 games imported, 1,523 steps" in ended.out
+    data = Dataset(tmp_path / "data")
+    game = max(data, key=len)
+    for key, values in arrays(1500).items():
+        if key != "tty_background":
+            assert np.array_equal(game.obs[key][:], values.astype(np.uint8))
+    assert (game.actions[:] == NO_ACTION).all()
+    info = game.info
+    assert (info["role"], info["alignment"], info["max_depth"], info["experience_level"]) == ("Val", "Law", 7, 9)
+    assert (info["start_time"], info["clock"], info["origin"]) == (STAMP, "2014-05-13T16:53:20", "screens")
+    assert sorted(game.attributes["source"].split("/")[0] for game in data) == ["Player0", "Player1", "Player1"]
+    assert not any("stth" in game.attributes["metadata"] for game in data)
+    others = {len(game): game.info for game in data}
+    assert (others[20]["role"], others[20]["start_time"], others[20]["max_depth"]) == ("", -1, 0)
+    assert run("dataset", "verify", tmp_path / "data", "--quiet").status == 0
+
+
+class Evil:
+    def __reduce__(self):
+        return sys.exit, (7,)
+
+
+def test_a_pickle_that_would_run_code_is_not_loaded(run, folder, tmp_path):
+    (folder / "metadata.pkl").write_bytes(pickle.dumps({"aGk=": Evil()}))
+    ended = run("dataset", "import", folder, tmp_path / "data", *HERE)
+    assert ended.status == 0
+    assert "left out: metadata.pkl: is no dictionary of plain values (it names sys.exit)" in ended.out
+    assert "3 of 3 games imported" in ended.out
+    (folder / "metadata.pkl").write_bytes(pickle.dumps([1]))
+    assert find_sessions(folder)[1] == ["metadata.pkl: is no dictionary"]
+
+
+def save(path, **changes):
+    values = {**arrays(4), **changes}
+    np.savez(path, **{name: value for name, value in values.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"tty_cursor": None}, "it holds no tty_cursor"),
+        ({"tty_chars": np.zeros((4, 24, 79), np.uint8)}, "its tty_chars are uint8 [4, 24, 79]; expected integers"),
+        ({"tty_colors": np.zeros((4, 24, 80))}, "its tty_colors are float64 [4, 24, 80]; expected integers"),
+        ({"tty_cursor": np.zeros((3, 2), int)}, "it has 3 tty_cursor for 4 tty_chars"),
+        ({"tty_cursor": np.full((4, 2), -1)}, "its tty_cursor go from -1 to -1; expected 0 to 255"),
+        ({"tty_chars": np.array([Evil()], dtype=object)}, "no archive of arrays (Object arrays cannot be loaded"),
+        (arrays(0), "it has no frames"),
+    ],
+)
+def test_archives_of_something_else_are_listed_with_the_reason(run, folder, tmp_path, changes, reason):
+    save(folder / "Fek" / "c0.npz", **changes)
+    ended = run("dataset", "import", folder, tmp_path / "data", *HERE)
+    assert ended.status == 1
+    assert f"not imported: Player0/c0.npz: {reason}" in ended.out
+    assert "2 of 3 games imported" in ended.out
+
+
+def test_a_file_that_is_no_archive_or_is_cut(run, folder, tmp_path):
+    whole = (folder / "stth" / "b_-8.npz").read_bytes()
+    (folder / "stth" / "b_-8.npz").write_bytes(whole[: len(whole) // 2])
+    (folder / "Fek" / "c0.npz").write_bytes(b"hello")
+    ended = run("dataset", "import", folder, tmp_path / "data", *HERE)
+    assert ended.status == 1
+    assert "not imported: Player1/b_-8.npz: no archive of arrays (" in ended.out
+    assert "not imported: Player0/c0.npz: no archive of arrays (" in ended.out
+    assert "1 of 3 games imported" in ended.out
+
+
+def test_a_folder_without_sessions_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"holds no sessions; expected <player>/<session>.npz"):
+        find_sessions(tmp_path)
+
+
+def test_values_of_any_integer_type_are_read(tmp_path):
+    save(tmp_path / "x.npz", tty_chars=np.full((4, 24, 80), 200, np.int32))
+    assert read_session((tmp_path / "x.npz").read_bytes())["tty_chars"].dtype == np.uint8
