@@ -20,7 +20,7 @@ from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames
 from strathack.dataset.labels import UNLABELLED, names_by_code
 from strathack.dataset.reading import Game, OnCorrupt
 from strathack.dataset.replies import read_replies, replies_path
-from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS, game_name
+from strathack.dataset.schema import OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS, game_name
 
 SCREEN = ("tty_chars", "tty_colors", "tty_cursor")
 """The observations that make a screen."""
@@ -73,7 +73,7 @@ class Film:
         if not len(game):
             raise InputError(f"{game.path}: {game.name} has no steps; there is nothing to show")
         self.game = game
-        self.strategy, self.substrategy = (game.checked_labels(name) for name in LABEL_COLUMNS)
+        self.strategy, self.substrategy = (game.checked_labels(name) for name in ("strategy", "substrategy"))
         self._actions = game.action_names()
         self._source = source or StoredFrames()
         self._reader: FrameReader | None = None

@@ -21,7 +21,14 @@ import numpy as np
 from strathack.dataset.chunks import FLETCHER32_FILTER, ZSTD_FILTER, ChunkDecoder, ChunkError
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import names_by_code
-from strathack.dataset.schema import CHECKPOINTS, LABEL_COLUMNS, OBSERVATIONS, STORED_COLUMNS, checkpoint_count
+from strathack.dataset.schema import (
+    CHECKPOINTS,
+    LABEL_COLUMNS,
+    OBSERVATIONS,
+    OPTIONAL_COLUMNS,
+    STORED_COLUMNS,
+    checkpoint_count,
+)
 from strathack.dataset.shard import open_shard, readable
 
 _thread = threading.local()
@@ -219,7 +226,7 @@ def _index(path: Path, file: h5py.File, game: str, steps: int) -> dict[str, Stor
     arrays = {
         name: _stored(place, group, name, name, (steps,), np.dtype(dtype))
         for name, dtype in STORED_COLUMNS.items()
-        if name in names or name != "rewards"
+        if name in names or name not in OPTIONAL_COLUMNS
     }
     checkpoints = _length(place, group, CHECKPOINTS)
     if checkpoints not in (0, checkpoint_count(steps)):

@@ -72,7 +72,7 @@ class StreamConfig:
         known: Mapping[str, Sequence[str]] = {
             "observations": tuple(OBSERVATIONS),
             "columns": tuple(STORED_COLUMNS),
-            "previous_strategy": ("strategy", "substrategy", "hihack_strategy"),
+            "previous_strategy": (*LABEL_COLUMNS, "hihack_strategy"),
         }
         for option, names in known.items():
             value = getattr(self, option)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from strathack.dataset.errors import FormatError
+import h5py
+
+from strathack.dataset.chunks import ChunkEncoder, write_column
+from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.labels import label_names
 from strathack.dataset.reading import Dataset, Game
-from strathack.dataset.shard import make_shard, open_shard, write_tables
+from strathack.dataset.schema import INFERRED, LABEL_COLUMNS, LIBRARY_BOUNDS
+from strathack.dataset.shard import (
+    InferredLabels,
+    inferred_columns,
+    make_shard,
+    open_shard,
+    write_tables,
+    write_vocabularies,
+)
 from strathack.dataset.verify import Problem, verify_shard
 
 
@@ -18,8 +29,31 @@ def one_game_shard(game: Game) -> bytes:
     buffer = io.BytesIO()
     with make_shard(buffer, game.provenance) as target, open_shard(game.path) as source:
         source.copy(f"data/{game.name}", target["data"])
-        codes = {label: game.arrays[label].codes for label in ("strategy", "substrategy")}
+        codes = {label: game.arrays[label].codes for label in LABEL_COLUMNS if label in game.arrays}
         write_tables(target, game.row.reshape(1), {label: label_names(of) for label, of in codes.items()})
+    return buffer.getvalue()
+
+
+def shard_with_inferred(game: Game, inferred: Mapping[str, InferredLabels]) -> bytes:
+    """Returns a shard with one stored game and what a labeller has inferred of it, beside all that is there.
+
+    Args:
+        game: The game.
+        inferred: ``strategy``, ``substrategy`` → the labels.
+
+    Raises:
+        InputError: If the game has such labels already.
+    """
+    for label in inferred:
+        if INFERRED[label] in game.arrays:
+            raise InputError(f"{game.path}: {game.name} has {INFERRED[label]} already, which is not written over")
+    buffer = io.BytesIO(one_game_shard(game))
+    with h5py.File(buffer, "r+", libver=LIBRARY_BOUNDS) as file:
+        for name, values, dtype in inferred_columns(inferred):
+            write_column(file[f"data/{game.name}"], name, values, ChunkEncoder(), dtype)
+        names = {label: label_names(game.arrays[label].codes) for label in LABEL_COLUMNS if label in game.arrays}
+        names |= {INFERRED[label]: label_names(of_label.codes) for label, of_label in inferred.items()}
+        write_vocabularies(file, names)
     return buffer.getvalue()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute
 from strathack.dataset.labels import names_by_code
 from strathack.dataset.reading import Dataset, Game
-from strathack.dataset.schema import COMPLETENESS, OBSERVATIONS, STORED_COLUMNS
+from strathack.dataset.schema import COMPLETENESS, INFERRED, LABEL_COLUMNS, OBSERVATIONS, PROBABILITY, STORED_COLUMNS
 
 ROWS_PER_GROUP = 1 << 20
 """Steps that are gathered into one row group of a Parquet file."""
@@ -46,13 +46,15 @@ def export_parquet(dataset: Dataset, out: Path, on_game: Callable[[Game], None])
     out.mkdir(parents=True, exist_ok=True)
     export_games(dataset, out)
     text = arrow.dictionary(arrow.int32(), arrow.string())
-    columns = {name: arrow.from_numpy_dtype(np.dtype(dtype)) for name, dtype in STORED_COLUMNS.items()}
-    columns |= {"actions": text, "strategy": text, "substrategy": text}
+    inferred = [name for name in INFERRED.values() if name not in dataset.vocabularies]
+    lacking = {*inferred, *(f"{name}{PROBABILITY}" for name in inferred)}
+    written = [name for name in STORED_COLUMNS if name not in lacking]
+    columns = {name: text if name in (*LABEL_COLUMNS, "actions") else _arrow_type(arrow, name) for name in written}
     schema = arrow.schema([("game", text), ("step", arrow.int64()), *columns.items()])
     with parquet.ParquetWriter(out / "steps.parquet", schema, compression="zstd") as writer:
         waiting, rows = [], 0
         for game in dataset:
-            waiting.append(arrow.table(_step_columns(arrow, game), schema=schema))
+            waiting.append(arrow.table(_step_columns(arrow, game, written), schema=schema))
             rows += len(game)
             if rows >= ROWS_PER_GROUP:
                 writer.write_table(arrow.concat_tables(waiting).unify_dictionaries())
@@ -62,7 +64,11 @@ def export_parquet(dataset: Dataset, out: Path, on_game: Callable[[Game], None])
             writer.write_table(arrow.concat_tables(waiting).unify_dictionaries())
 
 
-def _step_columns(arrow: Any, game: Game) -> dict[str, Any]:
+def _arrow_type(arrow: Any, name: str) -> Any:
+    return arrow.from_numpy_dtype(np.dtype(STORED_COLUMNS[name]))
+
+
+def _step_columns(arrow: Any, game: Game, written: Sequence[str]) -> dict[str, Any]:
     steps = len(game)
 
     def named(codes: np.ndarray, names: list[str]) -> Any:
@@ -74,13 +80,16 @@ def _step_columns(arrow: Any, game: Game) -> dict[str, Any]:
         "step": np.arange(steps),
         "actions": named(game.actions[:], action_names),
     }
-    for name, dtype in STORED_COLUMNS.items():
-        if name in ("strategy", "substrategy"):
-            by_code = names_by_code(game.arrays[name].codes)
-            columns[name] = named(game.arrays[name][:], [by_code.get(code, "") for code in range(256)])
+    for name in written:
+        stored = game.arrays.get(name)
+        if stored is None:
+            nothing = named(np.zeros(steps, np.int32), [""])
+            columns[name] = nothing if name in LABEL_COLUMNS else arrow.nulls(steps, _arrow_type(arrow, name))
+        elif name in LABEL_COLUMNS:
+            by_code = names_by_code(stored.codes)
+            columns[name] = named(stored[:], [by_code.get(code, "") for code in range(256)])
         elif name not in columns:
-            stored = game.arrays.get(name)
-            columns[name] = stored[:] if stored is not None else arrow.nulls(steps, arrow.from_numpy_dtype(dtype))
+            columns[name] = stored[:]
     return columns
 
 

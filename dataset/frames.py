@@ -13,6 +13,7 @@ import numpy as np
 from strathack.dataset.arrays import StoredArray
 from strathack.dataset.errors import InputError
 from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.schema import OPTIONAL_COLUMNS
 
 
 class FrameReader(Protocol):
@@ -85,8 +86,9 @@ def stored_array(game: Game, name: str) -> StoredArray:
     """
     array = game.arrays.get(name) or game.arrays.get(f"obs/{name}")
     if array is None:
-        keys_only = not game.obs
-        hint = "; only its keys are kept: expand the dataset, or stream it by replaying" if keys_only else ""
+        hint = "; only its keys are kept: expand the dataset, or stream it by replaying" if not game.obs else ""
+        if name in OPTIONAL_COLUMNS - {"rewards"}:
+            hint = "; strathack label apply writes it"
         raise InputError(f"{game.path}: {game.name} has no {name!r}{hint}")
     return array
 

@@ -9,8 +9,8 @@ import numpy as np
 from strathack.dataset.chunks import ChunkEncoder
 from strathack.dataset.errors import InputError
 from strathack.dataset.reading import Dataset, Game
-from strathack.dataset.schema import CHECKPOINTS
-from strathack.dataset.shard import GameData, encode_shard
+from strathack.dataset.schema import CHECKPOINTS, INFERRED, PROBABILITY
+from strathack.dataset.shard import GameData, InferredLabels, encode_shard
 
 
 def keys_only(game: Game) -> GameData:
@@ -33,7 +33,22 @@ def keys_only(game: Game) -> GameData:
         substrategy_codes=arrays["substrategy"].codes,
         checkpoints=arrays[CHECKPOINTS][:],
         attributes=game.attributes,
+        inferred=inferred_labels(game),
     )
+
+
+def inferred_labels(game: Game) -> dict[str, InferredLabels]:
+    """Returns what a labeller has inferred of a stored game, by the label's name.
+
+    Raises:
+        FormatError: If the game is not as it was written.
+    """
+    arrays = game.arrays
+    return {
+        label: InferredLabels(arrays[name][:], arrays[f"{name}{PROBABILITY}"][:], arrays[name].codes)
+        for label, name in INFERRED.items()
+        if name in arrays
+    }
 
 
 def keys_only_shard(game: Game) -> bytes:

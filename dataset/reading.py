@@ -25,6 +25,7 @@ from strathack.dataset.schema import (
     LABEL_COLUMNS,
     OBSERVATIONS,
     ORIGINS,
+    PROBABILITY,
     is_replayable,
     row_values,
 )
@@ -110,7 +111,7 @@ class Game:
         return names[self.actions[index]]
 
     def first_out_of_range(self, name: str, values: np.ndarray) -> int | None:
-        """Returns the place of a column's first invalid value: a label without a name, or an index of no action.
+        """Returns the place of a column's first invalid value: a label without a name, an index of no action.
 
         Args:
             name: The column's name.
@@ -119,6 +120,9 @@ class Game:
         Returns:
             The place of that value in ``values``, or None if all are valid.
         """
+        if name.endswith(PROBABILITY):
+            fine = (values >= 0) & (values <= 1)
+            return None if fine.all() else int(np.argmin(fine))
         allowed = np.zeros(256, dtype=bool)
         if name in LABEL_COLUMNS:
             allowed[list(self.arrays[name].codes.values())] = True
@@ -273,7 +277,7 @@ class Dataset:
 
     @cached_property
     def vocabularies(self) -> Vocabularies:
-        """Every name that a game of these shards may hold, for ``strategy`` and ``substrategy``.
+        """Every name that a game of these shards may hold, for each label that is an enumeration.
 
         A name's place is its code in streams; the games' own files may have other codes.
         """

@@ -87,8 +87,23 @@ STORED_COLUMNS: Mapping[str, str] = {
     "strategy": "u1",
     "substrategy": "u1",
     "hihack_strategy": "i1",
+    "strategy_inferred": "u1",
+    "strategy_inferred_probability": "<f2",
+    "substrategy_inferred": "u1",
+    "substrategy_inferred_probability": "<f2",
 }
-"""Each one-dimensional array of a game and its type; keys-only games have no ``rewards``."""
+"""Each one-dimensional array of a game and its type."""
+
+INFERRED: Mapping[str, str] = {"strategy": "strategy_inferred", "substrategy": "substrategy_inferred"}
+"""Label → the column of what a labeller infers of it, where nothing was reported or beside what was."""
+
+PROBABILITY = "_probability"
+"""Ends the name of a column that says how probable the labeller finds what it infers."""
+
+OPTIONAL_COLUMNS: frozenset[str] = frozenset(
+    {"rewards", *INFERRED.values(), *(f"{name}{PROBABILITY}" for name in INFERRED.values())}
+)
+"""Columns that a game may lack: keys-only games have no ``rewards``, and few games have inferred labels."""
 
 CHECKPOINTS = "frame_checkpoints"
 """The array of digests that shows early, not only at the game's end, that a replay has diverged from the game."""
@@ -99,7 +114,7 @@ def checkpoint_count(steps: int) -> int:
     return -(-steps // FRAME_CHUNK_STEPS)
 
 
-LABEL_COLUMNS: tuple[str, ...] = ("strategy", "substrategy")
+LABEL_COLUMNS: tuple[str, ...] = ("strategy", "substrategy", *INFERRED.values())
 """The columns that are enumerations, whose names are stored in the file."""
 
 DIGESTED_OBSERVATIONS: tuple[str, ...] = ("tty_chars", "tty_colors", "tty_cursor", "blstats")

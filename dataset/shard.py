@@ -22,8 +22,10 @@ from strathack.dataset.schema import (
     FORMAT_NAME,
     FORMAT_VERSION,
     GAME_DTYPE,
+    INFERRED,
     LIBRARY_BOUNDS,
     OBSERVATIONS,
+    PROBABILITY,
     STORED_COLUMNS,
     checkpoint_count,
 )
@@ -101,6 +103,21 @@ def read_text(attribute: Any) -> str:
 
 
 @dataclass(frozen=True)
+class InferredLabels:
+    """What a labeller infers of a game.
+
+    Attributes:
+        values: The code of the most probable name at each step, u8 [T].
+        probability: How probable the labeller finds it, f16 [T].
+        codes: Name to code.
+    """
+
+    values: np.ndarray
+    probability: np.ndarray
+    codes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class GameData:
     """One finished game, its frames already compressed, ready to be written.
 
@@ -117,6 +134,7 @@ class GameData:
         substrategy_codes: Name to code of ``substrategy``.
         checkpoints: u64 [⌈T / 1,024⌉], digests of the frames up to each checkpoint; empty if they are not known.
         attributes: Text kept with the game (``xlogfile``, ``error``).
+        inferred: ``strategy``, ``substrategy`` → what a labeller infers of it.
     """
 
     row: np.ndarray
@@ -131,6 +149,7 @@ class GameData:
     substrategy_codes: Mapping[str, int]
     checkpoints: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype="<u8"))
     attributes: Mapping[str, str] = field(default_factory=dict)
+    inferred: Mapping[str, InferredLabels] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks that every array has the number of steps given in the row."""
@@ -149,15 +168,30 @@ class GameData:
         """Yields name, values and stored type of each one-dimensional array."""
         codes = {"strategy": self.strategy_codes, "substrategy": self.substrategy_codes}
         for name, dtype in STORED_COLUMNS.items():
-            values = getattr(self, name)
+            values = getattr(self, name, None)
             if values is not None:
                 yield name, values, h5py.enum_dtype(dict(codes[name]), dtype) if name in codes else dtype
+        yield from inferred_columns(self.inferred)
 
     @property
     def vocabularies(self) -> Vocabularies:
         """The names that the game's labels may hold."""
-        codes = {"strategy": self.strategy_codes, "substrategy": self.substrategy_codes}
+        inferred = {INFERRED[label]: of_label.codes for label, of_label in self.inferred.items()}
+        codes = {"strategy": self.strategy_codes, "substrategy": self.substrategy_codes, **inferred}
         return {label: label_names(of_label) for label, of_label in codes.items()}
+
+
+def inferred_columns(inferred: Mapping[str, InferredLabels]) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """Yields name, values and stored type of the arrays that hold what a labeller infers.
+
+    Args:
+        inferred: ``strategy``, ``substrategy`` → the labels.
+    """
+    for label, of_label in inferred.items():
+        name = INFERRED[label]
+        yield name, of_label.values, h5py.enum_dtype(dict(of_label.codes), STORED_COLUMNS[name])
+        name = f"{name}{PROBABILITY}"
+        yield name, of_label.probability, STORED_COLUMNS[name]
 
 
 def encode_shard(game: GameData, provenance: Provenance, encoder: ChunkEncoder | None = None) -> bytes:
@@ -193,8 +227,13 @@ def write_tables(
     """Writes a shard's tables of all its games: ``/games``, the names that labels may hold, and ``/mask``."""
     table = make_array(file, "games", rows.shape, GAME_DTYPE, len(rows))
     table[...] = rows
-    file.attrs.update(_fixed_length({"vocabularies": json.dumps(vocabularies)}))
+    write_vocabularies(file, vocabularies)
     write_masks(file, rows, fractions or Fractions())
+
+
+def write_vocabularies(file: h5py.File, vocabularies: Vocabularies) -> None:
+    """Writes the names that labels may hold, replacing those that are there."""
+    file.attrs.update(_fixed_length({"vocabularies": json.dumps(vocabularies)}))
 
 
 def write_masks(file: h5py.File, rows: np.ndarray, fractions: Fractions) -> None:
