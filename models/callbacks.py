@@ -115,7 +115,7 @@ class InterruptedRun(Exception):  # noqa: N818  (nothing went wrong)
 
 
 class Checkpoints(pl.Callback):
-    """Saves the best checkpoint by validation action NLL; and the last one, at intervals and when a signal arrives.
+    """Saves the best checkpoint by the validation; and the last one, at intervals and when a signal arrives.
 
     Args:
         folder: Folder for the checkpoints.
@@ -162,9 +162,9 @@ class Checkpoints(pl.Callback):
         if self._stop and trainer.world_size == 1:
             raise InterruptedRun(self._stop.number)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Saves the best checkpoint, if the validation improved on it."""
-        value = float(trainer.callback_metrics.get("validation/action_nll", math.nan))
+        value = float(trainer.callback_metrics.get(f"validation/{pl_module.monitored}", math.nan))
         if value < self.best:
             self.best = value
             trainer.save_checkpoint(self.folder / BEST)
@@ -195,7 +195,7 @@ class Checkpoints(pl.Callback):
 
 
 class TrainingProgress(pl.Callback):
-    """A progress line on standard error: steps, share done, time left, NLL and frames per second.
+    """A progress line on standard error: steps, share done, time left, loss and frames per second.
 
     Args:
         budget: The budget, which gives the share done.
@@ -223,8 +223,9 @@ class TrainingProgress(pl.Callback):
         told = [f"{clock_time(left)} left"] if left < math.inf else []
         if values:
             validated = pl_module.validated
-            beside = f", validation {validated.action_nll:.3f}" if validated is not None else ""
-            told.append(f"NLL {values['train/action_nll']:.3f}{beside}")
+            figure = pl_module.monitored
+            beside = f", validation {validated.scalars()[figure]:.3f}" if validated is not None else ""
+            told.append(f"{pl_module.headline} {values[f'train/{figure}']:.3f}{beside}")
             told.append(f"{values['frames_per_second']:,.0f} frames/s")
         described = f"{trainer.global_step:,} steps"
         self._progress.update(self._task, completed=done, description=described, told=" · ".join(told))

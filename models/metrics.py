@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,26 @@ TOP = 5
 
 
 @dataclass(frozen=True)
-class Tally:
+class Sums:
+    """Sums over batches and processes; subclasses have the fields, all of them tensors."""
+
+    def __add__(self: AnySums, other: AnySums) -> AnySums:
+        return type(self)(*(mine + its for mine, its in zip(self.sums(), other.sums(), strict=True)))
+
+    def sums(self) -> list[Tensor]:
+        """Returns all sums, in the order of the fields."""
+        return [getattr(self, one.name) for one in fields(self)]
+
+    def to(self: AnySums, device: torch.device) -> AnySums:
+        """Returns the sums on another device."""
+        return type(self)(*(value.to(device) for value in self.sums()))
+
+
+AnySums = TypeVar("AnySums", bound=Sums)
+
+
+@dataclass(frozen=True)
+class Tally(Sums):
     """Sums over steps.
 
     Attributes:
@@ -46,17 +66,6 @@ class Tally:
                 for one in fields(cls)
             }
         )
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(*(mine + its for mine, its in zip(self.sums(), other.sums(), strict=True)))
-
-    def sums(self) -> list[Tensor]:
-        """Returns all sums, in the order of the fields."""
-        return [getattr(self, one.name) for one in fields(self)]
-
-    def to(self, device: torch.device) -> Tally:
-        """Returns the sums on another device."""
-        return Tally(*(value.to(device) for value in self.sums()))
 
 
 @torch.no_grad()

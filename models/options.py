@@ -9,10 +9,11 @@ from typing import ClassVar, Literal, TypeVar
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError, near_match
 from strathack.dataset.options import check_above_zero, check_at_least
-from strathack.models.config import LABEL_NAMES
+from strathack.dataset.schema import LABEL_COLUMNS
 from strathack.models.presets import preset
 
 AnyRunOptions = TypeVar("AnyRunOptions", bound="RunOptions")
+AnyLearningOptions = TypeVar("AnyLearningOptions", bound="LearningOptions")
 
 _NO_FOLDER = "out: no folder is given for the run"
 
@@ -30,8 +31,6 @@ class RunOptions(Options):
     Attributes:
         out: Folder for the new run's options, checkpoints and metrics.
         resume: Folder of a run to continue; the run keeps its options, except that a new end may be given.
-        policy: Name of the policy; "strathack models" lists the names.
-        set: Fields of the policy to change, separated by semicolons: "core.hidden=256; heads.combine=label".
         minutes: End training after this many minutes.
         validate_every: Optimiser steps between validations; 0 for none.
         checkpoint_every: Optimiser steps between checkpoints of the current state.
@@ -54,8 +53,6 @@ class RunOptions(Options):
 
     out: Path | None = None
     resume: Path | None = None
-    policy: str = "symbols-small"
-    set: str = ""
     minutes: float | None = None
     validate_every: int = 0
     checkpoint_every: int = 1000
@@ -84,8 +81,6 @@ class RunOptions(Options):
             check_nothing_else_is_given(self, ("resume", "quiet"), self.budget, self.moved)
         elif self.out is None:
             raise InputError(_NO_FOLDER)
-        else:
-            preset(self.policy)
 
     @property
     def folder(self) -> Path:
@@ -99,11 +94,6 @@ class RunOptions(Options):
             raise InputError(_NO_FOLDER)
         return folder
 
-    @property
-    def changes(self) -> list[str]:
-        """The changes to fields of the policy, one string each."""
-        return [change for change in self.set.split(";") if change.strip()]
-
     def continued(self: AnyRunOptions, now: AnyRunOptions) -> AnyRunOptions:
         """Returns the options of a resumed run: its own, with the new ``quiet`` and the new end, if one is given.
 
@@ -112,6 +102,39 @@ class RunOptions(Options):
         """
         end = {name: getattr(now, name) for name in self.budget}
         return replace(self, quiet=now.quiet, **(end if any(value is not None for value in end.values()) else {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRunOptions(RunOptions):
+    """The options of a run that trains a policy.
+
+    Attributes:
+        policy: Name of the policy; "strathack models" lists the names.
+        set: Fields of the policy to change, separated by semicolons: "core.hidden=256; heads.combine=label".
+    """
+
+    policy: str = "symbols-small"
+    set: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        super().__post_init__()
+        if self.resume is None:
+            preset(self.policy)
+
+    @property
+    def changes(self) -> list[str]:
+        """The changes to fields of the policy, one string each."""
+        return changes_of(self.set)
+
+
+def changes_of(text: str) -> list[str]:
+    """Returns the changes to fields of a configuration, of a text that separates them by semicolons."""
+    return [change for change in text.split(";") if change.strip()]
 
 
 def check_nothing_else_is_given(
@@ -137,13 +160,10 @@ def check_nothing_else_is_given(
 
 
 @dataclass(frozen=True, kw_only=True)
-class CloningOptions(Options):
-    """Options of the cloning loss and its optimiser.
+class OptimizerOptions(Options):
+    """Options of the optimiser and of its learning rate's schedule.
 
     Attributes:
-        strategy_weight: λ in the loss: action NLL + λ · strategy NLL + μ · NLL of the action given the strategy.
-        head_weight: μ in the loss; its term trains each action head on the steps of its own strategy.
-        balance: Weight strategies in the strategy NLL by the inverse square root of their frequency.
         learning_rate: Learning rate of AdamW after the warm-up.
         weight_decay: Weight decay of AdamW.
         warmup: Optimiser steps over which the learning rate rises from 0.
@@ -151,9 +171,6 @@ class CloningOptions(Options):
         clip: Norm to which larger gradients are clipped.
     """
 
-    strategy_weight: float = 1.0
-    head_weight: float = 1.0
-    balance: bool = False
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: int = 200
@@ -167,8 +184,91 @@ class CloningOptions(Options):
             InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
-        check_at_least(0, self, "strategy_weight", "head_weight", "weight_decay", "warmup", "final_rate")
+        check_at_least(0, self, "weight_decay", "warmup", "final_rate")
         check_above_zero(self, "learning_rate", "clip", finite=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloningOptions(OptimizerOptions):
+    """Options of the cloning loss and its optimiser.
+
+    Attributes:
+        strategy_weight: λ in the loss: action NLL + λ · strategy NLL + μ · NLL of the action given the strategy.
+        head_weight: μ in the loss; its term trains each action head on the steps of its own strategy.
+        balance: Weight strategies in the strategy NLL by the inverse square root of their frequency.
+    """
+
+    strategy_weight: float = 1.0
+    head_weight: float = 1.0
+    balance: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        super().__post_init__()
+        check_at_least(0, self, "strategy_weight", "head_weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions(RunOptions, OptimizerOptions):
+    """The options of a run that learns from streams of recorded games.
+
+    Attributes:
+        data: Dataset folders or shards.
+        select: A condition that selects games: "role == 'Val' and score > 5000".
+        lanes: Number of lanes (games side by side) in each process's batch; by default 32, on a GPU 512 or as many as
+            there are games.
+        unroll: Steps of each lane in a batch; memory is carried from batch to batch.
+        accumulate: Batches per optimiser step.
+        loader_workers: Processes that read batches; 0 reads them in threads of the training process.
+        steps: End training after this many optimiser steps.
+        passes: End training after this many passes over the train split; 1 unless another end is given.
+        validate_every: Optimiser steps between validations.
+        validation_batches: Largest number of batches in a validation; 0 for the whole split.
+        checkpoint_every: Optimiser steps between checkpoints of the current state; validations save further ones.
+        keep_every: Optimiser steps between checkpoints that are kept, each as step-<number>.safetensors; 0 keeps none.
+        early_stop: End training after this many validations without a better one; 0 never does.
+        ema: Decay of a moving average of the weights, which is validated and saved in their place; 0 uses none.
+    """
+
+    budget: ClassVar[tuple[str, ...]] = ("steps", "minutes", "passes")
+    moved: ClassVar[tuple[str, ...]] = ("data",)
+
+    data: list[Path] = field(default_factory=list)
+    select: str | None = None
+    lanes: int | None = None
+    unroll: int = 32
+    accumulate: int = 1
+    loader_workers: int = 0
+    steps: int | None = None
+    passes: float | None = None
+    validate_every: int = 1000
+    validation_batches: int = 0
+    keep_every: int = 0
+    early_stop: int = 0
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        if self.resume is None and not self.data:
+            raise InputError("data: no dataset is given, and no run to resume")
+        check_at_least(1, self, "lanes", "unroll", "accumulate", "validate_every")
+        super().__post_init__()
+        check_at_least(0, self, "loader_workers", "validation_batches", "keep_every", "early_stop")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema: {self.ema} is no decay; expected 0 to below 1")
+
+    def continued(self: AnyLearningOptions, now: AnyLearningOptions) -> AnyLearningOptions:
+        """See :meth:`RunOptions.continued`; new paths of the data, if given, replace the saved ones."""
+        continued = super().continued(now)
+        return replace(continued, data=now.data) if now.data else continued
 
 
 @dataclass(frozen=True)
@@ -229,55 +329,25 @@ class ImportHihackConfig(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(RunOptions, CloningOptions):
+class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
     """Clones the demonstrator's actions and strategies.
 
     Attributes:
-        data: Dataset folders or shards.
-        label: The label to learn strategies from: strategy, hihack_strategy or substrategy; the policy's by default.
+        label: The label to learn strategies from: strategy, hihack_strategy, substrategy or one that was inferred,
+            strategy_inferred or substrategy_inferred; the policy's by default.
         weights: A checkpoint or a run's folder to take the policy and its weights from, instead of fresh weights. Parts
             can be added to it by set: "encoder.inventory=64; heads.offered=true".
         high: For a cleaved policy, the checkpoint of the part that chooses strategies.
         low: For a cleaved policy, the checkpoint of the part that chooses actions given each strategy.
         freeze: For a cleaved policy, the part that is not trained: high or low.
-        select: A condition that selects games: "role == 'Val' and score > 5000".
-        lanes: Number of lanes (games side by side) in each process's batch; by default 32, on a GPU 512 or as many as
-            there are games.
-        unroll: Steps of each lane in a batch; memory is carried from batch to batch.
-        accumulate: Batches per optimiser step.
-        loader_workers: Processes that read batches; 0 reads them in threads of the training process.
-        steps: End training after this many optimiser steps.
-        passes: End training after this many passes over the train split; 1 unless another end is given.
-        validate_every: Optimiser steps between validations.
-        validation_batches: Largest number of batches in a validation; 0 for the whole split.
-        checkpoint_every: Optimiser steps between checkpoints of the current state; validations save further ones.
-        keep_every: Optimiser steps between checkpoints that are kept, each as step-<number>.safetensors; 0 keeps none.
-        early_stop: End training after this many validations without a better action NLL; 0 never does.
-        ema: Decay of a moving average of the weights, which is validated and saved in their place; 0 uses none.
         compile: Compile encoders and heads with torch.compile.
     """
 
-    budget: ClassVar[tuple[str, ...]] = ("steps", "minutes", "passes")
-    moved: ClassVar[tuple[str, ...]] = ("data",)
-
-    data: list[Path] = field(default_factory=list)
     label: str | None = None
     weights: Path | None = None
     high: Path | None = None
     low: Path | None = None
     freeze: str | None = None
-    select: str | None = None
-    lanes: int | None = None
-    unroll: int = 32
-    accumulate: int = 1
-    loader_workers: int = 0
-    steps: int | None = None
-    passes: float | None = None
-    validate_every: int = 1000
-    validation_batches: int = 0
-    keep_every: int = 0
-    early_stop: int = 0
-    ema: float = 0.0
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -286,14 +356,8 @@ class TrainConfig(RunOptions, CloningOptions):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
-        if self.resume is None and not self.data:
-            raise InputError("data: no dataset is given, and no run to resume")
-        check_at_least(1, self, "lanes", "unroll", "accumulate", "validate_every")
         super().__post_init__()
-        check_at_least(0, self, "loader_workers", "validation_batches", "keep_every", "early_stop")
-        if not 0 <= self.ema < 1:
-            raise InputError(f"ema: {self.ema} is no decay; expected 0 to below 1")
-        labels = (*LABEL_NAMES, "substrategy")
+        labels = (*LABEL_COLUMNS, "hihack_strategy")
         if self.label is not None and self.label not in labels:
             raise InputError(f"label: {self.label!r} is unknown{near_match(self.label, labels)}")
         if self.resume is None:
@@ -311,8 +375,3 @@ class TrainConfig(RunOptions, CloningOptions):
             raise InputError(f"{given[0]}: the policy is what the checkpoint holds; leave policy out")
         if self.high is not None and self.set:
             raise InputError("high: the policy is what the checkpoints hold; leave set out")
-
-    def continued(self, now: TrainConfig) -> TrainConfig:
-        """See :meth:`RunOptions.continued`; new paths of the data, if given, replace the saved ones."""
-        continued = super().continued(now)
-        return replace(continued, data=now.data) if now.data else continued

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from strathack.dataset.errors import FormatError, InputError
+from strathack.models.fitting import VALIDATION
 from strathack.models.options import PublishConfig
 from strathack.models.places import checkpoint_at, published
 from strathack.models.running import OPTIONS
 from strathack.models.saving import frames_of, load_values, policy_from, save_policy
-from strathack.models.training import VALIDATION
 
 TOLD_OPTIONS = (
     "lanes", "unroll", "steps", "minutes", "passes", "learning_rate", "weight_decay", "warmup", "final_rate", "clip",

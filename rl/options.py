@@ -12,7 +12,7 @@ from strathack.collect.playing.seeds import Seeds
 from strathack.collect.running.pools import WorkerOptions
 from strathack.dataset.errors import InputError
 from strathack.dataset.options import check_above_zero, check_at_least
-from strathack.models.options import RunOptions, check_nothing_else_is_given
+from strathack.models.options import PolicyRunOptions, check_nothing_else_is_given
 from strathack.rl.config import (
     ANSWER_TOKENS,
     APPOConfig,
@@ -30,7 +30,7 @@ DEFAULT_GAMES = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(RunOptions, WorkerOptions):
+class FinetuneConfig(PolicyRunOptions, WorkerOptions):
     """Trains a policy on the games that it plays, together with imitation.
 
     Attributes:

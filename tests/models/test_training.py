@@ -22,13 +22,14 @@ from strathack.dataset.folder import DatasetFolder  # noqa: E402
 from strathack.dataset.labels import PUBLISHED_STRATEGIES  # noqa: E402
 from strathack.dataset.splits import Fractions  # noqa: E402
 from strathack.models import cloning  # noqa: E402
-from strathack.models.cloning import rate_at  # noqa: E402
 from strathack.models.commands import train as train_command  # noqa: E402
+from strathack.models.fitting import TRAINING, VALIDATION  # noqa: E402
 from strathack.models.label_tables import balanced_weights  # noqa: E402
+from strathack.models.learning import rate_at  # noqa: E402
 from strathack.models.options import TrainConfig  # noqa: E402
 from strathack.models.running import METRICS, quieten  # noqa: E402
 from strathack.models.saving import load_policy, load_values  # noqa: E402
-from strathack.models.training import TRAINING, VALIDATION, clone  # noqa: E402
+from strathack.models.training import clone  # noqa: E402
 
 # Lightning remarks on things that are meant.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -207,14 +208,14 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt(games, tmp
 
 
 def test_the_games_of_a_bad_batch_are_named(games, tmp_path, monkeypatch):
-    unroll = cloning.CloningModule._run
+    learn = cloning.CloningModule.learn
 
-    def poisoned(self, batch, memories):
-        output, targets, loss = unroll(self, batch, memories)
-        output.action_logits[:, 1] = torch.nan
-        return replace(output), targets, replace(loss, total=loss.total * torch.nan)
+    def poisoned(self, batch, memory):
+        learned = learn(self, batch, memory)
+        learned.scores[:, 1] = torch.nan
+        return replace(learned, loss=learned.loss * torch.nan)
 
-    monkeypatch.setattr(cloning.CloningModule, "_run", poisoned)
+    monkeypatch.setattr(cloning.CloningModule, "learn", poisoned)
     with pytest.raises(RunError, match=r"loss: nan at step 0, in game_\d+; stopped"):
         clone(config_of(games, tmp_path / "run"))
 
@@ -464,7 +465,7 @@ def test_a_run_goes_on_with_data_that_have_moved(games, tmp_path):
     shutil.copytree(games, here)
     cut = clone(config_of(here, tmp_path / "run", steps=6)).folder
     here.rename(there)
-    with pytest.raises(InputError, match="the run's data are not there any more; strathack train DATA --resume"):
+    with pytest.raises(InputError, match="the run's data are not there any more; the same command with"):
         clone(TrainConfig(resume=cut, quiet=True))
     assert clone(TrainConfig(data=[there], resume=cut, steps=9, quiet=True)).module.trainer.global_step == 9
     for _ in DatasetFolder(there).write_fractions(Fractions(0.5, 0.5, 0.0)):

@@ -1,0 +1,224 @@
+"""What all runs have that learn from streams: the games, the trainer, its budget and callbacks, and how they end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+
+from strathack.dataset import Dataset
+from strathack.dataset.datamodule import DemonstrationModule
+from strathack.dataset.devices import is_bf16_faster_on_cpu
+from strathack.dataset.errors import InputError
+from strathack.dataset.files import atomic_write
+from strathack.models.callbacks import Budget, Checkpoints, InterruptedRun, MovingAverage, Rows, TrainingProgress
+from strathack.models.learning import StreamModule
+from strathack.models.options import AnyLearningOptions, LearningOptions
+from strathack.models.places import LAST
+from strathack.models.precision import is_bf16
+from strathack.models.running import Run, is_first_process, together
+from strathack.models.saving import SafetensorsIO
+
+AnyStreamModule = TypeVar("AnyStreamModule", bound=StreamModule)
+
+TRAINING, VALIDATION = "training.json", "validation.json"
+"""Files for the last training row and the last validation, in full."""
+
+LANES = {"cpu": 32, "gpu": 512}
+"""Lightning's name of a device → lanes by default: on a GPU, a step has to be worth the host's work for it."""
+
+
+@dataclass(frozen=True)
+class Fit(Generic[AnyStreamModule]):
+    """What Lightning's training loop needs.
+
+    Attributes:
+        trainer: Lightning's trainer.
+        module: The model, and how it is trained.
+        data: The streams of batches.
+        checkpoint: The checkpoint to resume from; None for a new run.
+    """
+
+    trainer: pl.Trainer
+    module: AnyStreamModule
+    data: DemonstrationModule
+    checkpoint: str | None
+
+
+def fit_of(
+    run: Run[AnyLearningOptions], accelerator: str, module: AnyStreamModule, data: DemonstrationModule, budget: Budget
+) -> Fit[AnyStreamModule]:
+    """Makes the trainer; afterwards the run's folder exists."""
+    loggers = run.begin(0 if run.saved is None else run.saved["global_step"])
+    trainer = trainer_of(run, accelerator, loggers, callbacks_of(run, budget, module.monitored))
+    return Fit(trainer, module, data, None if run.saved is None else str(run.folder / LAST))
+
+
+def trained(run: Run[AnyLearningOptions], fit: Fit[AnyStreamModule]) -> int | None:
+    """Trains to the end, or to an interruption, and writes the last summaries.
+
+    Returns:
+        The signal that interrupted the run, which can be resumed; None if it ran to its end.
+
+    Raises:
+        RunError: If the loss is not finite.
+    """
+    trainer, module, interrupted = fit.trainer, fit.module, None
+    with together(lambda: trainer.strategy.launcher):
+        try:
+            trainer.fit(module, fit.data, ckpt_path=fit.checkpoint)
+        except InterruptedRun as interruption:
+            interrupted = interruption.number
+    if trainer.is_global_zero:
+        for name, result in ((TRAINING, module.trained), (VALIDATION, module.validated)):
+            if result is not None:
+                atomic_write(run.folder / name, json.dumps(asdict(result), indent=2).encode())
+    return interrupted
+
+
+def games_of(run: Run[AnyLearningOptions]) -> tuple[Dataset, dict[str, Any]]:
+    """Returns the games that a run learns from, and plain values about them, which its checkpoints keep.
+
+    Raises:
+        InputError: If they are not there, or not those that a resumed run was trained on.
+    """
+    check_data_are_there(run)
+    dataset = Dataset(run.options.data).select(run.options.select)
+    about: dict[str, Any] = {"dataset": dataset.fingerprint, "games": len(dataset), "steps": dataset.steps}
+    if run.saved is not None:
+        check_same_games(run.options.data[0], dataset, about, run.saved["about"])
+        about = {**run.saved["about"], **about}
+    return dataset, about
+
+
+def check_data_are_there(run: Run[AnyLearningOptions]) -> None:
+    """Checks that the data of a resumed run still exist where the run last found them.
+
+    Raises:
+        InputError: If they do not; the message tells how to give their new path.
+    """
+    if run.saved is None:
+        return
+    for path in run.options.data:
+        if not path.exists():
+            raise InputError(
+                f"{path}: the run's data are not there any more; "
+                f"the same command with DATA and --resume {run.folder} names them anew"
+            )
+
+
+def check_same_games(path: Path, dataset: Dataset, about: Mapping[str, Any], trained_on: Mapping[str, Any]) -> None:
+    """Checks that a resumed run is given the games that it was trained on.
+
+    Raises:
+        InputError: If the games differ; the message tells how.
+    """
+    if about["dataset"] == trained_on["dataset"]:
+        return
+    games, steps = trained_on["games"], trained_on["steps"]
+    if (len(dataset), dataset.steps) == (games, steps):
+        how = f"{games} games, {steps:,} steps, as many as the run was trained on, but others, or split otherwise"
+    else:
+        how = f"{len(dataset)} games, {dataset.steps:,} steps; the run was trained on {games} games, {steps:,} steps"
+    raise InputError(f"{path}: {how}")
+
+
+def trainer_of(
+    run: Run[AnyLearningOptions], accelerator: str, loggers: list[Logger], callbacks: list[pl.Callback]
+) -> pl.Trainer:
+    """Makes Lightning's trainer; it has no limit of epochs, since :class:`Budget` ends training."""
+    options = run.options
+    half = is_bf16(options.precision, faster=accelerator == "gpu" or is_bf16_faster_on_cpu())
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=options.devices,
+        strategy=_strategy(options),
+        precision="bf16-mixed" if half else "32-true",
+        max_epochs=-1,
+        accumulate_grad_batches=options.accumulate,
+        limit_val_batches=options.validation_batches or 1.0,
+        num_sanity_val_steps=0,
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=[SafetensorsIO()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=run.folder,
+    )
+
+
+def checked_lanes(config: LearningOptions, dataset: Dataset, accelerator: str) -> int:
+    """Returns the number of lanes: as many as asked for, or as suit the device, or fewer if there are too few games.
+
+    Raises:
+        InputError: If a split is empty, no game is as long as an unroll, or there are fewer games than streams.
+    """
+    lengths = {}
+    for split in ("train", "validation"):
+        rows = dataset.select(split=split).rows
+        lengths[split] = rows["steps"][rows["steps"] > 0]
+        if not len(lengths[split]):
+            raise InputError(
+                f"{config.data[0]}: no game in the {split} split of {len(dataset)} games; "
+                "strathack dataset split sets other shares"
+            )
+    longest = int(lengths["train"].max())
+    if config.unroll > longest:
+        raise InputError(f"unroll: {config.unroll} steps are more than the longest game has, {longest}")
+    streams = config.devices * max(config.loader_workers, 1)
+    most = len(lengths["train"]) // streams
+    if not most:
+        raise InputError(f"{config.data[0]}: {len(lengths['train'])} games to train on for {streams} streams of them")
+    if config.lanes is None:
+        return min(LANES[accelerator], most)
+    if most < config.lanes and is_first_process():
+        print(f"strathack: {config.lanes} lanes are more than there are games; using {most}", file=sys.stderr)
+    return min(config.lanes, most)
+
+
+def budget_of(config: LearningOptions, data: DemonstrationModule) -> Budget:
+    """Makes the budget, which ends training at the first of the given ends, or after one pass if none is given."""
+    passes = config.passes
+    if config.steps is None and config.minutes is None and passes is None:
+        passes = 1.0
+    ends = [] if config.steps is None else [config.steps]
+    if passes is not None:
+        batch = data.lanes * config.unroll * config.devices * config.accumulate
+        ends.append(max(round(passes * data.dataset.select(split="train").steps / batch), 1))
+    return Budget(min(ends, default=None), config.minutes)
+
+
+def callbacks_of(run: Run[AnyLearningOptions], budget: Budget, monitored: str) -> list[pl.Callback]:
+    """Returns Lightning's callbacks and our own, in the order in which they are called."""
+    options = run.options
+    callbacks: list[pl.Callback] = [budget, Rows()]
+    if options.ema:
+        callbacks.append(MovingAverage(options.ema))
+    if options.early_stop:
+        figure = f"validation/{monitored}"
+        callbacks.append(pl.callbacks.EarlyStopping(figure, patience=options.early_stop, check_finite=False))
+    # After the callbacks above, since checkpoints must hold what those did at the end of a batch.
+    callbacks.append(Checkpoints(run.folder, options.checkpoint_every, options.keep_every))
+    if not options.quiet and is_first_process():
+        callbacks.append(TrainingProgress(budget))
+    return callbacks
+
+
+def _strategy(config: LearningOptions) -> Any:
+    """Returns Lightning's strategy for one or several processes.
+
+    Cloning does not use the value head, and a cleaved policy does not use the heads that its other part replaces, so
+    some parameters have no gradient. Buffers are equal in all processes and never change; if they were broadcast at
+    every forward pass, processes with validations of unequal length would wait for each other for ever.
+    """
+    if config.devices == 1:
+        return "auto"
+    return pl.strategies.DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
