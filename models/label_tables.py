@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,16 +36,22 @@ class LabelTables:
     class_weights: np.ndarray | None = None
 
 
-def check_observations(policy: AnyConfig, dataset: Dataset, path: Path) -> None:
-    """Checks that a dataset has the observations that a policy needs, or can be replayed.
+def check_observations(observations: Sequence[str], dataset: Dataset, path: Path, who: str = "the policy") -> None:
+    """Checks that a dataset has the observations that a model needs, or can be replayed.
+
+    Args:
+        observations: Observation keys.
+        dataset: The games.
+        path: The dataset's path, for error messages.
+        who: The model, for error messages.
 
     Raises:
         InputError: If it does not; the message names the path.
     """
-    missing = [key for key in policy.observations if key not in dataset.observations]
+    missing = [key for key in observations if key not in dataset.observations]
     if missing and not dataset.shows_by_replay:
         have = ", ".join(dataset.observations) or "none, only keys (strathack dataset expand replays them)"
-        raise InputError(f"{path}: the policy needs {', '.join(missing)}; the dataset has {have}")
+        raise InputError(f"{path}: {who} needs {', '.join(missing)}; the dataset has {have}")
 
 
 def dataset_names(dataset: Dataset, label: str) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
             policy = grown(policy, config.changes)
     else:
         policy = Policy(_preset_for(config, dataset))
-    check_observations(policy.config, dataset, config.data[0])
+    check_observations(policy.config.observations, dataset, config.data[0])
     return policy.train()  # loaded policies are in evaluation mode, which Lightning does not change
 
 

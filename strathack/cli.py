@@ -120,6 +120,18 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
             "convert a checkpoint of the HiHack paper",
         ),
     },
+    "label": {
+        "train": Command(
+            "strathack.models.labelling.options:LabelTrainConfig",
+            "strathack.models.labelling.commands:train",
+            "train a labeller, which tells the strategy at a step from the screens around it",
+        ),
+        "apply": Command(
+            "strathack.models.labelling.options:LabelApplyConfig",
+            "strathack.models.labelling.commands:apply_",
+            "label the steps of games that have no strategies",
+        ),
+    },
     "train": Command(
         "strathack.models.options:TrainConfig",
         "strathack.models.commands:train",
@@ -195,6 +207,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
 GROUP_HELP: Mapping[str, str] = {
     "dataset": "inspect, check, import, replay and convert datasets",
     "models": "list policies; publish a trained one; convert the HiHack paper's checkpoints",
+    "label": "strategies for games that have none",
     "text": "games as text, for language models",
     "analysis": "statistics and pictures of a dataset",
 }

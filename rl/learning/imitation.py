@@ -51,7 +51,7 @@ class Demos:
             InputError: If the demonstrations do not fit the policy.
         """
         dataset = Dataset([path])
-        check_observations(policy, dataset, path)
+        check_observations(policy.observations, dataset, path)
         return cls(dataset, label_tables(policy, dataset, path))
 
     def games(self, split: str) -> int:

@@ -1,0 +1,170 @@
+"""Labels games, and writes them with what is inferred into a new dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strathack.dataset import Dataset
+from strathack.dataset.copying import shard_with_inferred
+from strathack.dataset.errors import InputError
+from strathack.dataset.files import absolute, path_text
+from strathack.dataset.labels import Vocabulary
+from strathack.dataset.progress import progress
+from strathack.dataset.schema import INFERRED
+from strathack.dataset.shard import InferredLabels
+from strathack.dataset.streams import unrolls
+from strathack.dataset.writer import DatasetWriter, agreed_settings
+from strathack.models.label_tables import check_observations
+from strathack.models.labelling.labeller import Labeller, load_labeller
+from strathack.models.labelling.options import BLOCK, LabelApplyConfig
+from strathack.models.places import checkpoint_at
+from strathack.models.running import usable_gpus
+
+GAMES_AT_A_TIME = 64
+"""Games that are labelled before they are written; an interrupted run repeats at most so many."""
+
+
+def apply(config: LabelApplyConfig) -> tuple[int, int]:
+    """Labels the games that are not in the new dataset yet, and returns how many games and steps it has then.
+
+    Raises:
+        InputError: If the labeller and the dataset do not fit together, or the new dataset holds something else.
+        RunError: If the new dataset cannot be written.
+    """
+    labeller = load_labeller(config.run, "cuda" if usable_gpus(config.device) else "cpu")
+    dataset = Dataset(config.data).select(config.select)
+    check_applicable(labeller, dataset, config)
+    settings = {
+        "labelled_from": path_text(absolute(config.data)),
+        "labeller": path_text(absolute(checkpoint_at(config.run))),
+        "ahead": config.ahead,
+    }
+    agreed_settings(config.out, settings)
+    label, codes = labeller.config.label, Vocabulary(labeller.config.names).codes
+    with (
+        DatasetWriter(config.out, settings) as out,
+        progress("labelling", dataset.steps, quiet=config.quiet) as advance,
+    ):
+        out.begin()
+        missing = [place for place, name in enumerate(dataset.names) if name not in out.present]
+        advance(dataset.steps - dataset.take(missing).steps)
+        for start in range(0, len(missing), GAMES_AT_A_TIME):
+            games = dataset.take(missing[start : start + GAMES_AT_A_TIME])
+            for place, found in enumerate(inferred(labeller, games, config.lanes, config.ahead, advance)):
+                labels = InferredLabels(found.names, found.probability, codes)
+                out.add(games[place].name, shard_with_inferred(games[place], {label: labels}))
+        out.merge(config.games_per_shard)
+    return len(Dataset(config.out)), Dataset(config.out).steps
+
+
+def check_applicable(labeller: Labeller, dataset: Dataset, config: LabelApplyConfig) -> None:
+    """Checks that a labeller can label the games.
+
+    Raises:
+        InputError: If there are none, they lack what it needs, or have such labels already.
+    """
+    if not len(dataset):
+        raise InputError(f"{config.data}: no game meets the condition; nothing to label")
+    check_observations(labeller.config.observations, dataset, config.data, "the labeller")
+    if labeller.config.action and not dataset.rows["keys_sha256"].astype(bool).all():
+        raise InputError(f"{config.data}: the labeller sees keys, and not all of these games have any")
+    name = INFERRED[labeller.config.label]
+    if name in dataset.vocabularies:
+        raise InputError(f"{config.data}: has {name} already, which is not written over")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is inferred of a game.
+
+    Attributes:
+        names: The index of the most probable name at each step, u8 [T].
+        probability: Its probability, f16 [T].
+    """
+
+    names: np.ndarray
+    probability: np.ndarray
+
+
+@torch.inference_mode()
+def inferred(
+    labeller: Labeller, dataset: Dataset, lanes: int, ahead: int, on_steps: Callable[[int], None] = lambda steps: None
+) -> list[Found]:
+    """Labels every step of some games.
+
+    Args:
+        labeller: The labeller, in evaluation mode.
+        dataset: The games.
+        lanes: Number of games side by side.
+        ahead: Steps after a step that are looked at for its label.
+        on_steps: Called with the number of steps that were labelled.
+
+    Returns:
+        What is inferred of each game.
+    """
+    found = [Found(np.zeros(int(steps), np.uint8), np.zeros(int(steps), np.float16)) for steps in dataset.rows["steps"]]
+    for batch, logits in _blocks(labeller, dataset, min(lanes, max(len(dataset), 1)), ahead):
+        probability, names = logits.float().softmax(-1).max(-1)
+        mask = batch["mask"].numpy()
+        games, steps = batch["game"].numpy()[mask], batch["step"].numpy()[mask]
+        which, certain = names.cpu().numpy()[mask].astype(np.uint8), probability.cpu().numpy()[mask].astype(np.float16)
+        for game in np.unique(games):
+            mine = games == game
+            found[game].names[steps[mine]], found[game].probability[steps[mine]] = which[mine], certain[mine]
+        on_steps(len(games))
+    return found
+
+
+def _blocks(
+    labeller: Labeller, dataset: Dataset, lanes: int, ahead: int
+) -> Iterator[tuple[Mapping[str, Tensor], Tensor]]:
+    """Yields batches and their logits, [T, B, names]; a batch waits for the next, of which it sees the beginning."""
+    device = labeller.head.weight.device
+    columns = ("actions",) if labeller.config.action else ()
+    with_steps = dataset.rows["steps"] > 0
+    if not with_steps.any():
+        return
+    waiting: tuple[Mapping[str, Tensor], Tensor, Tensor] | None = None
+    state = labeller.initial_state(lanes)
+    stream = unrolls(
+        dataset,
+        lanes=lanes,
+        steps=BLOCK,
+        observations=labeller.config.observations,
+        columns=columns,
+        places=True,
+        seed=None,
+    )
+    with closing(stream):
+        for arrays in stream:
+            batch = {name: torch.from_numpy(values) for name, values in arrays.items()}
+            inputs = {name: value.to(device) for name, value in batch.items()}
+            # Padding after a lane's last game is no part of it.
+            first = inputs["first"] | ~inputs["mask"]
+            encoded = labeller.encode(inputs)
+            if waiting is not None:
+                before, state = _labelled(labeller, waiting, (encoded[:ahead], first[:ahead]), state)
+                yield waiting[0], before
+            waiting = batch, encoded, first
+        if waiting is not None:
+            nothing = waiting[1][:0], waiting[2][:0]
+            yield waiting[0], _labelled(labeller, waiting, nothing, state)[0]
+
+
+def _labelled(
+    labeller: Labeller,
+    block: tuple[Mapping[str, Tensor], Tensor, Tensor],
+    following: tuple[Tensor, Tensor],
+    state: Mapping[str, Tensor],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Returns the logits of a block, and the memory after it."""
+    _, encoded, first = block
+    before, after = labeller.remember(encoded, first, state)
+    later = labeller.foresee(torch.cat([encoded, following[0]]), torch.cat([first, following[1]]))
+    return labeller.head(torch.cat([before, later[: len(encoded)]], -1)), after

@@ -1,0 +1,60 @@
+"""The commands ``label train`` and ``label apply``; each function returns an exit status."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from strathack.models.labelling.applying import apply
+from strathack.models.labelling.metrics import LabelResult
+from strathack.models.labelling.options import LabelApplyConfig, LabelTrainConfig
+from strathack.models.labelling.training import train_labeller
+from strathack.models.running import METRICS, is_first_process, process_of_a_run, status_of
+
+
+def train(config: LabelTrainConfig) -> int:
+    """``strathack label train``: trains a labeller, or resumes a run, and prints the last validation.
+
+    Raises:
+        InputError: If the options and the data do not fit together.
+        RunError: If the loss is not finite.
+    """
+    with process_of_a_run(config):
+        ended = train_labeller(config)
+    if not is_first_process():
+        return 0
+    module, folder = ended.module, ended.run.folder
+    if ended.interrupted is None and module.validated is not None:
+        Console().print(result_table(module.validated))
+        print(f"{module.frames:,} frames; checkpoints and {METRICS} in {folder}")
+    elif ended.interrupted is None:
+        print(f"{folder}: at its end already; --{', --'.join(config.budget)} set another")
+    return status_of("label train", folder, ended.interrupted)
+
+
+def apply_(config: LabelApplyConfig) -> int:
+    """``strathack label apply``: writes labels beside what is there, into a new dataset.
+
+    Raises:
+        InputError: If the labeller and the dataset do not fit together.
+        RunError: If the new dataset cannot be written.
+    """
+    games, steps = apply(config)
+    print(f"{games:,} games, {steps:,} steps labelled, in {config.out}")
+    return 0
+
+
+def result_table(result: LabelResult) -> Table:
+    """Returns a table of a validation: recall and precision by name."""
+    title = (
+        f"{result.steps:,} steps: NLL {result.nll:.3f}, accuracy {result.accuracy:.1%} (most frequent "
+        f"{result.majority:.1%}), macro recall {result.macro_recall:.1%}, "
+        f"calibration error {result.calibration_error:.1%}"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("name")
+    for heading in ("steps", "recall", "precision"):
+        table.add_column(heading, justify="right")
+    for row in result.by_name:
+        table.add_row(row.name, f"{row.steps:,}", f"{row.recall:.1%}", f"{row.precision:.1%}")
+    return table

@@ -1,0 +1,174 @@
+"""Trains a labeller on games that have labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from strathack.dataset import Dataset
+from strathack.dataset.datamodule import DemonstrationModule
+from strathack.dataset.devices import TensorBatch
+from strathack.dataset.errors import InputError
+from strathack.models.cores import State
+from strathack.models.fitting import Fit, budget_of, checked_lanes, fit_of, games_of, trained
+from strathack.models.label_tables import check_observations, dataset_names, strategy_counts
+from strathack.models.labelling.labeller import LABELLER, Labeller, LabellerConfig
+from strathack.models.labelling.metrics import LabelResult, LabelSums, label_result, label_sums
+from strathack.models.labelling.options import LabelTrainConfig
+from strathack.models.learning import Learned, StreamModule
+from strathack.models.losses import UNKNOWN, nll_sum, strategy_table
+from strathack.models.options import OptimizerOptions
+from strathack.models.running import Run, checked_device, is_first_process
+
+ACTION = 32
+"""Elements of the embedding of the keys, for a labeller that sees them."""
+
+
+class LabellingModule(StreamModule):
+    """Learns labels.
+
+    Args:
+        labeller: The labeller.
+        config: Options of the optimiser.
+        table: From the dataset's codes to the labeller's names, i64 [256].
+        share_done: Returns the share of the training that is done, 0 to 1.
+        about: Plain values to save in checkpoints, which describe the training data.
+        log_every: Optimiser steps between logged rows.
+    """
+
+    monitored = "nll"
+    headline = "NLL"
+    validated: LabelResult | None
+
+    def __init__(
+        self,
+        labeller: Labeller,
+        config: OptimizerOptions,
+        table: np.ndarray,
+        share_done: Callable[[], float],
+        about: Mapping[str, Any] | None = None,
+        log_every: int = 50,
+    ) -> None:
+        super().__init__(config, share_done, about, log_every)
+        self.labeller = labeller
+        self.register_buffer("table", torch.from_numpy(table), persistent=False)
+
+    @property
+    def model(self) -> Labeller:
+        """The labeller."""
+        return self.labeller
+
+    def initial_memory(self, lanes: int) -> State:
+        """See :meth:`StreamModule.initial_memory`."""
+        return self.labeller.initial_state(lanes, self.device)
+
+    def learn(self, batch: TensorBatch, memory: State) -> Learned:
+        """See :meth:`StreamModule.learn`."""
+        codes = batch[self.labeller.config.label].long()
+        labels = torch.where(batch["mask"], self.table[codes], UNKNOWN)
+        logits, after = self.labeller(batch, memory, batch["starts"])
+        total, count = nll_sum(logits, labels)
+        # Each process's mean counts as much as another's: the labels of rare steps are not weighted.
+        return Learned(total / count.clamp(min=1), logits, label_sums(logits, labels), after)
+
+    def empty(self) -> LabelSums:
+        """See :meth:`StreamModule.empty`."""
+        return LabelSums.empty(len(self.labeller.config.names))
+
+    def summary(self, sums: LabelSums) -> LabelResult:
+        """See :meth:`StreamModule.summary`."""
+        return label_result(sums, self.labeller.config.names)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the labeller's configuration; see :meth:`StreamModule.on_save_checkpoint`."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[LABELLER] = self.labeller.config.to_values()
+
+
+@dataclass(frozen=True)
+class TrainedLabeller:
+    """How a run ended.
+
+    Attributes:
+        run: The run.
+        module: The trained module.
+        interrupted: The signal that interrupted the run, which can be resumed; None if it ran to its end.
+    """
+
+    run: Run[LabelTrainConfig]
+    module: LabellingModule
+    interrupted: int | None
+
+
+def train_labeller(options: LabelTrainConfig) -> TrainedLabeller:
+    """Trains a labeller, or resumes a run.
+
+    Raises:
+        InputError: If the options and the data do not fit together.
+        RunError: If the loss is not finite.
+    """
+    run = Run.of(options)
+    fit = labelling_of(run)
+    interrupted = trained(run, fit)
+    return TrainedLabeller(run, fit.module, interrupted)
+
+
+def labelling_of(run: Run[LabelTrainConfig]) -> Fit[LabellingModule]:
+    """Makes and checks everything that training needs; afterwards the run's folder exists.
+
+    Raises:
+        InputError: If the options and the data do not fit together.
+    """
+    dataset, about = games_of(run)
+    accelerator = checked_device(run.options)
+    lanes = checked_lanes(run.options, dataset, accelerator)
+    run = replace(run, options=replace(run.options, lanes=run.options.lanes or lanes))
+    options = run.options
+    pl.seed_everything(options.seed, verbose=False)
+    names = dataset_names(dataset, options.label)
+    config = config_of(options, names) if run.saved is None else LabellerConfig.from_values(run.saved[LABELLER])
+    check_observations(config.observations, dataset, options.data[0], "the labeller")
+    table = strategy_table(names, config.names, options.label)
+    counts = strategy_counts(
+        dataset.select(split="train"), options.label, table, len(config.names), options.quiet or not is_first_process()
+    )
+    if not counts.any():
+        raise InputError(f"{options.data[0]}: no step of the train split has a {options.label} to learn from")
+    data = labelled_streams(options, dataset, lanes, config)
+    budget = budget_of(options, data)
+    module = LabellingModule(Labeller(config), options, table, budget.share_done, about, options.log_every)
+    return fit_of(run, accelerator, module, data, budget)
+
+
+def config_of(options: LabelTrainConfig, names: tuple[str, ...]) -> LabellerConfig:
+    """Returns the configuration that the options ask for.
+
+    Raises:
+        InputError: If the dataset has no such labels.
+    """
+    if not names:
+        raise InputError(f"{options.data[0]}: no step has a {options.label} to learn from")
+    return LabellerConfig(
+        hidden=options.hidden, action=ACTION if options.actions else 0, label=options.label, names=names
+    )
+
+
+def labelled_streams(
+    options: LabelTrainConfig, dataset: Dataset, lanes: int, config: LabellerConfig
+) -> DemonstrationModule:
+    """Makes the data module, which streams batches."""
+    columns = (config.label, *(("actions",) if config.action else ()))
+    return DemonstrationModule(
+        dataset,
+        lanes=lanes,
+        steps=options.unroll,
+        workers=options.loader_workers,
+        # Lightning validates at the end of what it calls an epoch.
+        batches_per_epoch=options.validate_every * options.accumulate,
+        options={"observations": config.observations, "columns": columns, "places": True, "seed": options.seed},
+    )
