@@ -119,7 +119,7 @@ def evaluate(place: Path, games: int) -> None:
 
 def collect(out: Path) -> None:
     """Writes the tables of all clones that are there."""
-    places = sorted(path.parent for path in out.glob(f"*/evaluation/{EVALUATION}"))
+    places = sorted(path.parents[1] for path in out.glob(f"*/evaluation/{EVALUATION}"))
     by_strategy = pd.concat([pd.read_csv(place / "by_strategy.csv") for place in places])
     by_strategy.to_csv(out / "by_strategy.csv", index=False, float_format="%.5f")
     overall = by_strategy[by_strategy["strategy"] == "all"].drop(columns=["strategy", "steps"])

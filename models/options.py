@@ -336,10 +336,10 @@ class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
         label: The label to learn strategies from: strategy, hihack_strategy, substrategy or one that was inferred,
             strategy_inferred or substrategy_inferred; the policy's by default.
         weights: A checkpoint or a run's folder to take the policy and its weights from, instead of fresh weights. Parts
-            can be added to it by set: "encoder.inventory=64; heads.offered=true".
+            can be added to it by set: "encoder.inventory=64; heads.offered=true". Of a run of pretrain, the encoder.
         high: For a cleaved policy, the checkpoint of the part that chooses strategies.
         low: For a cleaved policy, the checkpoint of the part that chooses actions given each strategy.
-        freeze: For a cleaved policy, the part that is not trained: high or low.
+        freeze: A part that is not trained: the encoder; of a cleaved policy, high or low.
         compile: Compile encoders and heads with torch.compile.
     """
 
@@ -368,10 +368,11 @@ class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
             raise InputError("high, low: a cleaved policy needs both")
         if self.high is not None and self.weights is not None:
             raise InputError("weights: a cleaved policy begins with those of high and low")
-        if self.freeze is not None and self.high is None:
-            raise InputError("freeze: only a part of a cleaved policy can be frozen; give high and low")
-        given = [name for name in ("weights", "high") if getattr(self, name) is not None]
-        if given and self.policy != TrainConfig.policy:
-            raise InputError(f"{given[0]}: the policy is what the checkpoint holds; leave policy out")
+        parts = ("high", "low") if self.high is not None else ("encoder",)
+        if self.freeze is not None and self.freeze not in parts:
+            cleaved = "" if self.high is not None else "; high and low are parts of a cleaved policy"
+            raise InputError(f"freeze: {self.freeze!r}; expected {' or '.join(parts)}{cleaved}")
+        if self.high is not None and self.policy != TrainConfig.policy:
+            raise InputError("high: the policy is what the checkpoints hold; leave policy out")
         if self.high is not None and self.set:
             raise InputError("high: the policy is what the checkpoints hold; leave set out")

@@ -27,6 +27,7 @@ from strathack.models.options import TrainConfig
 from strathack.models.places import checkpoint_at
 from strathack.models.policy import Policy
 from strathack.models.presets import preset
+from strathack.models.pretraining.networks import is_pretrained, load_pretrained, take_encoder
 from strathack.models.running import Run, checked_device, is_first_process
 from strathack.models.saving import frames_of, load_policy, load_values
 
@@ -74,6 +75,8 @@ def cloning_of(run: Run[TrainConfig]) -> Fit[CloningModule]:
     options = run.options
     pl.seed_everything(options.seed, verbose=False)
     policy = policy_of(options, dataset) if saved is None else make_policy(config_from_values(saved["policy"]))
+    if options.freeze == "encoder" and isinstance(policy, Policy):
+        policy.encoders.requires_grad_(False)
     quiet = options.quiet or not is_first_process()
     tables = label_tables(
         policy.config, dataset, options.data[0], label=options.label, balance=options.balance, quiet=quiet
@@ -103,13 +106,23 @@ def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
         policy.high.load_state_dict(high.state_dict())
         policy.low.load_state_dict(low.state_dict())
     elif config.weights is not None:
-        policy = load_policy(config.weights)
-        if config.changes:
-            policy = grown(policy, config.changes)
+        policy = _policy_from(config.weights, config, dataset)
     else:
         policy = Policy(_preset_for(config, dataset))
     check_observations(policy.config.observations, dataset, config.data[0])
     return policy.train()  # loaded policies are in evaluation mode, which Lightning does not change
+
+
+def _policy_from(weights: Path, config: TrainConfig, dataset: Dataset) -> AnyPolicy:
+    """Returns the policy of a checkpoint, with what is to be added to it; or a new one with a pre-trained encoder."""
+    if is_pretrained(load_values(checkpoint_at(weights))):
+        new = Policy(_preset_for(config, dataset))
+        take_encoder(new, load_pretrained(weights), weights)
+        return new
+    if config.policy != TrainConfig.policy:
+        raise InputError("weights: the policy is what the checkpoint holds; leave policy out")
+    policy = load_policy(weights)
+    return grown(policy, config.changes) if config.changes else policy
 
 
 def _preset_for(config: TrainConfig, dataset: Dataset) -> PolicyConfig:

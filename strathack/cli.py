@@ -132,6 +132,11 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
             "label the steps of games that have no strategies",
         ),
     },
+    "pretrain": Command(
+        "strathack.models.pretraining.options:PretrainConfig",
+        "strathack.models.pretraining.commands:pretrain_",
+        "train an encoder and a model of progress on recordings without actions and rewards",
+    ),
     "train": Command(
         "strathack.models.options:TrainConfig",
         "strathack.models.commands:train",

@@ -1,0 +1,1 @@
+"""Pre-training on recordings without actions and rewards: an encoder, and a model of progress."""
