@@ -170,16 +170,28 @@ class RewardConfig(Options):
         scale: Factor by which rewards are multiplied.
         normalise: Divide rewards by the root mean square of the discounted returns so far.
         clip: Largest absolute value of a reward, applied last; 0 for no limit.
+        progress: A run of pretrain whose model of progress gives a further reward: by how much each frame is later than
+            the one some steps before it.
+        progress_weight: Weight of that reward, beside the environment's as it is learned from.
+        progress_lag: Steps between the two frames.
     """
 
     scale: float = 1.0
     normalise: bool = True
     clip: float = 10.0
+    progress: Path | None = None
+    progress_weight: float = 0.1
+    progress_lag: int = 32
 
     def __post_init__(self) -> None:
-        """Checks every field."""
+        """Checks every field.
+
+        Raises:
+            InputError: If a field is wrong; the message names it.
+        """
         super().__post_init__()
-        check_finite(self, "scale", "clip")
+        check_finite(self, "scale", "clip", "progress_weight")
+        check_at_least(1, self, "progress_lag")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
     """Trains a policy on the games that it plays, together with imitation.
 
     Attributes:
-        run: The run or checkpoint to begin with; without one, training begins with fresh weights.
+        run: The run or checkpoint to begin with; without one, training begins with fresh weights. Of a run of pretrain,
+            the encoder, in a policy that policy and set name.
         env: A gymnasium id of NLE or MiniHack, the name of an entry point, or package.module:callable.
         policy: The name of a policy, if no run is given; "strathack models" lists them.
         recipe: A set of settings by name: scratch, hihack or kickstart. Options that are given override it.
@@ -97,8 +98,6 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
             return
         if len(self.run) > 1:
             raise InputError(f"run: {len(self.run)} are given; expected one run or checkpoint to begin with")
-        if self.run and (self.set or self.policy != FinetuneConfig.policy):
-            raise InputError("run: the policy is what the checkpoint holds; leave policy and set out")
         self._fill_in()
         self._check_imitation()
 

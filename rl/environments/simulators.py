@@ -243,11 +243,14 @@ def make_simulator(
         _register_minihack(env)
     spec = gymnasium.registry.get(env)
     if spec is not None and _is_nle(spec.entry_point) and not spec.additional_wrappers:
-        return _nle_simulator(env, game, observation_keys, fix_moon_phase)
+        make = partial(gymnasium.make, env, disable_env_checker=True)
+        return _nle_simulator(env, make, _loaded(spec.entry_point), game, observation_keys, fix_moon_phase)
+    offered = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS)}
+    if env in offered and _is_nle(found := offered[env].load()):
+        return _nle_simulator(env, found, found, game, observation_keys, fix_moon_phase)
     for setting in ("actions", "character", "penalty_step", "penalty_time"):
         if getattr(game, setting) not in (None, ()):
             raise InputError(f"{setting}: only plain environments of NLE and MiniHack can be given it, {env} is none")
-    offered = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS)}
     if ":" in env:
         made_by: Callable[[], Any] = _callable_at(env)
     elif env in offered:
@@ -273,8 +276,15 @@ def _made(name: str, made_by: Callable[[], Any]) -> Any:
         raise InputError(f"env: {name} cannot be made ({type(error).__name__}: {said})") from error
 
 
-def _nle_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...], fix_moon_phase: bool) -> NLESimulator:
-    made_by = _loaded(gymnasium.registry[env].entry_point)
+def _nle_simulator(
+    env: str,
+    make: Callable[..., Any],
+    kind: Any,
+    game: GameConfig,
+    observation_keys: tuple[str, ...],
+    fix_moon_phase: bool,
+) -> NLESimulator:
+    """Makes an environment of NLE's kind by a function that takes the keyword arguments of its class."""
     wanted: dict[str, Any] = {
         "observation_keys": observation_keys,
         "max_episode_steps": NO_STEP_LIMIT,
@@ -285,7 +295,7 @@ def _nle_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...]
         "penalty_step": game.penalty_step,
         "penalty_time": game.penalty_time,
     }
-    known = _keywords(made_by)
+    known = _keywords(kind)
     if "no_progress_timeout" in known:
         wanted["no_progress_timeout"] = NO_STEP_LIMIT
     else:
@@ -294,7 +304,7 @@ def _nle_simulator(env: str, game: GameConfig, observation_keys: tuple[str, ...]
         if wanted[setting] is not None and setting not in known:
             raise InputError(f"{setting}: {env} has no such penalty")
     given = {name: value for name, value in wanted.items() if value is not None}
-    made = _made(env, partial(gymnasium.make, env, disable_env_checker=True, **given)).unwrapped
+    made = _made(env, partial(make, **given)).unwrapped
     keys = set(map(int, made.actions))
     there = tuple(name for name in ACTION_NAMES if _byte_of(name) in keys)  # some environments have a few keys only
     missing = [name for name in game.actions or () if name not in there]

@@ -19,6 +19,7 @@ from strathack.rl.acting.rollouts import Rollouts
 from strathack.rl.learning.imitation import Demos
 from strathack.rl.learning.learner import Learner
 from strathack.rl.learning.progress import Counters
+from strathack.rl.learning.progress_reward import ProgressReward
 from strathack.rl.learning.rewards import Rewards
 from strathack.rl.options import FinetuneConfig
 
@@ -33,6 +34,7 @@ class Finetuning:
         learner: Trains the policy.
         rollouts: Plays with the policy.
         rewards: Scales rewards.
+        progress: Adds a model's reward for progress; None adds none.
         counters: What was done so far.
         held_out: Demonstrations that measure how much of the cloned skill is kept; None measures nothing.
         loggers: Write rows of metrics.
@@ -46,6 +48,7 @@ class Finetuning:
     learner: Learner
     rollouts: Rollouts
     rewards: Rewards
+    progress: ProgressReward | None
     counters: Counters
     held_out: Demos | None
     loggers: list[Logger]

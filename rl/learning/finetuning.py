@@ -20,11 +20,13 @@ from strathack.dataset.schedule import Share
 from strathack.dataset.signals import StopOnSignal
 from strathack.models.acting import ActingConfig, ActingPolicy
 from strathack.models.cleaved import AnyConfig, AnyPolicy
+from strathack.models.places import checkpoint_at
 from strathack.models.policy import Policy
 from strathack.models.precision import is_bf16
 from strathack.models.presets import preset
+from strathack.models.pretraining.networks import is_pretrained, load_pretrained, take_encoder
 from strathack.models.running import Run, checked_device, together
-from strathack.models.saving import load_policy, policy_from
+from strathack.models.saving import load_policy, load_values, policy_from
 from strathack.rl.acting.inference import InferencePolicy
 from strathack.rl.acting.recording import SavedGames, recorder_of
 from strathack.rl.acting.rollouts import Rollouts
@@ -37,6 +39,7 @@ from strathack.rl.learning.imitation import Demonstrations, Demos, Teacher, chec
 from strathack.rl.learning.learner import Gradients, Learner
 from strathack.rl.learning.loop import FinetuningLoop
 from strathack.rl.learning.progress import Counters
+from strathack.rl.learning.progress_reward import progress_reward_of
 from strathack.rl.learning.rewards import Rewards
 from strathack.rl.options import FinetuneConfig
 
@@ -98,7 +101,9 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
     policy = policy_of(config, saved).to(fabric.device)
     # From here on every process draws its own random numbers.
     torch.manual_seed(config.seed + fabric.global_rank)
-    check_environment(config, policy.config)
+    progress = progress_reward_of(config.reward, fabric.device)
+    seen = tuple(dict.fromkeys((*policy.config.observations, *(() if progress is None else progress.observations))))
+    check_environment(config, policy.config, seen)
     demos, held_out = demos_of(config, policy.config)
     groups = groups_in_batch(config)
     teacher = teacher_of(config, policy.config, fabric.device)
@@ -113,14 +118,23 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
         saved_games = saved_games_of(run, policy.config, fabric)
         if saved_games is not None:
             stack.enter_context(saved_games)
-        rollouts = stack.enter_context(
-            playing(config, policy.config, player, counters, saved_games, fabric.global_rank)
-        )
+        rollouts = stack.enter_context(playing(config, seen, player, counters, saved_games, fabric.global_rank))
         learner = learner_of(config, policy, demos, teacher, fabric, player)
         # Nothing of the run is written before all of its parts are there.
         loggers = run.begin(counters.updates) if fabric.is_global_zero else []
         parts = Finetuning(
-            run, fabric, learner, rollouts, rewards, counters, held_out, loggers, about, groups, threads_of(config)
+            run,
+            fabric,
+            learner,
+            rollouts,
+            rewards,
+            progress,
+            counters,
+            held_out,
+            loggers,
+            about,
+            groups,
+            threads_of(config),
         )
         if saved is not None:
             load_checkpoint(parts, saved)
@@ -200,11 +214,15 @@ def policy_of(config: FinetuneConfig, saved: Mapping[str, Any] | None) -> AnyPol
     """
     if saved is not None:
         policy = policy_from(saved)
-    elif config.run:
+    elif config.run and not is_pretrained(load_values(checkpoint_at(config.run[0]))):
+        if config.set or config.policy != FinetuneConfig.policy:
+            raise InputError("run: the policy is what the checkpoint holds; leave policy and set out")
         policy = load_policy(config.run[0])
     else:
         wanted = preset(config.policy).changed(config.changes)
         policy = Policy(replace(wanted, actions=looked_at(config, wanted.observations).actions))
+        if config.run:
+            take_encoder(policy, load_pretrained(config.run[0]), config.run[0])
     # Raises if strategies are to be held and the policy has none.
     ActingPolicy(policy, ActingConfig(min_strategy_steps=config.appo.min_strategy_steps))
     return policy
@@ -217,14 +235,19 @@ def looked_at(config: FinetuneConfig, observations: tuple[str, ...]) -> Simulato
     return simulator
 
 
-def check_environment(config: FinetuneConfig, policy: AnyConfig) -> None:
+def check_environment(config: FinetuneConfig, policy: AnyConfig, seen: tuple[str, ...]) -> None:
     """Checks that environment and policy go together.
+
+    Args:
+        config: The options.
+        policy: The policy's configuration.
+        seen: Observation keys that the policy and the model of progress need.
 
     Raises:
         InputError: If their actions differ, if the environment shows less than the policy needs or other arrays than
             it declares, or if seeds are given and the environment ignores them.
     """
-    simulator = make_simulator(config.env, config.game, policy.observations)
+    simulator = make_simulator(config.env, config.game, seen)
     with closing(simulator):
         actions, shown = simulator.actions, simulator.observation_keys
         if isinstance(simulator, GymnasiumSimulator):
@@ -233,7 +256,7 @@ def check_environment(config: FinetuneConfig, policy: AnyConfig) -> None:
         odd = [name for name in (*actions, *policy.actions) if (name in actions) != (name in policy.actions)]
         said = f"they differ in {', '.join(odd[:5])}{' …' * (len(odd) > 5)}" if odd else "they are in another order"
         raise InputError(f"env: {config.env} has {len(actions)} actions, the policy has {len(policy.actions)}; {said}")
-    missing = [key for key in policy.observations if key not in shown]
+    missing = [key for key in seen if key not in shown]
     if missing:
         raise InputError(f"env: the policy needs {', '.join(missing)}; {config.env} shows {', '.join(shown)}")
 
@@ -300,7 +323,7 @@ def saved_games_of(run: Run[FinetuneConfig], policy: AnyConfig, fabric: Fabric) 
 @contextmanager
 def playing(
     config: FinetuneConfig,
-    policy: AnyConfig,
+    observations: tuple[str, ...],
     player: InferencePolicy,
     counters: Counters,
     saved_games: SavedGames | None,
@@ -312,7 +335,7 @@ def playing(
     entropy = (config.seed, rank, counters.updates)
     recorder = None if saved_games is None else saved_games.recorder
     recorded = () if recorder is None else recorder.provenance.observations
-    lane = LaneSpec(config.env, config.game, policy.observations, entropy, recorded)
+    lane = LaneSpec(config.env, config.game, observations, entropy, recorded)
     spec = WorkerSpec(
         lane, config.env_groups, config.envs, config.appo.unroll, slots=2, make_record=recorder,
         awake_seconds=AWAKE_SECONDS if cores_to_spare(config) else 0.0,

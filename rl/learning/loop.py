@@ -81,7 +81,8 @@ class FinetuningLoop:
                     break
                 with self._stopwatch.measure("learning"):
                     batch = assembled(unrolls, parts.rewards, parts.fabric.device)
-                    metrics = self._learn(batch, learning)
+                    batch, apart = (batch, {}) if parts.progress is None else parts.progress.added(batch)
+                    metrics = self._learn(batch, learning) | apart
                 self._count(batch, time.monotonic() - began)
                 logs, validates, saves = (
                     bool(every) and counters.updates % every == 0
