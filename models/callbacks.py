@@ -165,7 +165,7 @@ class Checkpoints(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Saves the best checkpoint, if the validation improved on it."""
         value = float(trainer.callback_metrics.get(f"validation/{pl_module.monitored}", math.nan))
-        if value < self.best:
+        if value < self.best and pl_module.keeps_best:
             self.best = value
             trainer.save_checkpoint(self.folder / BEST)
 

@@ -14,7 +14,7 @@ from strathack.dataset.labels import PUBLISHED_STRATEGIES, STRATEGIES
 from strathack.dataset.options import check_at_least
 from strathack.dataset.schema import LABEL_COLUMNS, OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS
 
-Combine = Literal["mixture", "sampled", "label"]
+Combine = Literal["mixture", "sampled", "label", "values"]
 """How action heads are combined into one distribution; see :class:`HierarchicalConfig`."""
 
 LABEL_NAMES: Mapping[str, tuple[str, ...]] = {"strategy": STRATEGIES, "hihack_strategy": PUBLISHED_STRATEGIES}
@@ -260,6 +260,7 @@ class HierarchicalConfig:
         combine: ``mixture``: the exact marginal, Σ p(strategy) · p(action | strategy). ``sampled``: the head of one
             sampled strategy, with the straight-through gradient of a hard Gumbel-softmax, as in the paper. ``label``:
             in training the head of the strategy in the label, otherwise the head of the most likely strategy.
+            ``values``: Σ p(strategy) · logits given the strategy, for heads whose logits are the values of actions.
         offered: Whether keys that the top line offers in brackets gain in probability; see
             :class:`strathack.models.encoders.OfferedKeys`.
     """

@@ -142,6 +142,9 @@ def combined(
     output = PolicyOutput(strategywise_logits[..., 0, :], value, strategy_logits, strategywise_logits)
     if combine == "mixture":
         return replace(output, action_logits=mixture_log_probs(strategy_logits, strategywise_logits))
+    if combine == "values":
+        weights = strategy_logits.float().softmax(-1)
+        return replace(output, action_logits=torch.einsum("...k,...ka->...a", weights, strategywise_logits.float()))
     if combine == "sampled":
         choice = F.gumbel_softmax(strategy_logits.float(), hard=True)
         logits = torch.einsum("...k,...ka->...a", choice.to(strategywise_logits.dtype), strategywise_logits)

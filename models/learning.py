@@ -91,6 +91,9 @@ class StreamModule(pl.LightningModule):
     headline: ClassVar[str]
     """What the progress line calls that figure."""
 
+    keeps_best: ClassVar[bool] = True
+    """Whether the checkpoint of the best validation is kept, to be used rather than the last one."""
+
     def __init__(
         self,
         config: OptimizerOptions,

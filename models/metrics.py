@@ -32,6 +32,7 @@ class Sums:
 
 
 AnySums = TypeVar("AnySums", bound=Sums)
+AnyTally = TypeVar("AnyTally", bound="Tally")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Tally(Sums):
     by_strategy: Tensor
 
     @classmethod
-    def empty(cls, strategies: int, device: torch.device | None = None) -> Tally:
+    def empty(cls: type[AnyTally], strategies: int, device: torch.device | None = None) -> AnyTally:
         """Returns sums of 0."""
         shapes = {"confusion": (strategies, strategies), "by_strategy": (strategies, 2)}
         return cls(

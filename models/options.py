@@ -10,6 +10,7 @@ from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError, near_match
 from strathack.dataset.options import check_above_zero, check_at_least
 from strathack.dataset.schema import LABEL_COLUMNS
+from strathack.models.offline.options import Algorithm, OfflineConfig
 from strathack.models.presets import preset
 
 AnyRunOptions = TypeVar("AnyRunOptions", bound="RunOptions")
@@ -330,9 +331,11 @@ class ImportHihackConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
-    """Clones the demonstrator's actions and strategies.
+    """Trains a policy on recorded games: by cloning actions and strategies, or by offline reinforcement learning.
 
     Attributes:
+        algorithm: bc clones; awac, iql, cql and rem learn from the rewards, too.
+        offline: Options of the algorithms but bc.
         label: The label to learn strategies from: strategy, hihack_strategy, substrategy or one that was inferred,
             strategy_inferred or substrategy_inferred; the policy's by default.
         weights: A checkpoint or a run's folder to take the policy and its weights from, instead of fresh weights. Parts
@@ -343,6 +346,8 @@ class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
         compile: Compile encoders and heads with torch.compile.
     """
 
+    algorithm: Algorithm = "bc"
+    offline: OfflineConfig = OfflineConfig()
     label: str | None = None
     weights: Path | None = None
     high: Path | None = None
@@ -357,6 +362,8 @@ class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
             InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
+        if self.algorithm == "bc" and self.offline != OfflineConfig() and self.resume is None:
+            raise InputError("offline: bc has no such options; algorithm names another one")
         labels = (*LABEL_COLUMNS, "hihack_strategy")
         if self.label is not None and self.label not in labels:
             raise InputError(f"label: {self.label!r} is unknown{near_match(self.label, labels)}")

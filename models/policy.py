@@ -63,14 +63,25 @@ class Policy(nn.Module):
         Returns:
             Outputs [T, B, …] and the state after the last frame.
         """
+        features, gains, after = self.features(inputs, state, starts)
+        return self.heads(features, labels, gains), after
+
+    def features(
+        self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], starts: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor | None, State]:
+        """Processes an unroll up to the heads; the arguments are those of :meth:`unroll`.
+
+        Returns:
+            What the heads take, [T, B, size]; what the actions gain by being offered, [T, B, actions] or None; and the
+            state after the last frame.
+        """
         first = inputs["first"].bool()
         frames = {name: value.flatten(0, 1) for name, value in inputs.items() if name in self._frame_inputs()}
         views = tuple(encoder(frames, first.shape[1]).unflatten(0, first.shape) for encoder in self.encoders)
         features, after = self.core(views, first, state, starts)
         if self.offered is None:
-            return self.heads(features, labels), after
-        gains = self.offered(frames["tty_chars"], first.shape[1]).unflatten(0, first.shape)
-        return self.heads(features, labels, gains), after
+            return features, None, after
+        return features, self.offered(frames["tty_chars"], first.shape[1]).unflatten(0, first.shape), after
 
     def step(self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[PolicyOutput, State]:
         """Processes one step, with the same result as an unroll of one step.

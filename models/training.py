@@ -23,6 +23,7 @@ from strathack.models.config import HierarchicalConfig, LSTMTransformerConfig, P
 from strathack.models.fitting import Fit, budget_of, checked_lanes, fit_of, games_of, trained
 from strathack.models.growing import grown
 from strathack.models.label_tables import check_observations, dataset_names, label_tables
+from strathack.models.offline.training import OfflineModule, check_learnable
 from strathack.models.options import TrainConfig
 from strathack.models.places import checkpoint_at
 from strathack.models.policy import Policy
@@ -30,6 +31,9 @@ from strathack.models.presets import preset
 from strathack.models.pretraining.networks import is_pretrained, load_pretrained, take_encoder
 from strathack.models.running import Run, checked_device, is_first_process
 from strathack.models.saving import frames_of, load_policy, load_values
+
+PolicyModule = CloningModule | OfflineModule
+"""What trains a policy on recorded games."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Cloned:
     """
 
     folder: Path
-    module: CloningModule
+    module: PolicyModule
     interrupted: int | None
 
 
@@ -60,7 +64,7 @@ def clone(options: TrainConfig) -> Cloned:
     return Cloned(run.folder, fit.module, interrupted)
 
 
-def cloning_of(run: Run[TrainConfig]) -> Fit[CloningModule]:
+def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     """Makes and checks everything that training needs; afterwards the run's folder exists.
 
     Raises:
@@ -87,7 +91,12 @@ def cloning_of(run: Run[TrainConfig]) -> Fit[CloningModule]:
         compile_parts(policy, dynamic=accelerator == "cpu")
     data = demonstrations(options, dataset, lanes, policy.config)
     budget = budget_of(options, data)
-    module = CloningModule(policy, options, tables, budget.share_done, about, options.log_every)
+    module: PolicyModule
+    if options.algorithm == "bc":
+        module = CloningModule(policy, options, tables, budget.share_done, about, options.log_every)
+    else:
+        valued = check_learnable(policy, dataset, options)
+        module = OfflineModule(valued, options, tables, dataset, budget.share_done, about, options.log_every)
     return fit_of(run, accelerator, module, data, budget)
 
 
@@ -128,6 +137,8 @@ def _policy_from(weights: Path, config: TrainConfig, dataset: Dataset) -> AnyPol
 def _preset_for(config: TrainConfig, dataset: Dataset) -> PolicyConfig:
     changes = config.changes
     wanted = preset(config.policy)
+    if config.algorithm in ("cql", "rem") and isinstance(wanted.heads, HierarchicalConfig):
+        changes.insert(0, "heads.combine=values")
     if config.label is not None and wanted.label is not None:
         changes.insert(0, f"heads.label={config.label}")
     wanted = wanted.changed(changes)
@@ -142,6 +153,8 @@ def _preset_for(config: TrainConfig, dataset: Dataset) -> PolicyConfig:
 def demonstrations(config: TrainConfig, dataset: Dataset, lanes: int, policy: AnyConfig) -> DemonstrationModule:
     """Makes the data module, which streams batches."""
     columns = ("actions", *([config.label or policy.label] if policy.label else []))
+    if config.algorithm != "bc":
+        columns = (*columns, "rewards", "dones")
     # With few games to validate on, longer unrolls make batches as large as in training. The length of unrolls does not
     # affect a policy's outputs, unless the policy attends as the published code does.
     games = int((dataset.select(split="validation").rows["steps"] > 0).sum())

@@ -27,6 +27,14 @@ def test_the_mixture_is_the_sum_over_strategies():
     torch.testing.assert_close(found.exp().sum(-1), torch.ones(T, B))
 
 
+def test_values_are_expected_over_strategies():
+    strategy, actions = logits()
+    found = combined(strategy, actions, torch.zeros(T, B), "values", None).action_logits
+    for t, b, a in itertools.product(range(T), range(B), range(A)):
+        expected = sum(strategy[t, b].softmax(0)[k] * actions[t, b, k, a] for k in range(K))
+        assert found[t, b, a] == pytest.approx(float(expected), abs=1e-5)
+
+
 def test_the_mixture_has_the_gradients_of_the_plain_formula():
     strategy, actions = (value.requires_grad_() for value in logits())
     plain = (strategy.softmax(-1)[..., None] * actions.softmax(-1)).sum(-2).log()
