@@ -41,7 +41,7 @@ def strategies(config: StrategiesConfig) -> int:
         FormatError: If a game is not as it was written.
     """
     dataset = games_at(config.data)
-    games = sorted(read_steps(dataset), key=lambda game: int(game.info["core"]))
+    games = sorted(read_steps(dataset, label=config.label), key=lambda game: int(game.info["core"]))
     check_labelled(games, config.data)
     save(draw_strategies(games, counts_by_game(games, "role"), config.max_games), config.out)
     print(f"{len(games)} games drawn in {config.out}")

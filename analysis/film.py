@@ -63,17 +63,19 @@ class Film:
     Args:
         game: The game.
         source: Source of the screens; by default the stored screens.
+        label: The column that tells the strategy.
 
     Raises:
-        InputError: If the game has no steps.
+        InputError: If the game has no steps, or no such column.
         FormatError: If the game does not conform to the format.
     """
 
-    def __init__(self, game: Game, source: FrameSource | None = None) -> None:
+    def __init__(self, game: Game, source: FrameSource | None = None, label: str = "strategy") -> None:
         if not len(game):
             raise InputError(f"{game.path}: {game.name} has no steps; there is nothing to show")
         self.game = game
-        self.strategy, self.substrategy = (game.checked_labels(name) for name in ("strategy", "substrategy"))
+        self.strategy, self.substrategy = (game.checked_labels(name) for name in (label, "substrategy"))
+        self._label = label
         self._actions = game.action_names()
         self._source = source or StoredFrames()
         self._reader: FrameReader | None = None
@@ -96,7 +98,7 @@ class Film:
     @cached_property
     def strategy_names(self) -> Mapping[int, str]:
         """Code → name of the strategy."""
-        return names_by_code(self.game.strategy.codes)
+        return names_by_code(self.game.stored(self._label).codes)
 
     @cached_property
     def _substrategy_names(self) -> Mapping[int, str]:

@@ -9,6 +9,9 @@ from typing import Literal
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
 
+StrategyLabel = Literal["strategy", "strategy_inferred"]
+"""A column that tells the strategy at each step."""
+
 
 @dataclass(frozen=True)
 class StrategiesConfig(Options):
@@ -16,6 +19,7 @@ class StrategiesConfig(Options):
 
     Attributes:
         data: A dataset folder, a shard, or an evaluation's folder.
+        label: The label to show: strategy, or what a labeller has inferred, strategy_inferred.
         out: The picture, PNG or another format that matplotlib writes.
         max_games: The most games to draw over time; the shares are of all games.
     """
@@ -23,6 +27,7 @@ class StrategiesConfig(Options):
     data: Path
     out: Path = Path("strategies.png")
     max_games: int = 40
+    label: StrategyLabel = "strategy"
 
     def __post_init__(self) -> None:
         """Checks the options.
@@ -73,6 +78,7 @@ class WatchConfig(Options):
     Attributes:
         data: A dataset folder, a shard, or an evaluation's folder; games stored without frames are replayed from keys.
             Or a policy, which plays the game first: a run's folder, a checkpoint, or a trained policy's name.
+        label: The label to show: strategy, or what a labeller has inferred, strategy_inferred.
         game: The game's name or seed; by default the first. A policy plays the game of a seed, by default 100000.
         step: The step to begin at.
         speed: Steps per second.
@@ -82,6 +88,7 @@ class WatchConfig(Options):
     game: str = ""
     step: int = 0
     speed: int = 10
+    label: StrategyLabel = "strategy"
 
     def __post_init__(self) -> None:
         """Checks the options.
@@ -103,6 +110,7 @@ class ExportCastConfig(Options):
         data: A dataset folder, a shard, or an evaluation's folder; games stored without frames are replayed from keys.
             Or a policy, which plays the game first: a run's folder, a checkpoint, or a trained policy's name.
         out: The recording, asciinema version 2.
+        label: The label to show: strategy, or what a labeller has inferred, strategy_inferred.
         game: The game's name or seed; by default the first. A policy plays the game of a seed, by default 100000.
         start: First step.
         stop: Step after the last; by default the game's end.
@@ -117,6 +125,7 @@ class ExportCastConfig(Options):
     stop: int | None = None
     speed: float = 10.0
     caption: bool = True
+    label: StrategyLabel = "strategy"
 
     def __post_init__(self) -> None:
         """Checks the options.
@@ -135,6 +144,7 @@ class ReportConfig(Options):
 
     Attributes:
         data: A dataset folder, a shard, or an evaluation's folder.
+        label: The label to report on: strategy, or what a labeller has inferred, strategy_inferred.
         out: The HTML page; -o for short.
         select: A condition on the games, such as "role == 'Val' and score > 5000".
         playable: How many games can be watched in the page, spread evenly from the best score to the worst.
@@ -153,6 +163,7 @@ class ReportConfig(Options):
     replay: bool = False
     title: str = ""
     quiet: bool = False
+    label: StrategyLabel = "strategy"
 
     def __post_init__(self) -> None:
         """Checks the options.
@@ -180,6 +191,7 @@ class ExportVideoConfig(Options):
         data: A dataset folder, a shard, or an evaluation's folder; games stored without frames are replayed from keys.
             Or a policy, which plays the game first: a run's folder, a checkpoint, or a trained policy's name.
         out: The video; the file's ending, .mp4 or .gif, sets the format.
+        label: The label to show: strategy, or what a labeller has inferred, strategy_inferred.
         game: The game's name or seed; by default the first. A policy plays the game of a seed, by default 100000.
         start: First step.
         stop: Step after the last; by default the game's end.
@@ -198,6 +210,7 @@ class ExportVideoConfig(Options):
     size: int = 20
     caption: bool = True
     quiet: bool = False
+    label: StrategyLabel = "strategy"
 
     def __post_init__(self) -> None:
         """Checks the options.

@@ -71,42 +71,45 @@ class GameSteps:
         return np.bincount(self.codes, self.lengths, minlength=len(self.names)).astype(np.int64)
 
 
-def read_steps(dataset: Dataset, frames: FrameSource | None = None) -> Iterator[GameSteps]:
+def read_steps(dataset: Dataset, frames: FrameSource | None = None, label: str = "strategy") -> Iterator[GameSteps]:
     """Reads games one after another.
 
     Args:
         dataset: The games.
         frames: Source of bottom lines that are not stored. Without a source, or if a game cannot be replayed, the game
             is read without bottom lines.
+        label: The column that tells the strategy.
 
     Raises:
+        InputError: If a game has no such column.
         FormatError: If a game is not as it was written.
     """
-    names = names_of(dataset)
+    names = names_of(dataset, label)
     for game in dataset:
-        yield steps_of(game, names, frames)
+        yield steps_of(game, names, frames, label)
 
 
-def names_of(dataset: Dataset) -> tuple[str, ...]:
+def names_of(dataset: Dataset, label: str = "strategy") -> tuple[str, ...]:
     """Returns the name of every strategy that a game of the dataset may hold, "unlabelled" last."""
-    return (*dataset.vocabularies["strategy"], UNLABELLED_NAME)
+    return (*dataset.vocabularies.get(label, ()), UNLABELLED_NAME)
 
 
-def steps_of(game: Game, names: Sequence[str], frames: FrameSource | None = None) -> GameSteps:
+def steps_of(game: Game, names: Sequence[str], frames: FrameSource | None = None, label: str = "strategy") -> GameSteps:
     """Reads a game; see :func:`read_steps`.
 
     Args:
         game: The game.
         names: Names of strategies, as :func:`names_of` returns them.
         frames: See :func:`read_steps`.
+        label: The column that tells the strategy.
     """
     place = {name: code for code, name in enumerate(names)}
     codes = np.full(256, place[UNLABELLED_NAME], np.uint16)
-    for name, code in game.strategy.codes.items():
+    for name, code in game.stored(label).codes.items():
         if code != UNLABELLED and name not in place:
-            raise FormatError(f"{game.path}: {game.name}/strategy has {name!r}, which its shard does not name")
+            raise FormatError(f"{game.path}: {game.name}/{label} has {name!r}, which its shard does not name")
         codes[code] = place[UNLABELLED_NAME if code == UNLABELLED else name]
-    labels = codes[game.checked_labels("strategy")]
+    labels = codes[game.checked_labels(label)]
     published = game.checked_labels("hihack_strategy").astype(np.int64)
     published[published < 0] = len(PUBLISHED_STRATEGIES)
     blstats = _bottom_lines(game, frames)

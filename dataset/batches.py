@@ -11,7 +11,7 @@ import numpy as np
 
 from strathack.dataset.actions import NO_ACTION
 from strathack.dataset.errors import CorruptionError, InputError
-from strathack.dataset.frames import FrameReader, stored_array
+from strathack.dataset.frames import FrameReader
 from strathack.dataset.labels import NO_PUBLISHED_LABEL, UNLABELLED
 from strathack.dataset.reading import Dataset, Game, OnCorrupt
 from strathack.dataset.schedule import Segment, Share
@@ -138,7 +138,7 @@ class Recoding:
         """Reads a whole column; zeros for rewards that are not stored, since these come with the frames."""
         if name == "rewards" and name not in game.arrays:
             return np.zeros(len(game), dtype=STORED_COLUMNS[name])
-        return self.recoded(game, name, stored_array(game, name)[:], 0)
+        return self.recoded(game, name, game.stored(name)[:], 0)
 
 
 Column = Callable[[str, int, int], np.ndarray]

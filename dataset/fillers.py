@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from strathack.dataset.batches import RECORDS, Batch, Recoding, StreamConfig, copy_frames, frame_names, records_of
-from strathack.dataset.frames import FrameReader, FrameSource, StoredReader, source_of, stored_array
+from strathack.dataset.frames import FrameReader, FrameSource, StoredReader, source_of
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schedule import Segment
 from strathack.dataset.schema import STORED_COLUMNS
@@ -110,7 +110,7 @@ class WindowFiller:
         # Each thread reuses the memory that it decompresses chunks into.
         chunks = self._thread.__dict__.setdefault("chunks", {})
         names = frame_names(self._config, game)
-        frames = StoredReader({name: stored_array(game, name) for name in names}, chunks, whole=False)
+        frames = StoredReader({name: game.stored(name) for name in names}, chunks, whole=False)
         columns = StoredReader(game.arrays, chunks, whole=False)
 
         def column(name: str, start: int, stop: int) -> np.ndarray:

@@ -11,9 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from strathack.dataset.arrays import StoredArray
-from strathack.dataset.errors import InputError
 from strathack.dataset.reading import Dataset, Game
-from strathack.dataset.schema import OPTIONAL_COLUMNS
 
 
 class FrameReader(Protocol):
@@ -75,22 +73,7 @@ class StoredFrames:
         Raises:
             InputError: If an array is not stored.
         """
-        return StoredReader({name: stored_array(game, name) for name in names})
-
-
-def stored_array(game: Game, name: str) -> StoredArray:
-    """Returns an observation or column of a game by its name alone.
-
-    Raises:
-        InputError: If the array is not stored; the message explains how to get it back.
-    """
-    array = game.arrays.get(name) or game.arrays.get(f"obs/{name}")
-    if array is None:
-        hint = "; only its keys are kept: expand the dataset, or stream it by replaying" if not game.obs else ""
-        if name in OPTIONAL_COLUMNS - {"rewards"}:
-            hint = "; strathack label apply writes it"
-        raise InputError(f"{game.path}: {game.name} has no {name!r}{hint}")
-    return array
+        return StoredReader({name: game.stored(name) for name in names})
 
 
 @dataclass

@@ -24,6 +24,7 @@ from strathack.dataset.schema import (
     GAME_DTYPE,
     LABEL_COLUMNS,
     OBSERVATIONS,
+    OPTIONAL_COLUMNS,
     ORIGINS,
     PROBABILITY,
     is_replayable,
@@ -93,6 +94,20 @@ class Game:
         """
         return index_game(self.path, self.name, len(self))
 
+    def stored(self, name: str) -> StoredArray:
+        """Returns an observation or column by its name alone.
+
+        Raises:
+            InputError: If the array is not stored; the message explains how to get it.
+        """
+        array = self.arrays.get(name, self.arrays.get(f"obs/{name}"))
+        if array is None:
+            hint = "; only its keys are kept: expand the dataset, or stream it by replaying" if not self.obs else ""
+            if name in OPTIONAL_COLUMNS - {"rewards"}:
+                hint = "; strathack label apply writes it"
+            raise InputError(f"{self.path}: {self.name} has no {name!r}{hint}")
+        return array
+
     @cached_property
     def obs(self) -> Mapping[str, StoredArray]:
         """Observations by key, each [T, …]."""
@@ -141,9 +156,10 @@ class Game:
         """Returns a column of labels, [T], after checking that every label has a name.
 
         Raises:
+            InputError: If the game has no such column.
             CorruptionError: If a label has no name.
         """
-        values: np.ndarray = self.arrays[name][:]
+        values: np.ndarray = self.stored(name)[:]
         step = self.first_out_of_range(name, values)
         if step is not None:
             raise CorruptionError(f"{self.path}: {self.name}/{name}, step {step}: {values[step]} is no label")

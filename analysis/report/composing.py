@@ -27,12 +27,12 @@ def report_of(config: ReportConfig, dataset: Dataset, frames: FrameSource, versi
     """
     wanted = [game_named(dataset, name).name for name in config.wanted]
     with progress("reading", dataset.steps, quiet=config.quiet) as advance:
-        games, left_out = read_games(dataset, frames if config.replay else None, advance)
+        games, left_out = read_games(dataset, frames if config.replay else None, advance, config.label)
     if not games:
         raise InputError(f"{config.data}: none of its games can be read; first: {left_out[0]}")
     names = wanted or spread_by_score(games, config.playable)
     with progress("packing", sum(len(dataset[name]) for name in names), quiet=config.quiet) as advance:
-        films, not_watched = pack_films(dataset, names, frames, advance)
+        films, not_watched = pack_films(dataset, names, frames, advance, config.label)
     notes = []
     if any(not game.by for game in games):
         notes.append(

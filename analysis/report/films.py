@@ -110,7 +110,7 @@ def packed(film: Film) -> str:
         "steps": len(film),
         "title": film.title,
         "arrays": [[name, values.size] for name, values in arrays.items()],
-        "strategies": names_by_code(film.game.strategy.codes),
+        "strategies": film.strategy_names,
         "substrategies": names_by_code(film.game.substrategy.codes),
         "actionNames": list(ACTION_NAMES),
         "replies": {step: reply[-SHOWN_OF_REPLY:] for step, reply in film.replies.items()},

@@ -25,19 +25,25 @@ OnGame = Callable[[int], None]
 """Called after each game, with the game's number of steps."""
 
 
-def read_games(dataset: Dataset, frames: FrameSource | None, on_game: OnGame) -> tuple[list[GameSteps], list[str]]:
+def read_games(
+    dataset: Dataset, frames: FrameSource | None, on_game: OnGame, label: str = "strategy"
+) -> tuple[list[GameSteps], list[str]]:
     """Reads all games that can be read, in order of seeds; also returns why others could not, one line for each.
 
     Args:
         dataset: The games.
         frames: See :func:`strathack.analysis.steps.read_steps`.
         on_game: Called after each game, with its number of steps.
+        label: The column that tells the strategy.
+
+    Raises:
+        InputError: If a game has no such column.
     """
-    names = names_of(dataset)
+    names = names_of(dataset, label)
     games, left_out = [], list(dataset.left_out)
     for game in dataset:
         try:
-            games.append(steps_of(game, names, frames))
+            games.append(steps_of(game, names, frames, label))
         except FormatError as error:
             left_out.append(str(error))
         on_game(len(game))
@@ -53,7 +59,7 @@ def spread_by_score(games: Sequence[GameSteps], count: int) -> list[str]:
 
 
 def pack_films(
-    dataset: Dataset, names: Sequence[str], frames: FrameSource, on_game: OnGame
+    dataset: Dataset, names: Sequence[str], frames: FrameSource, on_game: OnGame, label: str = "strategy"
 ) -> tuple[list[PackedFilm], list[str]]:
     """Packs games to be watched in the page; also returns why some could not be packed, one line for each.
 
@@ -62,17 +68,18 @@ def pack_films(
         names: Names or seeds of the games to pack.
         frames: Source of the games' screens.
         on_game: Called after each game, with its number of steps.
+        label: The column that tells the strategy.
 
     Raises:
-        InputError: If a game does not exist.
+        InputError: If a game does not exist, or has no such column.
         RunError: If a game cannot be replayed.
     """
     films, left_out = [], []
     for game in [game_named(dataset, name) for name in names]:
         try:
-            with closing(Film(game, frames)) as film:
-                label = f"{game.name} · {game.info['role']} · score {game.info['score']:,} · {len(game):,} steps"
-                films.append(PackedFilm(game.name, label, packed(film)))
+            with closing(Film(game, frames, label)) as film:
+                title = f"{game.name} · {game.info['role']} · score {game.info['score']:,} · {len(game):,} steps"
+                films.append(PackedFilm(game.name, title, packed(film)))
         except FormatError as error:
             left_out.append(f"cannot be watched: {error}")
         on_game(len(game))

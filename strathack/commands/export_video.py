@@ -16,7 +16,7 @@ def export_video(config: ExportVideoConfig) -> int:
         InputError: If there is no such game, or the file cannot be written.
         RunError: If the game cannot be replayed.
     """
-    with open_film(config.data, config.game) as film:
+    with open_film(config.data, config.game, config.label) as film:
         stop = stretch_end(film, config.start, config.stop)
         with progress("drawing", stop - config.start, quiet=config.quiet) as advance:
             write_video(

@@ -21,22 +21,23 @@ from strathack.models.places import is_policy
 
 
 @contextmanager
-def open_film(data: Path, game: str) -> Iterator[Film]:
+def open_film(data: Path, game: str, label: str = "strategy") -> Iterator[Film]:
     """Opens a game to watch or export, and closes it at the end.
 
     Args:
         data: Games; or a policy, which plays the game first.
         game: The game's name or seed.
+        label: The column that tells the strategy.
 
     Raises:
-        InputError: If there is no such game.
+        InputError: If there is no such game, or it has no such column.
         RunError: If the game cannot be replayed or played.
     """
     with ExitStack() as stack:
         if is_policy(data):
             data = played(data, game, Path(stack.enter_context(TemporaryDirectory(prefix="strathack-"))))
         frames = stack.enter_context(AnyFrames(processes=1))
-        yield stack.enter_context(closing(Film(game_named(games_at(data), game), frames)))
+        yield stack.enter_context(closing(Film(game_named(games_at(data), game), frames, label)))
 
 
 def played(policy: Path, game: str, folder: Path) -> Path:
@@ -72,7 +73,7 @@ def watch(config: WatchConfig) -> int:
     """
     from strathack.analysis.watching import check_terminal, is_interactive, show
 
-    with open_film(config.data, config.game) as film:
+    with open_film(config.data, config.game, config.label) as film:
         check_terminal(shutil.get_terminal_size(), interactive=is_interactive())
         show(film, config)
     return 0
@@ -85,7 +86,7 @@ def export_cast(config: ExportCastConfig) -> int:
         InputError: If there is no such game, or the file cannot be written.
         RunError: If the game cannot be replayed.
     """
-    with open_film(config.data, config.game) as film:
+    with open_film(config.data, config.game, config.label) as film:
         steps = write_cast(
             film, config.out, start=config.start, stop=config.stop, speed=config.speed, caption=config.caption
         )

@@ -1,12 +1,18 @@
+import numpy as np
 import pytest
 from made_up_games import write_games
 from matplotlib.image import imread
 
 from strathack.analysis.commands import strategies
+from strathack.analysis.film import Film
 from strathack.analysis.options import StrategiesConfig
 from strathack.analysis.palette import COLOURS, colour_of, in_order
+from strathack.analysis.steps import read_steps
+from strathack.dataset import Dataset
+from strathack.dataset.copying import shard_with_inferred
 from strathack.dataset.errors import InputError
-from strathack.dataset.labels import STRATEGIES
+from strathack.dataset.labels import STRATEGIES, UNLABELLED
+from strathack.dataset.shard import InferredLabels
 
 
 @pytest.fixture
@@ -49,3 +55,29 @@ def test_a_dataset_without_labels_is_refused(tmp_path):
     write_games(tmp_path / "data", [30, 40], labelled=False)
     with pytest.raises(InputError, match="none of its 2 games has a strategy label; its player announced none"):
         strategies(StrategiesConfig(tmp_path / "data", tmp_path / "picture.png"))
+
+
+def test_inferred_labels_are_drawn_where_they_are_asked_for(data, tmp_path, run):
+    ended = run("analysis", "strategies", data, "--label", "strategy_inferred", "--out", tmp_path / "picture.png")
+    assert ended.status == 2
+    assert ended.error.endswith("game_0 has no 'strategy_inferred'; strathack label apply writes it")
+    (tmp_path / "labelled").mkdir()
+    for game in Dataset(data):
+        codes = {"unlabelled": UNLABELLED, "fight": 0, "explore": 1}
+        labels = InferredLabels(np.arange(len(game)).astype("u1") % 2, np.ones(len(game), "<f2"), codes)
+        (tmp_path / "labelled" / f"{game.name}.h5").write_bytes(shard_with_inferred(game, {"strategy": labels}))
+    labelled = Dataset(tmp_path / "labelled")
+    for game in read_steps(labelled, label="strategy_inferred"):
+        names = np.array(game.names)[game.labels]
+        assert names[:4].tolist() == ["fight", "explore", "fight", "explore"][: game.info["steps"]]
+    film = Film(labelled[0], label="strategy_inferred")
+    assert [film.strategy_at(step) for step in range(3)] == ["fight", "explore", "fight"]
+    ended = run(
+        "analysis", "strategies", tmp_path / "labelled", "--label", "strategy_inferred", "--out",
+        tmp_path / "picture.png",
+    )  # fmt: skip
+    assert ended.status == 0, ended.err
+    ended = run(
+        "report", tmp_path / "labelled", "--label", "strategy_inferred", "-o", tmp_path / "page.html", "--quiet"
+    )
+    assert ended.status == 0, ended.err
