@@ -42,6 +42,16 @@ def scores_table(by_role: Mapping[str, Summary]) -> Table:
     )
 
 
+def normalised_table(shares: Mapping[str, Figure]) -> Table:
+    """Makes a table of scores as shares of a demonstrator's mean; see :mod:`strathack.analysis.normalising`."""
+    right = [Column(name, justify="right") for name in ("mean ± s.e.", "median (95 %)", "IQM (95 %)")]
+    table = Table(Column("score over the bot's mean", no_wrap=True), *right, box=SIMPLE_HEAD)
+    by = {"autoascend-1k": "of the role, autoascend-1k", "katakomba": "of the character, Katakomba's"}
+    for name, figure in shares.items():
+        table.add_row(by.get(name, name), *cells(figure, 3))
+    return table
+
+
 def cells(figure: Figure, digits: int) -> tuple[str, str, str]:
     """Returns mean, median and interquartile mean of a figure, as text."""
     mean = f"{figure.mean.value:,.{digits}f}"

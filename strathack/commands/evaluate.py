@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
+from strathack.analysis.normalising import normalised
 from strathack.analysis.scores import EVALUATION, SCORES, Summary, scores_of, summaries_by, summary_of
-from strathack.analysis.tables import scores_table, summary_table
+from strathack.analysis.tables import normalised_table, scores_table, summary_table
 from strathack.collect.running.jobs import make_dataset
 from strathack.collect.running.provenance import made_now
 from strathack.dataset import Dataset
@@ -42,7 +43,10 @@ def evaluate(config: EvaluateConfig) -> int:
     scores = scores_of(games)
     summary, by_role = summary_of(scores), summaries_by(scores, "role")
     costs = Costs.of(config.games_folder, games.names) if config.asks_a_model else None
-    told = _told(config, made.folder.read_settings(), summary, by_role)
+    shares = normalised(scores)
+    told = _told(config, made.folder.read_settings(), summary, by_role) | {
+        "normalised": {name: asdict(figure) for name, figure in shares.items()}
+    }
     if costs is not None:
         told["language"] = asdict(costs)
     try:
@@ -56,6 +60,8 @@ def evaluate(config: EvaluateConfig) -> int:
         print_costs(console, costs)
     console.print(summary_table(summary))
     console.print(scores_table(by_role))
+    if shares:
+        console.print(normalised_table(shares))
     console.print(f"{summary.games} games; {SCORES}, {EVALUATION} in {config.out}", highlight=False)
     for name, reason in made.failures.items():
         console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
