@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -109,7 +109,7 @@ def inferred(
         What is inferred of each game.
     """
     found = [Found(np.zeros(int(steps), np.uint8), np.zeros(int(steps), np.float16)) for steps in dataset.rows["steps"]]
-    for batch, logits in _blocks(labeller, dataset, min(lanes, max(len(dataset), 1)), ahead):
+    for batch, logits in label_blocks(labeller, dataset, min(lanes, max(len(dataset), 1)), ahead):
         probability, names = logits.float().softmax(-1).max(-1)
         mask = batch["mask"].numpy()
         games, steps = batch["game"].numpy()[mask], batch["step"].numpy()[mask]
@@ -121,12 +121,23 @@ def inferred(
     return found
 
 
-def _blocks(
-    labeller: Labeller, dataset: Dataset, lanes: int, ahead: int
+def label_blocks(
+    labeller: Labeller, dataset: Dataset, lanes: int, ahead: int, columns: Sequence[str] = ()
 ) -> Iterator[tuple[Mapping[str, Tensor], Tensor]]:
-    """Yields batches and their logits, [T, B, names]; a batch waits for the next, of which it sees the beginning."""
+    """Yields batches of a stream and their logits; a batch waits for the next, of which it sees the beginning.
+
+    Args:
+        labeller: The labeller, in evaluation mode.
+        dataset: The games.
+        lanes: Number of games side by side.
+        ahead: Steps after a step that are looked at for its label.
+        columns: Columns that the batches are to have.
+
+    Yields:
+        A batch, arrays [T, B, …] as tensors, and the logits of the names, [T, B, names].
+    """
     device = labeller.head.weight.device
-    columns = ("actions",) if labeller.config.action else ()
+    wanted = {*columns, *(("actions",) if labeller.config.action else ())}
     with_steps = dataset.rows["steps"] > 0
     if not with_steps.any():
         return
@@ -137,7 +148,7 @@ def _blocks(
         lanes=lanes,
         steps=BLOCK,
         observations=labeller.config.observations,
-        columns=columns,
+        columns=tuple(sorted(wanted)),
         places=True,
         seed=None,
     )
