@@ -1,6 +1,7 @@
-"""What the hierarchy, its labels and more games are worth: clones that differ in one thing, at equal frames.
+"""What the hierarchy, its labels, more games and rewards are worth: policies that differ in one thing, at equal frames.
 
-    python benchmarks/study.py data/full study --seeds 0 1
+    python benchmarks/study.py data/full study --seeds 0 1 --only flat mixture "published labels" sampled substrategies
+    python benchmarks/study.py data/full offline --seeds 0 1 --frames 5e6 --only flat awac iql cql rem
 
 For each variant and each seed: a run of ``strathack train``, its NLL and its accuracy by the strategy pursued on the
 first steps of the validation's games, and the games of ``strathack evaluate``. What is there already is not done again,
@@ -36,21 +37,33 @@ class Variant:
         changes: Fields of the policy that differ from those of ``symbols-small``. The units of the action heads are
             such that all variants have 3.0 to 3.2 million parameters.
         select: The games to learn from, by a condition.
+        algorithm: How it learns.
+        acting: How it acts.
     """
 
     changes: str = ""
     select: str = ""
+    algorithm: str = "bc"
+    acting: tuple[object, ...] = ("--temperature", 0.8, "--patience", 50)
+
+
+_FLAT = "heads.kind=flat; heads.hidden=[620]; heads.offered=true"
+_GREEDY = ("--greedy",)
 
 
 VARIANTS = {
     "mixture": Variant(),
-    "flat": Variant("heads.kind=flat; heads.hidden=[620]; heads.offered=true"),
+    "flat": Variant(_FLAT),
     "published labels": Variant("heads.label=hihack_strategy; heads.hidden=52"),
     "substrategies": Variant("heads.label=substrategy; heads.hidden=22"),
     "sampled": Variant("heads.combine=sampled"),
     "48 games": Variant(select="core < 1060"),
     "250 games": Variant(select="core < 1312"),
     "inventory": Variant("encoder.inventory=64"),
+    "awac": Variant(_FLAT, algorithm="awac"),
+    "iql": Variant(_FLAT, algorithm="iql"),
+    "cql": Variant(_FLAT, algorithm="cql", acting=_GREEDY),
+    "rem": Variant(_FLAT, algorithm="rem", acting=_GREEDY),
 }
 
 
@@ -70,7 +83,7 @@ def main() -> None:
             place = options.out / f"{name.replace(' ', '-')}-{seed}"
             clone(VARIANTS[name], seed, place / "run", options)
             describe(place, name, seed, held_out)
-            evaluate(place, options.games)
+            evaluate(VARIANTS[name], place, options.games)
             collect(options.out)
 
 
@@ -85,6 +98,7 @@ def clone(variant: Variant, seed: int, run: Path, options: argparse.Namespace) -
     shape = ["--lanes", LANES // options.devices, "--unroll", UNROLL, "--device", "cpu", "--devices", options.devices]
     chosen = ["--set", variant.changes] if variant.changes else []
     chosen += ["--select", variant.select] if variant.select else []
+    chosen += ["--algorithm", variant.algorithm]
     pace = ["--steps", steps, "--validate-every", steps, "--validation-batches", 20]
     strathack("train", options.data, "--out", run, "--seed", seed, *pace, *shape, *chosen)
 
@@ -110,11 +124,10 @@ def parameters(policy: AnyPolicy) -> int:
     return sum(one.numel() for one in policy.parameters())
 
 
-def evaluate(place: Path, games: int) -> None:
+def evaluate(variant: Variant, place: Path, games: int) -> None:
     """Plays a clone's games; those that are there are not played again."""
-    acting = ["--temperature", 0.8, "--patience", 50]
     size = ["--workers", 2, "--env-groups", 2, "--envs", 16]
-    strathack("evaluate", place / "run", "--out", place / "evaluation", "--games", games, *acting, *size)
+    strathack("evaluate", place / "run", "--out", place / "evaluation", "--games", games, *variant.acting, *size)
 
 
 def collect(out: Path) -> None:
