@@ -31,6 +31,8 @@ class CloningModule(StreamModule):
 
     monitored = "action_nll"
     headline = "NLL"
+    # The value head; and of a cleaved policy, the heads that its other part replaces.
+    has_idle_parameters = True
     config: CloningOptions
     trained: Result | None
     validated: Result | None

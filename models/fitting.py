@@ -56,7 +56,8 @@ def fit_of(
 ) -> Fit[AnyStreamModule]:
     """Makes the trainer; afterwards the run's folder exists."""
     loggers = run.begin(0 if run.saved is None else run.saved["global_step"])
-    trainer = trainer_of(run, accelerator, loggers, callbacks_of(run, budget, module.monitored))
+    callbacks = callbacks_of(run, budget, module.monitored)
+    trainer = trainer_of(run, accelerator, loggers, callbacks, idle_parameters=module.has_idle_parameters)
     return Fit(trainer, module, data, None if run.saved is None else str(run.folder / LAST))
 
 
@@ -130,7 +131,12 @@ def check_same_games(path: Path, dataset: Dataset, about: Mapping[str, Any], tra
 
 
 def trainer_of(
-    run: Run[AnyLearningOptions], accelerator: str, loggers: list[Logger], callbacks: list[pl.Callback]
+    run: Run[AnyLearningOptions],
+    accelerator: str,
+    loggers: list[Logger],
+    callbacks: list[pl.Callback],
+    *,
+    idle_parameters: bool,
 ) -> pl.Trainer:
     """Makes Lightning's trainer; it has no limit of epochs, since :class:`Budget` ends training."""
     options = run.options
@@ -138,7 +144,7 @@ def trainer_of(
     return pl.Trainer(
         accelerator=accelerator,
         devices=options.devices,
-        strategy=_strategy(options),
+        strategy=_strategy(options.devices, idle_parameters=idle_parameters),
         precision="bf16-mixed" if half else "32-true",
         max_epochs=-1,
         accumulate_grad_batches=options.accumulate,
@@ -212,13 +218,12 @@ def callbacks_of(run: Run[AnyLearningOptions], budget: Budget, monitored: str) -
     return callbacks
 
 
-def _strategy(config: LearningOptions) -> Any:
+def _strategy(devices: int, *, idle_parameters: bool) -> Any:
     """Returns Lightning's strategy for one or several processes.
 
-    Cloning does not use the value head, and a cleaved policy does not use the heads that its other part replaces, so
-    some parameters have no gradient. Buffers are equal in all processes and never change; if they were broadcast at
-    every forward pass, processes with validations of unequal length would wait for each other for ever.
+    Buffers are equal in all processes and never change; if they were broadcast at every forward pass, processes with
+    validations of unequal length would wait for each other for ever.
     """
-    if config.devices == 1:
+    if devices == 1:
         return "auto"
-    return pl.strategies.DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    return pl.strategies.DDPStrategy(find_unused_parameters=idle_parameters, broadcast_buffers=False)

@@ -91,6 +91,9 @@ class StreamModule(pl.LightningModule):
     headline: ClassVar[str]
     """What the progress line calls that figure."""
 
+    has_idle_parameters: ClassVar[bool] = False
+    """Whether some of the parameters that are trained have no gradient in some steps."""
+
     keeps_best: ClassVar[bool] = True
     """Whether the checkpoint of the best validation is kept, to be used rather than the last one."""
 

@@ -129,6 +129,8 @@ class OfflineModule(StreamModule):
 
     monitored = "td_error"
     headline = "TD error"
+    # Some algorithms use no value of the state.
+    has_idle_parameters = True
     # A small TD error does not make a good policy, so that the last checkpoint is the one to be played.
     keeps_best = False
     config: TrainConfig
