@@ -21,6 +21,7 @@ from strathack.dataset.schema import ORIGINS  # noqa: E402
 from strathack.dataset.shard import encode_shard  # noqa: E402
 from strathack.models.options import TrainConfig  # noqa: E402
 from strathack.models.pretraining.losses import info_nce, progress_loss, signed_log_time  # noqa: E402
+from strathack.models.pretraining.measuring import progress_along  # noqa: E402
 from strathack.models.pretraining.networks import load_pretrained, load_progress  # noqa: E402
 from strathack.models.pretraining.options import PretrainConfig  # noqa: E402
 from strathack.models.pretraining.pairs import NONE, History, far_pairs, later_pairs, places_of  # noqa: E402
@@ -289,6 +290,24 @@ def test_other_screens_than_are_there_are_refused(run, tmp_path):
     ended = run("pretrain", tmp_path / "blind", "--out", tmp_path / "run")
     assert ended.status == 2
     assert ended.error.endswith("blind: the encoder needs tty_chars, tty_colors; the dataset has tty_cursor")
+
+
+def test_what_is_said_along_a_game_is_what_the_model_says_of_its_frames(games, tmp_path):
+    progress = load_progress(pretrain(config_of(games, tmp_path / "run", objective="progress")).run.folder)
+    dataset = Dataset(games)
+    game = dataset.take([0])
+    since, first = progress_along(progress, game, 40)
+    frames = {key: torch.from_numpy(game[0].obs[key][:]) for key in SCREEN}
+    with torch.no_grad():
+        encoded = progress.encode(frames)
+        assert np.isnan(since[:40]).all()
+        assert not np.isnan(since[40:]).any()
+        for step in (40, 300, len(game[0]) - 1):
+            assert since[step] == pytest.approx(float(progress.between(encoded[step - 40], encoded[step])), abs=1e-4)
+            assert first[step] == pytest.approx(float(progress.between(encoded[0], encoded[step])), abs=1e-4)
+    assert np.isnan(progress_along(progress, game, 10_000)[0]).all(), "a lag longer than the game"
+    with pytest.raises(InputError, match="progress: 16 games; expected one, with steps"):
+        progress_along(progress, dataset, 40)
 
 
 def test_the_command_says_what_was_learned(run, games, tmp_path):
