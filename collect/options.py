@@ -249,5 +249,3 @@ class ImportConfig(ReplayOptions):
             raise InputError(f"seeds: {self.seeds!r} is unknown; expected auto, folder or none")
         if self.seeds == "none" and self.replay:
             raise InputError("replay: needs seeds; --seeds none leaves them out")
-        if self.layout in ("altorg", "nao_top10") and self.replay:
-            raise InputError(f"replay: needs keys, which {self.layout} does not have")

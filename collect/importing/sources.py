@@ -19,6 +19,7 @@ from strathack.collect.running.jobs import Work, Workers
 from strathack.collect.running.pools import Worker
 from strathack.collect.running.provenance import made_now
 from strathack.collect.running.results import GameShard, JobResult, Refused
+from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute
 
 
@@ -52,9 +53,15 @@ def source_of(config: ImportConfig) -> Source:
     """Finds what is to be imported.
 
     Raises:
-        InputError: If there is nothing, or it is not laid out as asked.
+        InputError: If there is nothing, it is not laid out as asked, or an option does not go with the layout.
     """
     layout = config.layout if config.layout != "auto" else layout_of(config)
+    if layout != "nle" and config.replay:
+        raise InputError(f"replay: needs keys, which {layout} does not have")
+    if layout != "nle" and config.seeds != "auto":
+        raise InputError(f"seeds: {layout} has none; leave them out")
+    if layout == "nle" and config.real_names:
+        raise InputError("real_names: recordings in NLE's layout name no players; leave it out")
     return SOURCES[layout](config)
 
 

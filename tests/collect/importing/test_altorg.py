@@ -250,8 +250,18 @@ def test_a_tree_without_a_log_or_recordings_is_refused(run, tree, tmp_path):
     ended = run("dataset", "import", tree, tmp_path / "data", "--layout", "altorg", *HERE)
     assert ended.status == 2
     assert "altorg: holds no xlogfile; expected xlogfile.<number> beside the players' folders" in ended.error
-    ended = run("dataset", "import", tree, tmp_path / "data", "--layout", "altorg", "--replay", *HERE)
-    assert ended.error.endswith("replay: needs keys, which altorg does not have")
+    assert not (tmp_path / "data").exists()
+
+
+def test_options_that_do_not_go_with_the_layout_are_refused(run, tree, tmp_path):
+    for words, said in (
+        (["--replay"], "replay: needs keys, which altorg does not have"),
+        (["--seeds", "folder"], "seeds: altorg has none; leave them out"),
+        (["--layout", "nle", "--real-names"], "real_names: recordings in NLE's layout name no players; leave it out"),
+    ):
+        ended = run("dataset", "import", tree, tmp_path / "data", *words, *HERE)
+        assert ended.status == 2
+        assert ended.error.endswith(said)
     assert not (tmp_path / "data").exists()
 
 
