@@ -25,6 +25,7 @@ def train(config: LabelTrainConfig) -> int:
         return 0
     module, folder = ended.module, ended.run.folder
     if ended.interrupted is None and module.validated is not None:
+        print(in_words(module.validated))
         Console().print(result_table(module.validated))
         print(f"{module.frames:,} frames; checkpoints and {METRICS} in {folder}")
     elif ended.interrupted is None:
@@ -46,15 +47,18 @@ def apply_(config: LabelApplyConfig) -> int:
 
 def result_table(result: LabelResult) -> Table:
     """Returns a table of a validation: recall and precision by name."""
-    title = (
-        f"{result.steps:,} steps: NLL {result.nll:.3f}, accuracy {result.accuracy:.1%} (most frequent "
-        f"{result.majority:.1%}), macro recall {result.macro_recall:.1%}, "
-        f"calibration error {result.calibration_error:.1%}"
-    )
-    table = Table(title=title, title_justify="left")
-    table.add_column("name")
+    table = Table("name")
     for heading in ("steps", "recall", "precision"):
         table.add_column(heading, justify="right")
     for row in result.by_name:
         table.add_row(row.name, f"{row.steps:,}", f"{row.recall:.1%}", f"{row.precision:.1%}")
     return table
+
+
+def in_words(result: LabelResult) -> str:
+    """Returns a validation in one line."""
+    return (
+        f"validation, {result.steps:,} steps: NLL {result.nll:.3f}, accuracy {result.accuracy:.1%} (most frequent "
+        f"{result.majority:.1%}), macro recall {result.macro_recall:.1%}, calibration error "
+        f"{result.calibration_error:.1%}"
+    )
