@@ -36,16 +36,13 @@ def main() -> None:
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=20_000, help="steps of each game, from its beginning")
     parser.add_argument("--games", type=int, default=32)
-    parser.add_argument("--ahead", type=int, nargs="+", default=[64, 0])
+    parser.add_argument("--ahead", type=int, default=64)
     options = parser.parse_args()
     dataset = Dataset(options.data).select(split="validation")
     dataset = dataset.take(range(min(options.games, len(dataset))))
     labeller, policy = load_labeller(options.labeller), load_policy(options.policy)
     assert isinstance(policy, Policy)
-    results = {
-        f"labeller, {ahead} steps ahead": by_labeller(labeller, dataset, ahead, options.steps)
-        for ahead in options.ahead
-    }
+    results = {"labeller": by_labeller(labeller, dataset, options.ahead, options.steps)}
     results["strategy head of a policy"] = by_policy(policy, dataset, options.steps)
     for name, result in results.items():
         print(

@@ -52,7 +52,7 @@ class LabelApplyConfig(WriterOptions):
         out: The new dataset's folder.
         select: A condition that selects games.
         lanes: Number of games that are labelled side by side.
-        ahead: Steps after a step that are looked at for its label.
+        ahead: The least number of steps after a step that are looked at for its label, as far as its game goes.
         games_per_shard: Games in a shard after the final merge.
         device: Where the labeller runs; auto uses a GPU if there is one.
     """
