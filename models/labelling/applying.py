@@ -102,8 +102,8 @@ def inferred(
         labeller: The labeller, in evaluation mode.
         dataset: The games.
         lanes: Number of games side by side.
-        ahead: The least number of steps after a step that are looked at for its label, as far as its game goes: steps are
-            labelled in blocks of ``BLOCK``, each with so many of the next.
+        ahead: The least number of steps after a step that are looked at for its label, as far as its game goes: steps
+            are labelled in blocks of ``BLOCK``, each with so many of the next.
         on_steps: Called with the number of steps that were labelled.
 
     Returns:
