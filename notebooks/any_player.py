@@ -113,8 +113,8 @@ columns[0, 0].legend(frameon=False, fontsize=7)
 plt.show()
 
 # %% [markdown]
-# Red lines are descents. After a thousand steps on the first level, little looks later still; what looks later by 32 steps
-# is mostly what was not seen before. By what was pursued:
+# Red lines are descents. After a thousand steps on the first level, little looks later still; what looks later by 32
+# steps is mostly what was not seen before. By what was pursued:
 
 # %%
 steps.groupby("inferred")["progress"].agg(["mean", "count"]).sort_values("mean", ascending=False).round(3)
