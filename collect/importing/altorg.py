@@ -49,11 +49,13 @@ class LoggedGame:
 
     Attributes:
         line: The line.
+        player: The player's name, in lower case: the server does not tell names apart that differ in case alone.
         began: When the game began, in seconds since 1970.
         ended: When it ended.
     """
 
     line: str
+    player: str
     began: int
     ended: int
 
@@ -65,16 +67,12 @@ class LoggedGame:
             LogError: If a time is missing or no whole number.
         """
         log = LogEntry(line)
+        player = log.fields.get("name", "")
         began, ended = (log.whole(name, -1, "start_time") for name in ("starttime", "endtime"))
-        for name, value in (("name", log.fields.get("name")), ("starttime", began), ("endtime", ended)):
-            if value in (None, "", -1):
+        for name, value in (("name", player), ("starttime", began), ("endtime", ended)):
+            if value in ("", -1):
                 raise LogError(f"{name} is missing")
-        return cls(line, began, ended)
-
-    @property
-    def player(self) -> str:
-        """The player's name, in lower case: the server does not tell names apart that differ in case alone."""
-        return LogEntry(self.line).fields["name"].lower()
+        return cls(line, player.lower(), began, ended)
 
     @property
     def is_short(self) -> bool:
@@ -200,10 +198,14 @@ def find_players(data: Path, *, real_names: bool = False) -> FoundPlayers:
     by_player = tree.recordings()
     if not (by_player or tree.left_out or tree.closed):
         raise InputError(f"{path_text(data)}: holds no ttyrecs; expected <player>/<date>.<time>.ttyrec.bz2")
-    lines = list(_logged(logs, tree))
-    games: dict[str, list[tuple[str, LoggedGame]]] = defaultdict(list)
-    for source, game in lines:
-        games[game.player].append((source, game))
+    # Logs have millions of games, most of them of players without recordings here.
+    games: dict[str, list[tuple[str, LoggedGame]]] = {}
+    lines = 0
+    for source, game in _logged(logs, tree):
+        lines += 1
+        of_player = games.setdefault(game.player, [])
+        if game.player in by_player:
+            of_player.append((source, game))
     shown = {player: player if real_names else f"Player{place}" for place, player in enumerate(games)}
     found: list[PlayedGame] = []
     names: set[str] = set()
@@ -213,7 +215,7 @@ def find_players(data: Path, *, real_names: bool = False) -> FoundPlayers:
             continue
         for source, game, paths in _games_of(files, games[player], tree):
             found.append(_played(shown[player], source, game, paths, names))
-    return FoundPlayers(tuple(found), tuple(tree.closed), (*tree.left_out, *tree.counted(len(lines), len(found))))
+    return FoundPlayers(tuple(found), tuple(tree.closed), (*tree.left_out, *tree.counted(lines, len(found))))
 
 
 @dataclass
@@ -272,7 +274,7 @@ class _Tree:
 
 def _logged(logs: Iterable[Path], tree: _Tree) -> Iterator[tuple[str, LoggedGame]]:
     """Yields the games of all logs, each once, with the log's name."""
-    seen: set[frozenset[tuple[str, str]]] = set()
+    seen: set[int] = set()
     for path in logs:
         try:
             lines = path.read_text(encoding="latin-1").split("\n")
@@ -287,10 +289,10 @@ def _logged(logs: Iterable[Path], tree: _Tree) -> Iterator[tuple[str, LoggedGame
             except LogError as error:
                 tree.closed.append(f"{tree.shown(path)}: line {number}: {error}")
                 continue
-            same = frozenset(LogEntry(line).fields.items())
-            tree.counts["twice"] += same in seen
-            if same not in seen:
-                seen.add(same)
+            fields = hash(frozenset(LogEntry(line).fields.items()))
+            tree.counts["twice"] += fields in seen
+            if fields not in seen:
+                seen.add(fields)
                 yield tree.shown(path), game
 
 
