@@ -8,11 +8,12 @@ from rich.console import Console
 
 from strathack.dataset.errors import InputError, RunError
 from strathack.models.cleaved import config_from_values
+from strathack.models.fitting import concluded
 from strathack.models.hihack import imported_policy
 from strathack.models.options import ImportHihackConfig, ModelsConfig, PublishConfig, TrainConfig
 from strathack.models.presets import PRESETS
 from strathack.models.publishing import publish, published_rows
-from strathack.models.running import METRICS, is_first_process, process_of_a_run, status_of
+from strathack.models.running import process_of_a_run
 from strathack.models.saving import save_policy
 from strathack.models.tables import parameter_count, parts_of, presets_table, published_table, validation_table
 from strathack.models.training import clone
@@ -26,16 +27,8 @@ def train(config: TrainConfig) -> int:
         RunError: If the loss is not finite.
     """
     with process_of_a_run(config):
-        cloned = clone(config)
-    if not is_first_process():
-        return 0
-    module, folder = cloned.module, cloned.folder
-    if cloned.interrupted is None and module.validated is not None:
-        Console().print(validation_table(module.validated))
-        print(f"{module.frames:,} frames; checkpoints and {METRICS} in {folder}")
-    elif cloned.interrupted is None:
-        print(f"{folder}: at its end already; --{', --'.join(config.budget)} set another")
-    return status_of("train", folder, cloned.interrupted)
+        ended = clone(config)
+    return concluded("train", config, ended, lambda result: Console().print(validation_table(result)))
 
 
 def list_(config: ModelsConfig) -> int:

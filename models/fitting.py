@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +22,7 @@ from strathack.models.learning import StreamModule
 from strathack.models.options import AnyLearningOptions, LearningOptions
 from strathack.models.places import LAST
 from strathack.models.precision import is_bf16
-from strathack.models.running import Run, is_first_process, together
+from strathack.models.running import METRICS, Run, checked_device, is_first_process, status_of, together
 from strathack.models.saving import SafetensorsIO
 
 AnyStreamModule = TypeVar("AnyStreamModule", bound=StreamModule)
@@ -52,24 +52,46 @@ class Fit(Generic[AnyStreamModule]):
 
 
 def fit_of(
-    run: Run[AnyLearningOptions], accelerator: str, module: AnyStreamModule, data: DemonstrationModule, budget: Budget
+    begun: Beginning[AnyLearningOptions], module: AnyStreamModule, data: DemonstrationModule, budget: Budget
 ) -> Fit[AnyStreamModule]:
     """Makes the trainer; afterwards the run's folder exists."""
+    run, accelerator = begun.run, begun.accelerator
     loggers = run.begin(0 if run.saved is None else run.saved["global_step"])
     callbacks = callbacks_of(run, budget, module.monitored)
     trainer = trainer_of(run, accelerator, loggers, callbacks, idle_parameters=module.has_idle_parameters)
     return Fit(trainer, module, data, None if run.saved is None else str(run.folder / LAST))
 
 
-def trained(run: Run[AnyLearningOptions], fit: Fit[AnyStreamModule]) -> int | None:
+@dataclass(frozen=True)
+class Ended(Generic[AnyStreamModule]):
+    """How a run ended.
+
+    Attributes:
+        folder: The run's folder.
+        module: The trained module.
+        interrupted: The signal that interrupted the run, which can be resumed; None if it ran to its end.
+    """
+
+    folder: Path
+    module: AnyStreamModule
+    interrupted: int | None
+
+
+def learned(
+    options: AnyLearningOptions, prepared: Callable[[Run[AnyLearningOptions]], Fit[AnyStreamModule]]
+) -> Ended[AnyStreamModule]:
     """Trains to the end, or to an interruption, and writes the last summaries.
 
-    Returns:
-        The signal that interrupted the run, which can be resumed; None if it ran to its end.
+    Args:
+        options: The options of a new run or of one to resume.
+        prepared: Makes and checks everything that training needs.
 
     Raises:
+        InputError: If the options and the data do not fit together.
         RunError: If the loss is not finite.
     """
+    run = Run.of(options)
+    fit = prepared(run)
     trainer, module, interrupted = fit.trainer, fit.module, None
     with together(lambda: trainer.strategy.launcher):
         try:
@@ -80,22 +102,99 @@ def trained(run: Run[AnyLearningOptions], fit: Fit[AnyStreamModule]) -> int | No
         for name, result in ((TRAINING, module.trained), (VALIDATION, module.validated)):
             if result is not None:
                 atomic_write(run.folder / name, json.dumps(asdict(result), indent=2).encode())
-    return interrupted
+    return Ended(run.folder, module, interrupted)
 
 
-def games_of(run: Run[AnyLearningOptions]) -> tuple[Dataset, dict[str, Any]]:
-    """Returns the games that a run learns from, and plain values about them, which its checkpoints keep.
+def concluded(
+    command: str, options: LearningOptions, ended: Ended[AnyStreamModule], show: Callable[[Any], None]
+) -> int:
+    """Prints how a run ended, and returns the exit status.
+
+    Args:
+        command: The command.
+        options: Its options.
+        ended: How the run ended.
+        show: Prints a validation.
+    """
+    if not is_first_process():
+        return 0
+    module, folder = ended.module, ended.folder
+    if ended.interrupted is None and module.validated is not None:
+        show(module.validated)
+        print(f"{module.frames:,} frames; checkpoints and {METRICS} in {folder}")
+    elif ended.interrupted is None:
+        print(f"{folder}: at its end already; --{', --'.join(options.budget)} set another")
+    return status_of(command, folder, ended.interrupted)
+
+
+@dataclass(frozen=True)
+class Beginning(Generic[AnyLearningOptions]):
+    """What a run begins with.
+
+    Attributes:
+        run: The run, whose options have the lanes, which it keeps wherever it is resumed.
+        dataset: The games.
+        about: Plain values about the games, which checkpoints keep.
+        accelerator: Lightning's name of the device.
+        lanes: Lanes of each process's batch.
+    """
+
+    run: Run[AnyLearningOptions]
+    dataset: Dataset
+    about: dict[str, Any]
+    accelerator: str
+    lanes: int
+
+
+def beginning_of(run: Run[AnyLearningOptions]) -> Beginning[AnyLearningOptions]:
+    """Checks games, device and lanes, and seeds all random numbers.
 
     Raises:
-        InputError: If they are not there, or not those that a resumed run was trained on.
+        InputError: If the games are not there, or not those that a resumed run was trained on, or there are too few; or
+            if there is no such device.
     """
     check_data_are_there(run)
-    dataset = Dataset(run.options.data).select(run.options.select)
+    options = run.options
+    dataset = Dataset(options.data).select(options.select)
     about: dict[str, Any] = {"dataset": dataset.fingerprint, "games": len(dataset), "steps": dataset.steps}
     if run.saved is not None:
-        check_same_games(run.options.data[0], dataset, about, run.saved["about"])
+        check_same_games(options.data[0], dataset, about, run.saved["about"])
         about = {**run.saved["about"], **about}
-    return dataset, about
+    accelerator = checked_device(options)
+    lanes = checked_lanes(options, dataset, accelerator)
+    pl.seed_everything(options.seed, verbose=False)
+    run = replace(run, options=replace(options, lanes=options.lanes or lanes))
+    return Beginning(run, dataset, about, accelerator, lanes)
+
+
+def streamed(
+    options: LearningOptions,
+    dataset: Dataset,
+    lanes: int,
+    observations: Sequence[str],
+    columns: Sequence[str],
+    validation_steps: int | None = None,
+) -> DemonstrationModule:
+    """Makes the data module, which streams batches.
+
+    Args:
+        options: The run's options.
+        dataset: The games.
+        lanes: Lanes of a batch.
+        observations: Observation keys.
+        columns: Columns of the games.
+        validation_steps: Steps of a validation's batch; by default those of a batch.
+    """
+    return DemonstrationModule(
+        dataset,
+        lanes=lanes,
+        steps=options.unroll,
+        workers=options.loader_workers,
+        validation_steps=validation_steps,
+        # Lightning validates at the end of what it calls an epoch.
+        batches_per_epoch=options.validate_every * options.accumulate,
+        options={"observations": observations, "columns": columns, "places": True, "seed": options.seed},
+    )
 
 
 def check_data_are_there(run: Run[AnyLearningOptions]) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
-from torch import Tensor
+from torch import Tensor, nn
 
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.files import atomic_write
@@ -20,6 +20,8 @@ from strathack.models.places import checkpoint_at
 
 FORMAT = "strathack-checkpoint"
 VERSION = 1
+
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 POLICY = "policy."
 """Prefix of the names of a policy's weights in ``state_dict``."""
@@ -174,3 +176,39 @@ def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
         what = " ".join(str(error).split())
         raise FormatError(f"{path}: no checkpoint of a policy: {what}") from None
     return policy.eval().to(device)
+
+
+def load_network(
+    path: Path,
+    name: str,
+    make: Callable[[Mapping[str, Any]], AnyNetwork],
+    made_by: str,
+    called: str,
+    device: str | torch.device,
+) -> AnyNetwork:
+    """Loads a network other than a policy from a checkpoint, in evaluation mode; no code in the file is run.
+
+    Args:
+        path: A checkpoint; or a run's folder, for its best checkpoint or, if there is none yet, its last.
+        name: Where the checkpoint has the network's configuration; the weights' names begin so, too.
+        make: Makes the network from its configuration as plain values.
+        made_by: The command that makes such checkpoints.
+        called: What the network is called in error messages.
+        device: Device for the network.
+
+    Raises:
+        InputError: If there is no checkpoint.
+        FormatError: If the file is no checkpoint of such a network.
+    """
+    path = checkpoint_at(path)
+    values = load_values(path)
+    if name not in values:
+        raise FormatError(f"{path}: no {called} in it; {made_by} makes such runs")
+    try:
+        network = make(values[name])
+        own = {key: value for key, value in values["state_dict"].items() if key.startswith(f"{name}.")}
+        network.load_state_dict({key.removeprefix(f"{name}."): value for key, value in own.items()})
+    except (KeyError, TypeError, RuntimeError, InputError) as error:
+        raise FormatError(f"{path}: no {called} in it: {' '.join(str(error).split())}") from None
+    network.eval().to(device)
+    return network

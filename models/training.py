@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
-
-import pytorch_lightning as pl
 
 from strathack.dataset import Dataset
 from strathack.dataset.datamodule import DemonstrationModule
@@ -20,7 +17,7 @@ from strathack.models.cleaved import (
 )
 from strathack.models.cloning import CloningModule
 from strathack.models.config import HierarchicalConfig, LSTMTransformerConfig, PolicyConfig, TransformerConfig
-from strathack.models.fitting import Fit, budget_of, checked_lanes, fit_of, games_of, trained
+from strathack.models.fitting import Ended, Fit, beginning_of, budget_of, fit_of, learned, streamed
 from strathack.models.growing import grown
 from strathack.models.label_tables import check_observations, dataset_names, label_tables
 from strathack.models.offline.training import OfflineModule, check_learnable
@@ -29,39 +26,16 @@ from strathack.models.places import checkpoint_at
 from strathack.models.policy import Policy
 from strathack.models.presets import preset
 from strathack.models.pretraining.networks import is_pretrained, load_pretrained, take_encoder
-from strathack.models.running import Run, checked_device, is_first_process
+from strathack.models.running import Run, is_first_process
 from strathack.models.saving import frames_of, load_policy, load_values
 
 PolicyModule = CloningModule | OfflineModule
 """What trains a policy on recorded games."""
 
 
-@dataclass(frozen=True)
-class Cloned:
-    """How a run ended.
-
-    Attributes:
-        folder: The run's folder.
-        module: The trained module.
-        interrupted: The signal that interrupted the run, which can be resumed; None if it ran to its end.
-    """
-
-    folder: Path
-    module: PolicyModule
-    interrupted: int | None
-
-
-def clone(options: TrainConfig) -> Cloned:
-    """Trains a policy, or resumes a run.
-
-    Raises:
-        InputError: If options, data and policy do not fit together.
-        RunError: If the loss is not finite.
-    """
-    run = Run.of(options)
-    fit = cloning_of(run)
-    interrupted = trained(run, fit)
-    return Cloned(run.folder, fit.module, interrupted)
+def clone(options: TrainConfig) -> Ended[PolicyModule]:
+    """Trains a policy, or resumes a run; see :func:`strathack.models.fitting.learned`."""
+    return learned(options, cloning_of)
 
 
 def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
@@ -70,14 +44,8 @@ def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     Raises:
         InputError: If options, data and policy do not fit together.
     """
-    saved = run.saved
-    dataset, about = games_of(run)
-    accelerator = checked_device(run.options)
-    lanes = checked_lanes(run.options, dataset, accelerator)
-    # A run keeps its lanes, wherever it is resumed.
-    run = replace(run, options=replace(run.options, lanes=run.options.lanes or lanes))
-    options = run.options
-    pl.seed_everything(options.seed, verbose=False)
+    begun, saved = beginning_of(run), run.saved
+    options, dataset, about = begun.run.options, begun.dataset, begun.about
     policy = policy_of(options, dataset) if saved is None else make_policy(config_from_values(saved["policy"]))
     if options.freeze == "encoder" and isinstance(policy, Policy):
         policy.encoders.requires_grad_(False)
@@ -88,8 +56,8 @@ def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     if saved is None and options.weights is not None:
         about["frames_before"] = frames_of(load_values(checkpoint_at(options.weights)))
     if options.compile:
-        compile_parts(policy, dynamic=accelerator == "cpu")
-    data = demonstrations(options, dataset, lanes, policy.config)
+        compile_parts(policy, dynamic=begun.accelerator == "cpu")
+    data = demonstrations(options, dataset, begun.lanes, policy.config)
     budget = budget_of(options, data)
     module: PolicyModule
     if options.algorithm == "bc":
@@ -97,7 +65,7 @@ def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     else:
         valued = check_learnable(policy, dataset, options)
         module = OfflineModule(valued, options, tables, dataset, budget.share_done, about, options.log_every)
-    return fit_of(run, accelerator, module, data, budget)
+    return fit_of(begun, module, data, budget)
 
 
 def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
@@ -159,16 +127,7 @@ def demonstrations(config: TrainConfig, dataset: Dataset, lanes: int, policy: An
     # affect a policy's outputs, unless the policy attends as the published code does.
     games = int((dataset.select(split="validation").rows["steps"] > 0).sum())
     longer = 1 if is_legacy(policy) else max(lanes // -(-games // config.devices), 1)
-    return DemonstrationModule(
-        dataset,
-        lanes=lanes,
-        steps=config.unroll,
-        workers=config.loader_workers,
-        validation_steps=config.unroll * longer,
-        # Lightning validates at the end of what it calls an epoch.
-        batches_per_epoch=config.validate_every * config.accumulate,
-        options={"observations": policy.observations, "columns": columns, "places": True, "seed": config.seed},
-    )
+    return streamed(config, dataset, lanes, policy.observations, columns, config.unroll * longer)
 
 
 def is_legacy(policy: AnyConfig) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from strathack.models.fitting import concluded
 from strathack.models.labelling.applying import apply
 from strathack.models.labelling.metrics import LabelResult
 from strathack.models.labelling.options import LabelApplyConfig, LabelTrainConfig
 from strathack.models.labelling.training import train_labeller
-from strathack.models.running import METRICS, is_first_process, process_of_a_run, status_of
+from strathack.models.running import process_of_a_run
 
 
 def train(config: LabelTrainConfig) -> int:
@@ -21,16 +22,7 @@ def train(config: LabelTrainConfig) -> int:
     """
     with process_of_a_run(config):
         ended = train_labeller(config)
-    if not is_first_process():
-        return 0
-    module, folder = ended.module, ended.run.folder
-    if ended.interrupted is None and module.validated is not None:
-        print(in_words(module.validated))
-        Console().print(result_table(module.validated))
-        print(f"{module.frames:,} frames; checkpoints and {METRICS} in {folder}")
-    elif ended.interrupted is None:
-        print(f"{folder}: at its end already; --{', --'.join(config.budget)} set another")
-    return status_of("label train", folder, ended.interrupted)
+    return concluded("label train", config, ended, show)
 
 
 def apply_(config: LabelApplyConfig) -> int:
@@ -43,6 +35,12 @@ def apply_(config: LabelApplyConfig) -> int:
     games, steps = apply(config)
     print(f"{games:,} games, {steps:,} steps labelled, in {config.out}")
     return 0
+
+
+def show(result: LabelResult) -> None:
+    """Prints a validation."""
+    print(in_words(result))
+    Console().print(result_table(result))
 
 
 def result_table(result: LabelResult) -> Table:

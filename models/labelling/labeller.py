@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.codec import from_plain, to_plain
-from strathack.dataset.errors import FormatError, InputError
+from strathack.dataset.errors import InputError
 from strathack.dataset.options import check_at_least
 from strathack.models.config import LSTMConfig, SymbolsConfig
 from strathack.models.cores import LSTMCore, State
 from strathack.models.encoders import SymbolsEncoder
-from strathack.models.places import checkpoint_at
-from strathack.models.saving import load_values
+from strathack.models.saving import load_network
 
 LABELLER = "labeller"
 """Where checkpoints have a labeller's configuration; its weights' names begin so, too."""
@@ -157,25 +156,8 @@ class Labeller(nn.Module):
 
 
 def load_labeller(path: Path, device: str | torch.device = "cpu") -> Labeller:
-    """Loads a labeller, in evaluation mode; no code in the file is run.
-
-    Args:
-        path: A checkpoint; or a run's folder, for its best checkpoint or, if there is none yet, its last.
-        device: Device for the labeller.
-
-    Raises:
-        InputError: If there is no checkpoint.
-        FormatError: If the file is no checkpoint of a labeller.
-    """
-    path = checkpoint_at(path)
-    values = load_values(path)
-    if LABELLER not in values:
-        raise FormatError(f"{path}: no checkpoint of a labeller; strathack label train makes one")
-    try:
-        labeller = Labeller(LabellerConfig.from_values(values[LABELLER]))
-        prefix = f"{LABELLER}."
-        weights = {name: value for name, value in values["state_dict"].items() if name.startswith(prefix)}
-        labeller.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
-    except (KeyError, TypeError, RuntimeError, InputError) as error:
-        raise FormatError(f"{path}: no checkpoint of a labeller: {' '.join(str(error).split())}") from None
-    return labeller.eval().to(device)
+    """Loads a labeller; see :func:`strathack.models.saving.load_network`."""
+    return load_network(
+        path, LABELLER, lambda values: Labeller(LabellerConfig.from_values(values)),
+        made_by="strathack label train", called="labeller", device=device,
+    )  # fmt: skip

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 
-from strathack.dataset import Dataset
-from strathack.dataset.datamodule import DemonstrationModule
 from strathack.dataset.devices import TensorBatch
 from strathack.dataset.errors import InputError
 from strathack.models.cores import State
-from strathack.models.fitting import Fit, budget_of, checked_lanes, fit_of, games_of, trained
+from strathack.models.fitting import Ended, Fit, beginning_of, budget_of, fit_of, learned, streamed
 from strathack.models.label_tables import check_observations, dataset_names, strategy_counts
 from strathack.models.labelling.labeller import LABELLER, Labeller, LabellerConfig
 from strathack.models.labelling.metrics import LabelResult, LabelSums, label_result, label_sums
@@ -23,7 +19,7 @@ from strathack.models.labelling.options import LabelTrainConfig
 from strathack.models.learning import Learned, StreamModule
 from strathack.models.losses import UNKNOWN, nll_sum, strategy_table
 from strathack.models.options import OptimizerOptions
-from strathack.models.running import Run, checked_device, is_first_process
+from strathack.models.running import Run, is_first_process
 
 ACTION = 32
 """Elements of the embedding of the keys, for a labeller that sees them."""
@@ -90,32 +86,9 @@ class LabellingModule(StreamModule):
         checkpoint[LABELLER] = self.labeller.config.to_values()
 
 
-@dataclass(frozen=True)
-class TrainedLabeller:
-    """How a run ended.
-
-    Attributes:
-        run: The run.
-        module: The trained module.
-        interrupted: The signal that interrupted the run, which can be resumed; None if it ran to its end.
-    """
-
-    run: Run[LabelTrainConfig]
-    module: LabellingModule
-    interrupted: int | None
-
-
-def train_labeller(options: LabelTrainConfig) -> TrainedLabeller:
-    """Trains a labeller, or resumes a run.
-
-    Raises:
-        InputError: If the options and the data do not fit together.
-        RunError: If the loss is not finite.
-    """
-    run = Run.of(options)
-    fit = labelling_of(run)
-    interrupted = trained(run, fit)
-    return TrainedLabeller(run, fit.module, interrupted)
+def train_labeller(options: LabelTrainConfig) -> Ended[LabellingModule]:
+    """Trains a labeller, or resumes a run; see :func:`strathack.models.fitting.learned`."""
+    return learned(options, labelling_of)
 
 
 def labelling_of(run: Run[LabelTrainConfig]) -> Fit[LabellingModule]:
@@ -124,12 +97,8 @@ def labelling_of(run: Run[LabelTrainConfig]) -> Fit[LabellingModule]:
     Raises:
         InputError: If the options and the data do not fit together.
     """
-    dataset, about = games_of(run)
-    accelerator = checked_device(run.options)
-    lanes = checked_lanes(run.options, dataset, accelerator)
-    run = replace(run, options=replace(run.options, lanes=run.options.lanes or lanes))
-    options = run.options
-    pl.seed_everything(options.seed, verbose=False)
+    begun = beginning_of(run)
+    options, dataset = begun.run.options, begun.dataset
     names = dataset_names(dataset, options.label)
     config = config_of(options, names) if run.saved is None else LabellerConfig.from_values(run.saved[LABELLER])
     check_observations(config.observations, dataset, options.data[0], "the labeller")
@@ -139,10 +108,11 @@ def labelling_of(run: Run[LabelTrainConfig]) -> Fit[LabellingModule]:
     )
     if not counts.any():
         raise InputError(f"{options.data[0]}: no step of the train split has a {options.label} to learn from")
-    data = labelled_streams(options, dataset, lanes, config)
+    columns = (config.label, *(("actions",) if config.action else ()))
+    data = streamed(options, dataset, begun.lanes, config.observations, columns)
     budget = budget_of(options, data)
-    module = LabellingModule(Labeller(config), options, table, budget.share_done, about, options.log_every)
-    return fit_of(run, accelerator, module, data, budget)
+    module = LabellingModule(Labeller(config), options, table, budget.share_done, begun.about, options.log_every)
+    return fit_of(begun, module, data, budget)
 
 
 def config_of(options: LabelTrainConfig, names: tuple[str, ...]) -> LabellerConfig:
@@ -155,20 +125,4 @@ def config_of(options: LabelTrainConfig, names: tuple[str, ...]) -> LabellerConf
         raise InputError(f"{options.data[0]}: no step has a {options.label} to learn from")
     return LabellerConfig(
         hidden=options.hidden, action=ACTION if options.actions else 0, label=options.label, names=names
-    )
-
-
-def labelled_streams(
-    options: LabelTrainConfig, dataset: Dataset, lanes: int, config: LabellerConfig
-) -> DemonstrationModule:
-    """Makes the data module, which streams batches."""
-    columns = (config.label, *(("actions",) if config.action else ()))
-    return DemonstrationModule(
-        dataset,
-        lanes=lanes,
-        steps=options.unroll,
-        workers=options.loader_workers,
-        # Lightning validates at the end of what it calls an epoch.
-        batches_per_epoch=options.validate_every * options.accumulate,
-        options={"observations": config.observations, "columns": columns, "places": True, "seed": options.seed},
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from strathack.models.fitting import concluded
 from strathack.models.pretraining.options import PretrainConfig
 from strathack.models.pretraining.training import PretrainingResult, pretrain
-from strathack.models.running import METRICS, is_first_process, process_of_a_run, status_of
+from strathack.models.running import process_of_a_run
 
 
 def pretrain_(config: PretrainConfig) -> int:
@@ -16,16 +17,7 @@ def pretrain_(config: PretrainConfig) -> int:
     """
     with process_of_a_run(config):
         ended = pretrain(config)
-    if not is_first_process():
-        return 0
-    module, folder = ended.module, ended.run.folder
-    if ended.interrupted is None and module.validated is not None:
-        for line in lines_of(module.validated):
-            print(line)
-        print(f"{module.frames:,} frames; checkpoints and {METRICS} in {folder}")
-    elif ended.interrupted is None:
-        print(f"{folder}: at its end already; --{', --'.join(config.budget)} set another")
-    return status_of("pretrain", folder, ended.interrupted)
+    return concluded("pretrain", config, ended, lambda result: print(*lines_of(result), sep="\n"))
 
 
 def lines_of(result: PretrainingResult) -> list[str]:

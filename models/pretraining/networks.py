@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.codec import from_plain, to_plain
-from strathack.dataset.errors import FormatError, InputError
+from strathack.dataset.errors import InputError
 from strathack.models.config import EncoderConfig, PixelsConfig, SymbolsConfig
 from strathack.models.encoders import PixelsEncoder, SymbolsEncoder, make_encoder
 from strathack.models.growing import is_wider
-from strathack.models.places import checkpoint_at
 from strathack.models.policy import Policy
 from strathack.models.pretraining.options import Objective
-from strathack.models.saving import load_values
+from strathack.models.saving import load_network
 
 PRETRAINED = "pretrained"
 """Where checkpoints have the configuration of what was pre-trained; its weights' names begin so, too."""
@@ -145,28 +144,11 @@ def is_pretrained(values: Mapping[str, Any]) -> bool:
 
 
 def load_pretrained(path: Path, device: str | torch.device = "cpu") -> Pretrained:
-    """Loads what a run of ``pretrain`` has trained, in evaluation mode; no code in the file is run.
-
-    Args:
-        path: A checkpoint; or a run's folder, for its best checkpoint or, if there is none yet, its last.
-        device: Device for the networks.
-
-    Raises:
-        InputError: If there is no checkpoint.
-        FormatError: If the file is no checkpoint of such a run.
-    """
-    path = checkpoint_at(path)
-    values = load_values(path)
-    if not is_pretrained(values):
-        raise FormatError(f"{path}: nothing pre-trained in it; strathack pretrain makes such runs")
-    try:
-        pretrained = Pretrained(PretrainedConfig.from_values(values[PRETRAINED]))
-        prefix = f"{PRETRAINED}."
-        weights = {name: value for name, value in values["state_dict"].items() if name.startswith(prefix)}
-        pretrained.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
-    except (KeyError, TypeError, RuntimeError, InputError) as error:
-        raise FormatError(f"{path}: nothing pre-trained in it: {' '.join(str(error).split())}") from None
-    return pretrained.eval().to(device)
+    """Loads what a run of ``pretrain`` has trained; see :func:`strathack.models.saving.load_network`."""
+    return load_network(
+        path, PRETRAINED, lambda values: Pretrained(PretrainedConfig.from_values(values)),
+        made_by="strathack pretrain", called="pretrained encoder or model of progress", device=device,
+    )  # fmt: skip
 
 
 def load_progress(path: Path, device: str | torch.device = "cpu") -> ProgressModel:

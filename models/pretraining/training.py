@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from strathack.dataset import Dataset
-from strathack.dataset.datamodule import DemonstrationModule
 from strathack.dataset.devices import TensorBatch
 from strathack.models.cores import State
-from strathack.models.fitting import Fit, budget_of, checked_lanes, fit_of, games_of, trained
+from strathack.models.fitting import Ended, Fit, beginning_of, budget_of, fit_of, learned, streamed
 from strathack.models.label_tables import check_observations
 from strathack.models.learning import Learned, StreamModule
 from strathack.models.metrics import Sums
@@ -23,7 +20,7 @@ from strathack.models.pretraining.losses import info_nce, progress_loss, signed_
 from strathack.models.pretraining.networks import PRETRAINED, Pretrained, PretrainedConfig, screen_alone
 from strathack.models.pretraining.options import PretrainConfig
 from strathack.models.pretraining.pairs import History, Places, far_pairs, later_pairs, places_of
-from strathack.models.running import Run, checked_device
+from strathack.models.running import Run
 
 
 @dataclass(frozen=True)
@@ -207,32 +204,9 @@ class PretrainingModule(StreamModule):
         checkpoint[PRETRAINED] = self.pretrained.config.to_values()
 
 
-@dataclass(frozen=True)
-class Pretraining:
-    """How a run ended.
-
-    Attributes:
-        run: The run.
-        module: The trained module.
-        interrupted: The signal that interrupted the run, which can be resumed; None if it ran to its end.
-    """
-
-    run: Run[PretrainConfig]
-    module: PretrainingModule
-    interrupted: int | None
-
-
-def pretrain(options: PretrainConfig) -> Pretraining:
-    """Pre-trains, or resumes a run.
-
-    Raises:
-        InputError: If the options and the data do not fit together.
-        RunError: If the loss is not finite.
-    """
-    run = Run.of(options)
-    fit = pretraining_of(run)
-    interrupted = trained(run, fit)
-    return Pretraining(run, fit.module, interrupted)
+def pretrain(options: PretrainConfig) -> Ended[PretrainingModule]:
+    """Pre-trains, or resumes a run; see :func:`strathack.models.fitting.learned`."""
+    return learned(options, pretraining_of)
 
 
 def pretraining_of(run: Run[PretrainConfig]) -> Fit[PretrainingModule]:
@@ -241,35 +215,18 @@ def pretraining_of(run: Run[PretrainConfig]) -> Fit[PretrainingModule]:
     Raises:
         InputError: If the options and the data do not fit together.
     """
-    dataset, about = games_of(run)
-    accelerator = checked_device(run.options)
-    lanes = checked_lanes(run.options, dataset, accelerator)
-    run = replace(run, options=replace(run.options, lanes=run.options.lanes or lanes))
-    options = run.options
-    pl.seed_everything(options.seed, verbose=False)
+    begun = beginning_of(run)
+    options, dataset = begun.run.options, begun.dataset
     config = config_of(options) if run.saved is None else PretrainedConfig.from_values(run.saved[PRETRAINED])
     check_observations(config.observations, dataset, options.data[0], "the encoder")
-    about = {**about, "longest_game": int(dataset.rows["steps"].max())}
-    data = streams_of(options, dataset, lanes, config)
+    about = {**begun.about, "longest_game": int(dataset.rows["steps"].max())}
+    data = streamed(options, dataset, begun.lanes, config.observations, ())
     budget = budget_of(options, data)
     module = PretrainingModule(Pretrained(config), options, budget.share_done, about, options.log_every)
-    return fit_of(run, accelerator, module, data, budget)
+    return fit_of(begun, module, data, budget)
 
 
 def config_of(options: PretrainConfig) -> PretrainedConfig:
     """Returns the configuration that the options ask for."""
     encoder = preset(options.policy).changed(options.changes).encoder
     return PretrainedConfig(screen_alone(encoder), options.objective, options.projection, longest=options.longest)
-
-
-def streams_of(options: PretrainConfig, dataset: Dataset, lanes: int, config: PretrainedConfig) -> DemonstrationModule:
-    """Makes the data module, which streams batches of screens alone."""
-    return DemonstrationModule(
-        dataset,
-        lanes=lanes,
-        steps=options.unroll,
-        workers=options.loader_workers,
-        # Lightning validates at the end of what it calls an epoch.
-        batches_per_epoch=options.validate_every * options.accumulate,
-        options={"observations": config.observations, "columns": (), "places": True, "seed": options.seed},
-    )

@@ -197,7 +197,7 @@ def test_a_labeller_learns_what_only_later_steps_tell_and_labels_games_with_it(g
 
 def test_keys_are_seen_where_they_are_asked_for(games, tmp_path):
     ended = train_labeller(config_of(games, tmp_path / "run", actions=True))
-    labeller = load_labeller(ended.run.folder)
+    labeller = load_labeller(ended.folder)
     inputs = made_up_inputs(np.random.default_rng(0), 6, 2, with_first((6, 2), [(0, 0), (0, 1)]))
     with torch.no_grad():
         outputs = [
@@ -223,11 +223,11 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monk
         patch.setattr(LabellingModule, "end_batch", interrupting)
         cut = train_labeller(config_of(games, tmp_path / "cut"))
     assert cut.interrupted == signal.SIGTERM
-    resumed = train_labeller(LabelTrainConfig(resume=cut.run.folder, quiet=True))
+    resumed = train_labeller(LabelTrainConfig(resume=cut.folder, quiet=True))
     weights, expected = (one.module.labeller.state_dict() for one in (resumed, whole))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert resumed.module.validated == whole.module.validated
-    assert json.loads((resumed.run.folder / "validation.json").read_text())["steps"] == whole.module.validated.steps
+    assert json.loads((resumed.folder / "validation.json").read_text())["steps"] == whole.module.validated.steps
 
 
 def test_applying_goes_on_where_it_was_cut(games, tmp_path, monkeypatch):
@@ -288,7 +288,7 @@ def test_games_that_a_labeller_cannot_see_are_refused(games, tmp_path, run):
 def test_a_policy_is_no_labeller(games, tmp_path):
     clone(TrainConfig(data=[games], out=tmp_path / "clone", steps=1, lanes=2, quiet=True, device="cpu",
                       set="encoder.blstats=0; core.hidden=16; heads.hidden=8", validate_every=1))  # fmt: skip
-    with pytest.raises(FormatError, match="no checkpoint of a labeller; strathack label train makes one"):
+    with pytest.raises(FormatError, match="no labeller in it; strathack label train makes such runs"):
         load_labeller(tmp_path / "clone")
 
 

@@ -194,10 +194,10 @@ def test_one_alone_is_trained_where_it_is_asked_for(games, tmp_path, objective):
     assert ("squared_error" in scalars) is (objective == "progress")
     if objective == "encoder":
         with pytest.raises(InputError, match="an encoder alone; strathack pretrain --objective progress"):
-            load_progress(ended.run.folder)
+            load_progress(ended.folder)
     else:
         with pytest.raises(InputError, match="a model of progress alone; strathack pretrain --objective encoder"):
-            clone(TrainConfig(data=[games], out=tmp_path / "clone", weights=ended.run.folder, set=SMALL, quiet=True))
+            clone(TrainConfig(data=[games], out=tmp_path / "clone", weights=ended.folder, set=SMALL, quiet=True))
 
 
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monkeypatch):
@@ -213,7 +213,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monk
         patch.setattr(PretrainingModule, "end_batch", interrupting)
         cut = pretrain(config_of(games, tmp_path / "cut"))
     assert cut.interrupted == signal.SIGTERM
-    resumed = pretrain(PretrainConfig(resume=cut.run.folder, quiet=True))
+    resumed = pretrain(PretrainConfig(resume=cut.folder, quiet=True))
     weights, expected = (one.module.pretrained.state_dict() for one in (resumed, whole))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert resumed.module.validated == whole.module.validated
@@ -228,7 +228,7 @@ def playable(tmp_path_factory):
 
 @pytest.mark.parametrize("freeze", [None, "encoder"])
 def test_a_clone_begins_with_the_encoder_and_may_keep_it(games, playable, tmp_path, freeze):
-    run = pretrain(config_of(games, tmp_path / "run", objective="encoder")).run.folder
+    run = pretrain(config_of(games, tmp_path / "run", objective="encoder")).folder
     cloned = clone(
         TrainConfig(
             data=[playable], out=tmp_path / "clone", weights=run, set=f"{SMALL}; core.hidden=16; heads.hidden=8",
@@ -251,7 +251,7 @@ def test_a_clone_begins_with_the_encoder_and_may_keep_it(games, playable, tmp_pa
 
 
 def test_an_encoder_of_another_make_is_refused(games, playable, tmp_path):
-    run = pretrain(config_of(games, tmp_path / "run", objective="encoder")).run.folder
+    run = pretrain(config_of(games, tmp_path / "run", objective="encoder")).folder
     options = {"data": [playable], "out": tmp_path / "clone", "weights": run, "quiet": True, "device": "cpu"}
     with pytest.raises(InputError, match=r"its encoder does not fit the policy's \(symbols\): .* is \["):
         clone(TrainConfig(**options))
@@ -263,7 +263,9 @@ def test_an_encoder_of_another_make_is_refused(games, playable, tmp_path):
             validate_every=1,
         )
     ).folder  # fmt: skip
-    with pytest.raises(FormatError, match="nothing pre-trained in it; strathack pretrain makes such runs"):
+    with pytest.raises(
+        FormatError, match="no pretrained encoder or model of progress in it; strathack pretrain"
+    ):
         load_pretrained(policy)
     with pytest.raises(InputError, match="weights: the policy is what the checkpoint holds; leave policy out"):
         clone(TrainConfig(**{**options, "weights": policy}, policy="lstm"))
@@ -293,7 +295,7 @@ def test_other_screens_than_are_there_are_refused(run, tmp_path):
 
 
 def test_what_is_said_along_a_game_is_what_the_model_says_of_its_frames(games, tmp_path):
-    progress = load_progress(pretrain(config_of(games, tmp_path / "run", objective="progress")).run.folder)
+    progress = load_progress(pretrain(config_of(games, tmp_path / "run", objective="progress")).folder)
     dataset = Dataset(games)
     game = dataset.take([0])
     since, first = progress_along(progress, game, 40)
