@@ -263,9 +263,7 @@ def test_an_encoder_of_another_make_is_refused(games, playable, tmp_path):
             validate_every=1,
         )
     ).folder  # fmt: skip
-    with pytest.raises(
-        FormatError, match="no pretrained encoder or model of progress in it; strathack pretrain"
-    ):
+    with pytest.raises(FormatError, match="no pretrained encoder or model of progress in it; strathack pretrain"):
         load_pretrained(policy)
     with pytest.raises(InputError, match="weights: the policy is what the checkpoint holds; leave policy out"):
         clone(TrainConfig(**{**options, "weights": policy}, policy="lstm"))
