@@ -5,6 +5,8 @@ Each takes the values of single steps; a step whose next one is not known is mas
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,8 +37,7 @@ def advantage_weights(advantages: Tensor, inverse_temperature: float, largest: f
         largest: The largest weight.
     """
     # Clamped before the exponential, which would overflow.
-    limit = torch.log(torch.tensor(largest, dtype=advantages.dtype, device=advantages.device))
-    return (advantages * inverse_temperature).clamp(max=limit).exp()
+    return (advantages * inverse_temperature).clamp(max=math.log(largest)).exp()
 
 
 def awac_advantages(values: Tensor, log_probs: Tensor, actions: Tensor) -> Tensor:

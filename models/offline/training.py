@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from strathack.dataset import Dataset
-from strathack.dataset.devices import TensorBatch
+from strathack.dataset.devices import TensorBatch, sent
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import ENDS, ORIGINS, TERMINATED_ENDS
 from strathack.models.cleaved import AnyPolicy
@@ -204,7 +204,7 @@ class OfflineModule(StreamModule):
         scaled = rewards / torch.where(scale > 0, scale, 1.0).float()
         ended = batch["dones"].bool() & mask
         games = self._terminated["train" if self.training else "validation"]
-        terminated = games[batch["game"].clamp(min=0)].to(mask.device) & ended
+        terminated = sent(games[batch["game"].clamp(min=0)], mask.device) & ended
         on = torch.cat([mask[1:] & ~batch["first"][1:].bool(), torch.zeros_like(mask[:1])])
         known = actions >= 0
         steps = Steps(

@@ -5,6 +5,7 @@ All draws are PyTorch's, so that a resumed run draws what an uninterrupted one w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -82,7 +83,7 @@ def later_pairs(places: Places, mask: Tensor, pairs: int, continuation: float) -
     first = torch.randint(steps, (pairs * lanes,), device=device)
     drawn = torch.rand(pairs * lanes, device=device).clamp(min=torch.finfo(torch.float32).tiny)
     # The inverse of the distribution function.
-    distance = 1 + (drawn.log() / torch.log(torch.tensor(continuation, device=device))).floor().long()
+    distance = 1 + (drawn.log() / math.log(continuation)).floor().long()
     second = torch.minimum(first + distance, places.ends[first, lane])
     return Pairs(first, second, lane, (second > first) & mask[first, lane])
 

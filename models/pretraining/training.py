@@ -48,9 +48,9 @@ class PretrainingSums(Sums):
     squares: Tensor
 
     @classmethod
-    def empty(cls) -> PretrainingSums:
+    def empty(cls, device: torch.device | None = None) -> PretrainingSums:
         """Returns sums of 0."""
-        return cls(*(torch.zeros((), dtype=torch.float64) for _ in range(8)))
+        return cls(*(torch.zeros((), dtype=torch.float64, device=device) for _ in range(8)))
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class PretrainingModule(StreamModule):
         """See :meth:`StreamModule.learn`."""
         first, mask = batch["first"].bool(), batch["mask"]
         places = places_of(first, mask, memory["age"])
-        sums = vars(PretrainingSums.empty())
+        sums = vars(PretrainingSums.empty(mask.device))
         loss = torch.zeros((), device=mask.device)
         if self.pretrained.contrastive is not None:
             part, own = self._compare(batch, mask, places)
@@ -151,7 +151,7 @@ class PretrainingModule(StreamModule):
             after = self.history.after(memory, batch, first, places)
         scores = loss.detach().expand(*mask.shape, 1)
         totals = PretrainingSums(**{name: value.detach().double() for name, value in sums.items()})
-        return Learned(loss, scores, totals.to(mask.device), after)
+        return Learned(loss, scores, totals, after)
 
     def _compare(self, batch: TensorBatch, mask: Tensor, places: Places) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the encoder's loss and its sums."""

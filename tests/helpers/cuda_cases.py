@@ -20,16 +20,21 @@ from shrinking import SHRUNK, made_up_inputs
 
 from strathack import cli
 from strathack.dataset import Dataset
+from strathack.models.labelling.options import LabelTrainConfig
+from strathack.models.labelling.training import train_labeller
 from strathack.models.losses import Targets, cloning_loss
 from strathack.models.metrics import tally
+from strathack.models.offline.options import OfflineConfig
 from strathack.models.options import TrainConfig
 from strathack.models.policy import Policy
 from strathack.models.predicting import predictions
 from strathack.models.presets import PRESETS
+from strathack.models.pretraining.options import PretrainConfig
+from strathack.models.pretraining.training import pretrain
 from strathack.models.running import quieten
 from strathack.models.saving import load_policy, save_policy
 from strathack.models.training import clone
-from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig
+from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig, RewardConfig
 from strathack.rl.learning.finetuning import fine_tune
 from strathack.rl.options import FinetuneConfig
 from strathack.rl.schedules import Schedule
@@ -97,6 +102,29 @@ def trained(games: str, out: str, name: str, options: str = "{}") -> dict[str, A
     return {"waits": {key: count / 10 for key, count in (waits[1] - waits[0]).items()}, "calls": sum(CALLS.values())}
 
 
+def streamed(games: str, out: str, kind: str) -> dict[str, Any]:
+    """As :func:`trained`, for a labeller, for pre-training, or for an algorithm of offline reinforcement learning."""
+    waits, ended = [], None
+    quieten()
+    common = {
+        "data": [Path(games)], "lanes": 3, "unroll": 8, "validate_every": 100, "validation_batches": 2,
+        "log_every": 100, "device": "cuda", "quiet": True,
+    }  # fmt: skip
+    for steps in (6, 16):
+        WAITS.clear()
+        place = {"out": Path(out) / str(steps), "steps": steps}
+        if kind == "label":
+            ended = train_labeller(LabelTrainConfig(**common, **place, hidden=16, actions=True))
+        elif kind == "pretrain":
+            ended = pretrain(PretrainConfig(**common, **place, set=SMALL, longest=30))
+        else:
+            ended = clone(TrainConfig(**common, **place, set=SMALL, algorithm=kind, offline=OfflineConfig(heads=5)))
+        waits.append(Counter(WAITS))
+    validated = ended.module.validated.scalars()
+    figures = {name: value for name, value in validated.items() if "/" not in name}
+    return {"waits": {key: count / 10 for key, count in (waits[1] - waits[0]).items()}, "figures": figures}
+
+
 def resumed(games: str, out: str, options: str) -> dict[str, Any]:
     """A run with validations, checkpoints, an average of the weights and a resumption; then one from its weights."""
     quieten()
@@ -117,9 +145,19 @@ def resumed(games: str, out: str, options: str) -> dict[str, Any]:
     }
 
 
-def fine_tuned(games: str, out: str, name: str, hold: str, passes: str) -> dict[str, Any]:
-    """Fine-tuning with demonstrations, a teacher, validations and a resumption; what waited in one update."""
+def fine_tuned(games: str, out: str, name: str, hold: str, passes: str, progress: str = "") -> dict[str, Any]:
+    """Fine-tuning with demonstrations, a teacher, validations and a resumption; what waited in one update.
+
+    With ``progress``, also with the reward of a model of progress.
+    """
     quieten()
+    reward = RewardConfig()
+    if progress:
+        options = PretrainConfig(
+            data=[Path(games)], out=Path(out) / "pretrained", lanes=3, unroll=8, steps=1, validate_every=1, set=SMALL,
+            objective="progress", longest=30, device="cuda", quiet=True,
+        )  # fmt: skip
+        reward = RewardConfig(progress=pretrain(options).folder, progress_lag=5)
     checkpoint = Path(out) / "policy.safetensors"
     save_policy(checkpoint, Policy(SHRUNK[name]))
     waits, ended = [], None
@@ -132,7 +170,7 @@ def fine_tuned(games: str, out: str, name: str, hold: str, passes: str) -> dict[
             FinetuneConfig(
                 run=[checkpoint], out=Path(out) / str(updates), env="NetHackScore-v0", workers=0, envs=2, env_groups=2,
                 frames=updates * 32, appo=APPOConfig(unroll=8, min_strategy_steps=int(hold), passes=int(passes)),
-                imitation=imitation, game=GameConfig(max_steps=20), log_every=100, checkpoint_every=100,
+                imitation=imitation, reward=reward, game=GameConfig(max_steps=20), log_every=100, checkpoint_every=100,
                 validate_every=0, device="cuda", quiet=True,
             )
         )  # fmt: skip

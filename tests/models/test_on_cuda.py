@@ -1,6 +1,7 @@
 """On pretend CUDA: devices and streams are not mixed, results are the CPU's, and steps hardly wait for the device."""
 
 import json
+import math
 
 import pytest
 
@@ -57,6 +58,14 @@ def test_training_waits_once_a_step(guard, games, tmp_path, name):
 def test_averaging_the_weights_waits_once_more(guard, games, tmp_path):
     found = call(guard, "cuda_cases:trained", games, tmp_path, "symbols-small", json.dumps({"ema": 0.9}))
     assert sum(found["waits"].values()) <= WAITS_A_STEP + 1, found["waits"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["label", "pretrain", "awac", "iql", "cql", "rem"])
+def test_other_kinds_of_learning_wait_once_a_step(guard, games, tmp_path, kind):
+    found = call(guard, "cuda_cases:streamed", games, tmp_path, kind)
+    assert sum(found["waits"].values()) <= WAITS_A_STEP, found["waits"]
+    assert all(math.isfinite(value) for value in found["figures"].values())
 
 
 @pytest.mark.slow

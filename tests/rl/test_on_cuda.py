@@ -11,17 +11,18 @@ KEYS = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
 
 
 @pytest.mark.parametrize(
-    ("name", "hold", "passes"),
+    ("name", "hold", "passes", "progress"),
     [
-        ("symbols-small", 0, 1),
-        pytest.param("symbols-base", 3, 2, marks=pytest.mark.slow),
-        pytest.param("hier-lstm", 3, 2, marks=pytest.mark.slow),
-        pytest.param("lstm", 0, 2, marks=pytest.mark.slow),
+        ("symbols-small", 0, 1, ""),
+        pytest.param("symbols-small", 0, 1, "progress", marks=pytest.mark.slow),
+        pytest.param("symbols-base", 3, 2, "", marks=pytest.mark.slow),
+        pytest.param("hier-lstm", 3, 2, "", marks=pytest.mark.slow),
+        pytest.param("lstm", 0, 2, "", marks=pytest.mark.slow),
     ],
 )
-def test_an_update_waits_once_a_pass_and_acting_once_a_step(guard, tmp_path, name, hold, passes):
+def test_an_update_waits_once_a_pass_and_acting_once_a_step(guard, tmp_path, name, hold, passes, progress):
     write_games(tmp_path / "games", [40, 80, 33, 120, 60, 77, 90, 45, 130, 50, 61, 88], keys=KEYS)
-    found = call(guard, "cuda_cases:fine_tuned", tmp_path / "games", tmp_path, name, hold, passes)
+    found = call(guard, "cuda_cases:fine_tuned", tmp_path / "games", tmp_path, name, hold, passes, progress)
     ended, resumed = found["updates"]
     assert ended >= 12
     assert resumed >= 6
