@@ -190,9 +190,9 @@ def test_a_labeller_learns_what_only_later_steps_tell_and_labels_games_with_it(g
     )  # fmt: skip
     assert cloned.module.policy.config.strategies == STRATEGIES
     assert cloned.module.validated.strategy_accuracy is not None
-    again = run("label", "apply", tmp_path / "run", tmp_path / "out", tmp_path / "twice", "--quiet")
-    assert again.status == 2
-    assert again.error.endswith("out: has strategy_inferred already, which is not written over")
+    twice = LabelApplyConfig(run=tmp_path / "run", data=tmp_path / "out", out=tmp_path / "twice", quiet=True)
+    with pytest.raises(InputError, match="out: has strategy_inferred already, which is not written over"):
+        apply(twice)
 
 
 def test_keys_are_seen_where_they_are_asked_for(games, tmp_path):
@@ -272,16 +272,16 @@ def test_what_cannot_be_learned_is_refused(games, tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_games_that_a_labeller_cannot_see_are_refused(games, tmp_path, run):
+def test_games_that_a_labeller_cannot_see_are_refused(games, tmp_path):
     train_labeller(config_of(games, tmp_path / "run"))
     write_games(tmp_path / "blind", [50, 60], keys=("tty_cursor",))
-    ended = run("label", "apply", tmp_path / "run", tmp_path / "blind", tmp_path / "out")
-    assert ended.status == 2
-    assert ended.error.endswith("blind: the labeller needs tty_chars, tty_colors; the dataset has tty_cursor")
-    ended = run("label", "apply", tmp_path / "run", games, tmp_path / "out", "--select", "core == 99")
-    assert ended.error.endswith("no game meets the condition; nothing to label")
-    ended = run("label", "apply", tmp_path / "run", games, tmp_path / "out", "--ahead", 300)
-    assert ended.error.endswith("ahead: 300 is above 256, the steps that are read at a time")
+    config = LabelApplyConfig(run=tmp_path / "run", data=games, out=tmp_path / "out", quiet=True)
+    with pytest.raises(InputError, match="blind: the labeller needs tty_chars, tty_colors; the dataset has tty_cursor"):
+        apply(replace(config, data=tmp_path / "blind"))
+    with pytest.raises(InputError, match="no game meets the condition; nothing to label"):
+        apply(replace(config, select="core == 99"))
+    with pytest.raises(InputError, match="ahead: 300 is above 256, the steps that are read at a time"):
+        replace(config, ahead=300)
     assert not (tmp_path / "out").exists()
 
 

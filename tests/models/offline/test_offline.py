@@ -106,7 +106,9 @@ def preference(folder):
     return (output.action_logits[..., ON] - output.action_logits[..., BACK]).flatten()
 
 
-@pytest.mark.parametrize("algorithm", ["bc", *ALGORITHMS])
+@pytest.mark.parametrize(
+    "algorithm", ["iql", *(pytest.param(one, marks=pytest.mark.slow) for one in ("bc", "awac", "cql", "rem"))]
+)
 def test_it_learns_from_rewards_what_cloning_does_not(games, tmp_path, algorithm):
     ended = clone(config_of(games, tmp_path / "run", algorithm, steps=250, validate_every=250))
     found = preference(ended.folder)
@@ -127,7 +129,9 @@ def test_it_learns_with_strategies(games, tmp_path, algorithm):
     assert ended.module.validated.strategy_nll is not None
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "algorithm", ["rem", *(pytest.param(one, marks=pytest.mark.slow) for one in ("awac", "iql", "cql"))]
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monkeypatch, algorithm):
     whole = clone(config_of(games, tmp_path / "whole", algorithm))
     end_batch = OfflineModule.end_batch

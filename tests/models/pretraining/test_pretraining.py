@@ -285,11 +285,10 @@ def test_what_cannot_be_learned_is_refused(games, tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_other_screens_than_are_there_are_refused(run, tmp_path):
+def test_other_screens_than_are_there_are_refused(tmp_path):
     write_games(tmp_path / "blind", [50, 60, 70, 80, 90, 50, 60, 70], keys=("tty_cursor",))
-    ended = run("pretrain", tmp_path / "blind", "--out", tmp_path / "run")
-    assert ended.status == 2
-    assert ended.error.endswith("blind: the encoder needs tty_chars, tty_colors; the dataset has tty_cursor")
+    with pytest.raises(InputError, match="blind: the encoder needs tty_chars, tty_colors; the dataset has tty_cursor"):
+        pretrain(config_of(tmp_path / "blind", tmp_path / "run"))
 
 
 def test_what_is_said_along_a_game_is_what_the_model_says_of_its_frames(games, tmp_path):
