@@ -10,14 +10,15 @@ from pretend_cuda import call
 KEYS = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "hold", "passes", "progress"),
     [
         ("symbols-small", 0, 1, ""),
-        pytest.param("symbols-small", 0, 1, "progress", marks=pytest.mark.slow),
-        pytest.param("symbols-base", 3, 2, "", marks=pytest.mark.slow),
-        pytest.param("hier-lstm", 3, 2, "", marks=pytest.mark.slow),
-        pytest.param("lstm", 0, 2, "", marks=pytest.mark.slow),
+        ("symbols-small", 0, 1, "progress"),
+        ("symbols-base", 3, 2, ""),
+        ("hier-lstm", 3, 2, ""),
+        ("lstm", 0, 2, ""),
     ],
 )
 def test_an_update_waits_once_a_pass_and_acting_once_a_step(guard, tmp_path, name, hold, passes, progress):

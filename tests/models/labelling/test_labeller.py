@@ -162,6 +162,7 @@ def test_labels_are_those_of_the_plain_loop(games, lanes, ahead):
             assert np.abs(found[place].probability - chosen).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_a_labeller_learns_what_only_later_steps_tell_and_labels_games_with_it(games, tmp_path, run):
     ended = train_labeller(
         config_of(games, tmp_path / "run", steps=250, validate_every=250, learning_rate=3e-3, hidden=32)
