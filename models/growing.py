@@ -33,16 +33,28 @@ def grown(policy: AnyPolicy, changes: Sequence[str]) -> Policy:
         there = weights.get(name)
         if there is None:
             raise InputError(f"set: the weights have {name}, which the changed policy lacks")
-        if there.shape == value.shape:
-            there.copy_(value)
-        elif is_wider(there, value):
-            there.zero_()
-            there[:, : value.shape[1]] = value
-        else:
+        if not copied(there, value):
             raise InputError(f"set: {name} is {list(value.shape)} in the weights, {list(there.shape)} once changed")
     return new
 
 
-def is_wider(matrix: Tensor, other: Tensor) -> bool:
-    """Returns whether a layer's weights, [outputs, inputs], are those of the same layer with more inputs."""
-    return matrix.ndim == other.ndim == 2 and len(matrix) == len(other) and matrix.shape[1] > other.shape[1]
+def copied(there: Tensor, value: Tensor) -> bool:
+    """Copies a weight to its place in another network, where the layer may have more inputs.
+
+    A layer's inputs beyond those of ``value`` are multiplied by zero.
+
+    Args:
+        there: The place, of any shape; overwritten if the weight fits.
+        value: The weight: of the place's shape, or a matrix [outputs, fewer inputs].
+
+    Returns:
+        Whether the weight fits; where not, the place stays as it is.
+    """
+    if there.shape == value.shape:
+        there.copy_(value)
+        return True
+    if there.ndim == value.ndim == 2 and len(there) == len(value) and there.shape[1] > value.shape[1]:
+        there.zero_()
+        there[:, : value.shape[1]] = value
+        return True
+    return False

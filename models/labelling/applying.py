@@ -139,8 +139,7 @@ def label_blocks(
     """
     device = labeller.head.weight.device
     wanted = {*columns, *(("actions",) if labeller.config.action else ())}
-    with_steps = dataset.rows["steps"] > 0
-    if not with_steps.any():
+    if not (dataset.rows["steps"] > 0).any():
         return
     waiting: tuple[Mapping[str, Tensor], Tensor, Tensor] | None = None
     state = labeller.initial_state(lanes)

@@ -15,7 +15,7 @@ from strathack.dataset.codec import from_plain, to_plain
 from strathack.dataset.errors import InputError
 from strathack.models.config import EncoderConfig, PixelsConfig, SymbolsConfig
 from strathack.models.encoders import PixelsEncoder, SymbolsEncoder, make_encoder
-from strathack.models.growing import is_wider
+from strathack.models.growing import copied
 from strathack.models.policy import Policy
 from strathack.models.pretraining.options import Objective
 from strathack.models.saving import load_network
@@ -184,12 +184,7 @@ def take_encoder(policy: Policy, pretrained: Pretrained, path: Path) -> None:
         weights = encoder.state_dict()
         for name, value in source.state_dict().items():
             there = weights.get(name)
-            if there is not None and there.shape == value.shape:
-                there.copy_(value)
-            elif there is not None and is_wider(there, value):
-                there.zero_()
-                there[:, : value.shape[1]] = value
-            else:
+            if there is None or not copied(there, value):
                 kind = type(cast("SymbolsEncoder | PixelsEncoder", encoder).config).kind
                 raise InputError(
                     f"{path}: its encoder does not fit the policy's ({kind}): {name} is {list(value.shape)}, "
