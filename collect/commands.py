@@ -29,8 +29,8 @@ from strathack.collect.running.display import print_summary
 from strathack.collect.running.jobs import do_jobs, make_dataset, stop_on_signal
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
-from strathack.dataset.folder import DatasetFolder
-from strathack.dataset.reading import Dataset
+from strathack.dataset.reading import Dataset, shards_at
+from strathack.dataset.remote.addresses import address_of
 from strathack.dataset.verify import Problem, verify_shards
 from strathack.dataset.writer import agreed_settings
 
@@ -115,9 +115,9 @@ def _selected(config: StoredGamesOptions, what: str) -> Dataset:
 
 def verify(config: VerifyConfig) -> int:
     """``strathack dataset verify``: returns 1 if something is no longer as it was written."""
-    shards = DatasetFolder(config.data).shards() if config.data.is_dir() else [config.data]
-    if not shards or not all(shard.exists() for shard in shards):
-        raise InputError(f"{config.data}: expected a dataset folder or a shard")
+    if config.replay and address_of(config.data) is not None:
+        raise InputError(f"replay: {config.data} is elsewhere; fetch it first, by strathack dataset pull")
+    shards = shards_at(config.data)
     if config.replay and config.workers == 0:
         default_clock(here=True)  # restarts this process now, not after the files were read
     problems = verify_shards(shards, quiet=config.quiet)

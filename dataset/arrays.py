@@ -21,6 +21,7 @@ import numpy as np
 from strathack.dataset.chunks import FLETCHER32_FILTER, ZSTD_FILTER, ChunkDecoder, ChunkError
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import names_by_code
+from strathack.dataset.remote.shards import is_elsewhere, shard_at, shown
 from strathack.dataset.schema import (
     CHECKPOINTS,
     LABEL_COLUMNS,
@@ -29,7 +30,7 @@ from strathack.dataset.schema import (
     STORED_COLUMNS,
     checkpoint_count,
 )
-from strathack.dataset.shard import open_shard, readable
+from strathack.dataset.shard import read_shard, readable
 
 _thread = threading.local()
 
@@ -158,10 +159,19 @@ class StoredArray:
             CorruptionError: If the chunk is not as it was written.
         """
         try:
-            size = self.chunk_steps * prod(self.shape[1:]) * self.dtype.itemsize
-            _decoder().decode(self.read_raw(index), out, size)
+            self._decode(index, out)
         except ChunkError as error:
-            raise self.corruption(index, str(error)) from error
+            if not is_elsewhere(self.path):
+                raise self.corruption(index, str(error)) from error
+            shard_at(self.path).forget(*self.places[index].tolist())
+            try:
+                self._decode(index, out)
+            except ChunkError:
+                raise self.corruption(index, f"{error}, and fetched once more it is no better") from error
+
+    def _decode(self, index: int, out: np.ndarray) -> None:
+        size = self.chunk_steps * prod(self.shape[1:]) * self.dtype.itemsize
+        _decoder().decode(self.read_raw(index), out, size)
 
     def read_raw(self, index: int) -> bytes:
         """Returns the bytes of one chunk as they lie in the file.
@@ -170,6 +180,8 @@ class StoredArray:
             CorruptionError: If the file cannot be read or ends before the chunk does.
         """
         offset, size = self.places[index].tolist()
+        if is_elsewhere(self.path):
+            return shard_at(self.path).read(offset, size)
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
             try:
@@ -181,6 +193,11 @@ class StoredArray:
         if len(data) != size:
             raise self.corruption(index, "the file ends before it")
         return data
+
+    def prefetch(self, start: int) -> None:
+        """Begins to fetch the chunks from step ``start`` on, if the shard is elsewhere."""
+        if is_elsewhere(self.path):
+            shard_at(self.path).prefetch(map(tuple, self.places[start // self.chunk_steps :].tolist()))
 
     def check_sums(self) -> None:
         """Checks the checksum of every chunk, without decompressing the chunks.
@@ -198,7 +215,9 @@ class StoredArray:
         """Returns an error that names the steps of a chunk."""
         first = chunk * self.chunk_steps
         last = min(first + self.chunk_steps, len(self)) - 1
-        return CorruptionError(f"{self.path}: {self.game}/{self.name}, the chunk of steps {first} to {last}: {what}")
+        return CorruptionError(
+            f"{shown(self.path)}: {self.game}/{self.name}, the chunk of steps {first} to {last}: {what}"
+        )
 
 
 def index_game(path: Path, game: str, steps: int) -> dict[str, StoredArray]:
@@ -215,8 +234,12 @@ def index_game(path: Path, game: str, steps: int) -> dict[str, StoredArray]:
     Raises:
         FormatError: If an array is missing, or does not have the type, length or filters of the format.
     """
-    with open_shard(path) as file, readable(path, f"the metadata of {game}"):
-        return _index(path, file, game, steps)
+
+    def index(file: h5py.File) -> dict[str, StoredArray]:
+        with readable(path, f"the metadata of {game}"):
+            return _index(path, file, game, steps)
+
+    return read_shard(path, index)
 
 
 def _index(path: Path, file: h5py.File, game: str, steps: int) -> dict[str, StoredArray]:

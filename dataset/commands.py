@@ -31,7 +31,8 @@ from strathack.dataset.options import (
 )
 from strathack.dataset.printing import scores_by_role, strategy_shares
 from strathack.dataset.progress import progress
-from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.reading import Dataset, Game, shards_at
+from strathack.dataset.remote.shards import size_of
 from strathack.dataset.writer import DatasetWriter
 
 
@@ -73,7 +74,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "shards": len(dataset.paths),
         "games": len(dataset),
         "steps": dataset.steps,
-        "bytes": sum(path.stat().st_size for path in dataset.paths),
+        "bytes": sum(map(size_of, dataset.paths)),
         "observations": list(dataset.observations),
         "demonstrators": sorted({_demonstrator(game) for game in dataset}),
         "by_role": by_role,
@@ -108,9 +109,7 @@ def _print_facts(facts: dict[str, Any], rows: np.ndarray, console: Console) -> N
 def repair(config: RepairConfig) -> int:
     """``strathack dataset repair``: returns 0 if nothing was wrong, 1 if something was left out."""
     out = _make_dataset(config.out, {"repaired_from": path_text(absolute(config.data))})
-    shards = DatasetFolder(config.data).shards() if config.data.is_dir() else [config.data]
-    if not shards:
-        raise InputError(f"{config.data}: holds no shards (*.h5); expected a dataset")
+    shards = shards_at(config.data)
     kept: dict[str, Game] = {}
     problems = []
     with warnings.catch_warnings():  # about shards that cannot be read, which are printed below
@@ -193,7 +192,7 @@ def export(config: ExportConfig) -> int:
 def compact(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
     dataset = Dataset(config.data).select(config.select)
-    check_replayable(dataset)
+    check_replayable(dataset, "compact")
     out = _make_dataset(config.out, {"compacted_from": path_text(absolute(config.data)), "observations": []})
     _copy(dataset, out, keys_only_shard, config, "compacting")
     size = sum(path.stat().st_size for path in out.folder.shards())

@@ -17,7 +17,8 @@ from strathack.dataset.shard import (
     InferredLabels,
     inferred_columns,
     make_shard,
-    open_shard,
+    read_shard,
+    readable,
     write_tables,
     write_vocabularies,
 )
@@ -26,12 +27,19 @@ from strathack.dataset.verify import Problem, verify_shard
 
 def one_game_shard(game: Game) -> bytes:
     """Returns a shard with one stored game; compressed chunks are copied unchanged."""
-    buffer = io.BytesIO()
-    with make_shard(buffer, game.provenance) as target, open_shard(game.path) as source:
-        source.copy(f"data/{game.name}", target["data"])
-        codes = {label: game.arrays[label].codes for label in LABEL_COLUMNS if label in game.arrays}
-        write_tables(target, game.row.reshape(1), {label: label_names(of) for label, of in codes.items()})
-    return buffer.getvalue()
+    codes = {label: game.arrays[label].codes for label in LABEL_COLUMNS if label in game.arrays}
+    for array in game.arrays.values():
+        array.prefetch(0)
+
+    def copied(source: h5py.File) -> bytes:
+        buffer = io.BytesIO()
+        with make_shard(buffer, game.provenance) as target:
+            with readable(game.path, game.name):
+                source.copy(f"data/{game.name}", target["data"])
+            write_tables(target, game.row.reshape(1), {label: label_names(of) for label, of in codes.items()})
+        return buffer.getvalue()
+
+    return read_shard(game.path, copied)
 
 
 def shard_with_inferred(game: Game, inferred: Mapping[str, InferredLabels]) -> bytes:

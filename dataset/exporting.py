@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,26 @@ import numpy as np
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute
+from strathack.dataset.frames import FrameSource
 from strathack.dataset.labels import names_by_code
 from strathack.dataset.reading import Dataset, Game
-from strathack.dataset.schema import COMPLETENESS, INFERRED, LABEL_COLUMNS, OBSERVATIONS, PROBABILITY, STORED_COLUMNS
+from strathack.dataset.schema import (
+    COMPLETENESS,
+    FRAME_CHUNK_STEPS,
+    INFERRED,
+    LABEL_COLUMNS,
+    OBSERVATIONS,
+    PROBABILITY,
+    SCREEN_COLUMNS,
+    SCREEN_ROWS,
+    STORED_COLUMNS,
+)
 
 ROWS_PER_GROUP = 1 << 20
 """Steps that are gathered into one row group of a Parquet file."""
+
+ROWS_PER_GROUP_OF_SCREENS = 1 << 15
+"""The same where each step has its screen: some 60 MB."""
 
 
 def _package(name: str, to: str) -> Any:
@@ -41,56 +56,128 @@ def export_parquet(dataset: Dataset, out: Path, on_game: Callable[[Game], None])
     Raises:
         InputError: If pyarrow is not installed.
     """
-    arrow = _package("pyarrow", "parquet")
-    parquet = _package("pyarrow.parquet", "parquet")
     out.mkdir(parents=True, exist_ok=True)
     export_games(dataset, out)
-    text = arrow.dictionary(arrow.int32(), arrow.string())
-    inferred = [name for name in INFERRED.values() if name not in dataset.vocabularies]
-    lacking = {*inferred, *(f"{name}{PROBABILITY}" for name in inferred)}
-    written = [name for name in STORED_COLUMNS if name not in lacking]
-    columns = {name: text if name in (*LABEL_COLUMNS, "actions") else _arrow_type(arrow, name) for name in written}
-    schema = arrow.schema([("game", text), ("step", arrow.int64()), *columns.items()])
-    with parquet.ParquetWriter(out / "steps.parquet", schema, compression="zstd") as writer:
-        waiting, rows = [], 0
-        for game in dataset:
-            waiting.append(arrow.table(_step_columns(arrow, game, written), schema=schema))
-            rows += len(game)
-            if rows >= ROWS_PER_GROUP:
-                writer.write_table(arrow.concat_tables(waiting).unify_dictionaries())
-                waiting, rows = [], 0
-            on_game(game)
-        if waiting:
-            writer.write_table(arrow.concat_tables(waiting).unify_dictionaries())
+    StepTable.of(dataset).write(dataset, out / "steps.parquet", on_game)
+
+
+@dataclass(frozen=True)
+class StepTable:
+    """A table with a row a step, as Parquet.
+
+    Attributes:
+        columns: The stored columns that the table has, after ``game`` and ``step``.
+        screens: Whether it has the column ``screen``, the 24 lines of the terminal.
+        categories: Whether texts are of Arrow's dictionary type, which pandas reads as categories, and not plain text,
+            which is all that the package ``datasets`` reads.
+    """
+
+    columns: tuple[str, ...]
+    screens: bool = False
+    categories: bool = True
+
+    @classmethod
+    def of(cls, dataset: Dataset, *, screens: bool = False, categories: bool = True) -> StepTable:
+        """Returns the table of a dataset, with the columns of inferred labels only if its games may have them."""
+        inferred = [name for name in INFERRED.values() if name not in dataset.vocabularies]
+        lacking = {*inferred, *(f"{name}{PROBABILITY}" for name in inferred)}
+        return cls(tuple(name for name in STORED_COLUMNS if name not in lacking), screens, categories)
+
+    def write(
+        self, dataset: Dataset, path: Path, on_game: Callable[[Game], None], frames: FrameSource | None = None
+    ) -> None:
+        """Writes the steps of games into a file.
+
+        Args:
+            dataset: The games.
+            path: The file.
+            on_game: Called after each game.
+            frames: Where screens, and rewards that are not stored, come from; needed for ``screens``.
+
+        Raises:
+            InputError: If pyarrow is not installed.
+        """
+        arrow = _package("pyarrow", "parquet")
+        parquet = _package("pyarrow.parquet", "parquet")
+        schema = self._schema(arrow)
+        most = ROWS_PER_GROUP_OF_SCREENS if self.screens else ROWS_PER_GROUP
+        with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+            waiting, rows = [], 0
+            for game in dataset:
+                waiting.append(arrow.table(self._columns_of(arrow, game, frames), schema=schema))
+                rows += len(game)
+                if rows >= most:
+                    writer.write_table(arrow.concat_tables(waiting).unify_dictionaries(), row_group_size=most)
+                    waiting, rows = [], 0
+                on_game(game)
+            if waiting:
+                writer.write_table(arrow.concat_tables(waiting).unify_dictionaries(), row_group_size=most)
+
+    def _schema(self, arrow: Any) -> Any:
+        text = arrow.dictionary(arrow.int32(), arrow.string()) if self.categories else arrow.string()
+        texts = {*LABEL_COLUMNS, "actions"}
+        columns = {name: text if name in texts else _arrow_type(arrow, name) for name in self.columns}
+        screen = [("screen", arrow.list_(arrow.string(), SCREEN_ROWS))] if self.screens else []
+        return arrow.schema([("game", text), ("step", arrow.int64()), *columns.items(), *screen])
+
+    def _columns_of(self, arrow: Any, game: Game, frames: FrameSource | None) -> dict[str, Any]:
+        steps = len(game)
+
+        def named(codes: np.ndarray, names: list[str]) -> Any:
+            values = arrow.DictionaryArray.from_arrays(arrow.array(codes.astype(np.int32)), arrow.array(names))
+            return values if self.categories else values.cast(arrow.string())
+
+        action_names = [*ACTION_NAMES, *[""] * (256 - len(ACTION_NAMES))]
+        columns = {
+            "game": named(np.zeros(steps, np.int32), [game.name]),
+            "step": np.arange(steps),
+            "actions": named(game.actions[:], action_names),
+        }
+        for name in self.columns:
+            stored = game.arrays.get(name)
+            if stored is None:
+                nothing = named(np.zeros(steps, np.int32), [""])
+                columns[name] = nothing if name in LABEL_COLUMNS else arrow.nulls(steps, _arrow_type(arrow, name))
+            elif name in LABEL_COLUMNS:
+                by_code = names_by_code(stored.codes)
+                columns[name] = named(stored[:], [by_code.get(code, "") for code in range(256)])
+            elif name not in columns:
+                columns[name] = stored[:]
+        if self.screens:
+            assert frames is not None, "screens come from somewhere"
+            screens, columns["rewards"] = _seen(frames, game)
+            columns["screen"] = arrow.FixedSizeListArray.from_arrays(_lines(arrow, screens), SCREEN_ROWS)
+        return columns
+
+
+def _seen(frames: FrameSource, game: Game) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a game's screens, u8 [T, 24, 80], and its rewards, f32 [T]."""
+    steps = len(game)
+    screens = np.empty((steps, SCREEN_ROWS * SCREEN_COLUMNS), np.uint8)
+    rewards = np.empty((steps, 1), np.float32)
+    reader = frames.open(game, ("tty_chars", "rewards"), 0)
+    try:
+        reader.copy(0, steps, {"tty_chars": screens, "rewards": rewards})
+    finally:
+        reader.close()
+    return screens.reshape(steps, SCREEN_ROWS, SCREEN_COLUMNS), rewards[:, 0]
+
+
+def _lines(arrow: Any, screens: np.ndarray) -> Any:
+    """Returns the lines of screens, u8 [T, 24, 80], as text; a byte is the character of that number (ISO 8859-1).
+
+    A NUL is a blank, as it looks: text in Arrow and numpy would end there.
+    """
+    screens = np.where(screens == 0, np.uint8(ord(" ")), screens)
+    parts = [
+        arrow.array(np.char.decode(part.reshape(-1, SCREEN_COLUMNS).view(f"S{SCREEN_COLUMNS}").ravel(), "latin-1"))
+        for part in np.split(screens, range(FRAME_CHUNK_STEPS, len(screens), FRAME_CHUNK_STEPS))
+    ]  # by parts, since numpy's text takes four bytes a character
+    return arrow.concat_arrays([part.cast(arrow.string()) for part in parts])
 
 
 def _arrow_type(arrow: Any, name: str) -> Any:
     return arrow.from_numpy_dtype(np.dtype(STORED_COLUMNS[name]))
-
-
-def _step_columns(arrow: Any, game: Game, written: Sequence[str]) -> dict[str, Any]:
-    steps = len(game)
-
-    def named(codes: np.ndarray, names: list[str]) -> Any:
-        return arrow.DictionaryArray.from_arrays(arrow.array(codes.astype(np.int32)), arrow.array(names))
-
-    action_names = [*ACTION_NAMES, *[""] * (256 - len(ACTION_NAMES))]
-    columns = {
-        "game": named(np.zeros(steps, np.int32), [game.name]),
-        "step": np.arange(steps),
-        "actions": named(game.actions[:], action_names),
-    }
-    for name in written:
-        stored = game.arrays.get(name)
-        if stored is None:
-            nothing = named(np.zeros(steps, np.int32), [""])
-            columns[name] = nothing if name in LABEL_COLUMNS else arrow.nulls(steps, _arrow_type(arrow, name))
-        elif name in LABEL_COLUMNS:
-            by_code = names_by_code(stored.codes)
-            columns[name] = named(stored[:], [by_code.get(code, "") for code in range(256)])
-        elif name not in columns:
-            columns[name] = stored[:]
-    return columns
 
 
 def export_minari(dataset: Dataset, out: Path, name: str, on_game: Callable[[Game], None]) -> None:

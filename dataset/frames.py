@@ -73,7 +73,10 @@ class StoredFrames:
         Raises:
             InputError: If an array is not stored.
         """
-        return StoredReader({name: game.stored(name) for name in names})
+        arrays = {name: game.stored(name) for name in names}
+        for array in arrays.values():
+            array.prefetch(start)
+        return StoredReader(arrays)
 
 
 @dataclass

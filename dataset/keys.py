@@ -57,8 +57,12 @@ def keys_only_shard(game: Game) -> bytes:
     return encode_shard(keys_only(game), provenance, ChunkEncoder("dense"))
 
 
-def check_replayable(dataset: Dataset) -> None:
+def check_replayable(dataset: Dataset, what: str) -> None:
     """Checks that every game can be replayed from its keys.
+
+    Args:
+        dataset: The games.
+        what: What needs that, for the error message.
 
     Raises:
         InputError: If a game has no keys, or its seed or clock is not known.
@@ -66,8 +70,8 @@ def check_replayable(dataset: Dataset) -> None:
     for row in dataset.rows:
         name = row["game"].decode()
         if not row["keys_sha256"]:
-            raise InputError(f"compact: {name} has no keys, only screens were imported; leave it out by --select")
+            raise InputError(f"{what}: {name} has no keys, only screens were imported; leave it out by --select")
         if row["core"] < 0 or row["start_time"] < 0:
             raise InputError(
-                f"compact: {name} has no known seed and clock to be replayed from; leave it out by --select"
+                f"{what}: {name} has no known seed and clock to be replayed from; leave it out by --select"
             )

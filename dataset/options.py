@@ -180,3 +180,82 @@ class CompactConfig(WriterOptions):
     data: Path
     out: Path
     select: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishDataConfig(WriterOptions):
+    """Makes a folder that can be uploaded as it is: shards, Parquet tables, a card, Croissant, checksums.
+
+    Attributes:
+        data: A dataset folder or a shard.
+        out: The new folder; the same command goes on with one that was begun.
+        select: A condition on the games.
+        observations: Publish the stored observations, too, instead of keys and labels alone.
+        screens: Give the table of steps the screen as 24 lines; games of which only keys are stored are replayed.
+        name: The dataset's name; by default the folder's.
+        license: An identifier of the Hugging Face hub's list of licences.
+        author: Who publishes it.
+        notes: A Markdown file whose text the card ends with.
+        push: The repository of the Hugging Face hub to upload the folder to, user/name.
+        private: Make the repository a private one, if it is new.
+    """
+
+    data: Path
+    out: Path
+    select: str | None = None
+    observations: bool = False
+    screens: bool = False
+    name: str = ""
+    license: str = "mit"
+    author: str = "The strathack authors"
+    notes: Path | None = None
+    push: str | None = None
+    private: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks every option.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        super().__post_init__()
+        if self.push is not None:
+            check_repository("push", self.push)
+        elif self.private:
+            raise InputError("private: nothing is uploaded; push names a repository")
+
+
+def check_repository(option: str, name: str) -> None:
+    """Checks that a name is that of a repository of the Hugging Face hub.
+
+    Raises:
+        InputError: If it is not; the message names the option.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name, flags=re.ASCII):
+        raise InputError(f"{option}: {name!r}; expected user/name, of letters, digits, -, _ and .")
+
+
+@dataclass(frozen=True)
+class PullConfig(Options):
+    """Fetches a published dataset, file by file, and checks it; the same command goes on with what is there.
+
+    Attributes:
+        source: Where the dataset is: hf://datasets/user/name@revision, https://…, s3://… or a folder.
+        out: The new folder.
+        parallel: Files that are fetched at the same time.
+        quiet: Show no progress line.
+    """
+
+    source: Path
+    out: Path
+    parallel: int = 4
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        super().__post_init__()
+        check_at_least(1, self, "parallel")

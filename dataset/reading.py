@@ -19,6 +19,8 @@ from strathack.dataset.arrays import StoredArray, index_game
 from strathack.dataset.errors import CorruptionError, FormatError, InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, Vocabularies, unite_vocabularies
+from strathack.dataset.remote.addresses import address_of
+from strathack.dataset.remote.shards import shards_elsewhere
 from strathack.dataset.schema import (
     COMPLETENESS,
     GAME_DTYPE,
@@ -30,7 +32,7 @@ from strathack.dataset.schema import (
     is_replayable,
     row_values,
 )
-from strathack.dataset.shard import Provenance, ShardTables, open_shard, read_tables, read_text, readable
+from strathack.dataset.shard import Provenance, ShardTables, read_shard, read_tables, read_text, readable
 from strathack.dataset.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -203,19 +205,23 @@ class Game:
         Raises:
             CorruptionError: If it cannot be read.
         """
-        with open_shard(self.path) as file, readable(self.path, f"the attributes of {self.name}"):
+        return read_shard(self.path, self._attributes_in)
+
+    def _attributes_in(self, file: h5py.File) -> Mapping[str, str]:
+        with readable(self.path, f"the attributes of {self.name}"):
             attributes = file[f"data/{self.name}"].attrs
             return {name: read_text(value) for name, value in attributes.items() if name != "num_samples"}
 
 
 class Dataset:
-    """The games of one dataset folder, of one shard, or of several folders and shards.
+    """The games of one dataset folder, of one shard, or of several folders and shards, here or elsewhere.
 
     Opening a dataset reads only the tables. Each read opens the file and closes it again, so a dataset may be used
     from threads, carried over a fork, pickled, or sent to a Ray worker.
 
     Args:
-        path: A folder, a shard, or a list of them.
+        path: A folder, a shard, or an address (``hf://datasets/user/name@revision``, ``https://…``, ``s3://…``), whose
+            games are fetched as they are read; or a list of these.
         on_corrupt: ``skip`` leaves out shards that cannot be read, with a warning for each.
 
     Attributes:
@@ -224,6 +230,7 @@ class Dataset:
     Raises:
         InputError: If there is no shard at a path.
         FormatError: If a shard cannot be read.
+        RunError: If an address cannot be reached, and nothing of it is in the cache.
 
     Examples:
         >>> dataset = Dataset("demo/data").select("role == 'Val' and score > 5000", split="train")
@@ -409,23 +416,35 @@ def _categories(values: np.ndarray, codes: Mapping[str, int]) -> pd.Categorical:
     return pd.Categorical.from_codes(places[values], categories=names)
 
 
+def shards_at(source: Path) -> list[Path]:
+    """Returns the shards of a folder, the shard itself, or what stands for the shards at an address.
+
+    Raises:
+        InputError: If there are none.
+        RunError: If the place of an address cannot be reached.
+    """
+    address = address_of(source)
+    if address is not None:
+        return shards_elsewhere(address)
+    if source.is_dir():
+        shards = DatasetFolder(source).shards()
+        if not shards:
+            raise InputError(f"{source}: holds no shards (*.h5); expected a dataset")
+        return shards
+    if not source.exists():
+        raise InputError(f"{source}: does not exist; expected a dataset folder or a shard")
+    return [source]
+
+
 def _open(source: Path, on_corrupt: OnCorrupt, left_out: list[str]) -> list[tuple[Path, ShardTables, np.ndarray]]:
     """Returns the shards at a path, their tables, and the rows of the games to take from each.
 
     The reasons why other shards were left out are added to ``left_out``.
     """
     _check_name("on_corrupt", on_corrupt, ("raise", "skip"))
-    if source.is_dir():
-        shards = DatasetFolder(source).shards()
-        if not shards:
-            raise InputError(f"{source}: holds no shards (*.h5); expected a dataset")
-    elif source.exists():
-        shards = [source]
-    else:
-        raise InputError(f"{source}: does not exist; expected a dataset folder or a shard")
     opened = []
     seen: set[bytes] = set()
-    for shard in shards:
+    for shard in shards_at(source):
         try:
             tables = read_tables(shard)
         except FormatError as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import hdf5plugin  # noqa: F401  (registers the Zstandard filter)
@@ -17,6 +18,7 @@ import numpy as np
 from strathack.dataset.chunks import ChunkEncoder, make_array, write_column
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import Vocabularies, label_names
+from strathack.dataset.remote.shards import ShardFile, is_elsewhere, shard_at, shown
 from strathack.dataset.schema import (
     CHECKPOINTS,
     FORMAT_NAME,
@@ -30,6 +32,8 @@ from strathack.dataset.schema import (
     checkpoint_count,
 )
 from strathack.dataset.splits import Fractions
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -276,14 +280,42 @@ def open_shard(path: Path) -> Iterator[h5py.File]:
     Raises:
         FormatError: If the file is not HDF5, not a shard, or of a version that this release does not read.
     """
+    with _opened(path, path) as file:
+        yield file
+
+
+@contextmanager
+def _opened(path: Path, source: Path | ShardFile) -> Iterator[h5py.File]:
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(source, "r")
     except OSError as error:
-        raise FormatError(f"{path}: not a readable HDF5 file ({error})") from error
+        raise FormatError(f"{shown(path)}: not a readable HDF5 file ({error})") from error
     with file:
         with readable(path, "its attributes"):
             check_format(path, file.attrs)
         yield file
+
+
+def read_shard(path: Path, read: Callable[[h5py.File], Read]) -> Read:
+    """Opens a shard, here or elsewhere, and reads from it.
+
+    Args:
+        path: The shard, or what stands for one elsewhere.
+        read: Reads from the open file. It is called several times where bytes have to be fetched first.
+
+    Raises:
+        FormatError: As for :func:`open_shard`.
+        RunError: If a shard elsewhere cannot be reached.
+    """
+    if not is_elsewhere(path):
+        with open_shard(path) as file:
+            return read(file)
+
+    def through(source: ShardFile) -> Read:
+        with _opened(path, source) as file:
+            return read(file)
+
+    return shard_at(path).through(through)
 
 
 @contextmanager
@@ -298,7 +330,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
     except FormatError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise CorruptionError(f"{path}: {what} cannot be read ({error})") from error
+        raise CorruptionError(f"{shown(path)}: {what} cannot be read ({error})") from error
 
 
 def check_format(path: Path, attributes: Mapping[str, Any]) -> None:
@@ -309,11 +341,11 @@ def check_format(path: Path, attributes: Mapping[str, Any]) -> None:
     """
     name = read_text(attributes.get("format", "missing"))
     if name != FORMAT_NAME:
-        raise FormatError(f"{path}: not a strathack shard (its attribute 'format' is {name!r})")
+        raise FormatError(f"{shown(path)}: not a strathack shard (its attribute 'format' is {name!r})")
     version = attributes.get("format_version")
     if version != FORMAT_VERSION:
         raise FormatError(
-            f"{path}: format version {version}, this release reads version {FORMAT_VERSION}; "
+            f"{shown(path)}: format version {version}, this release reads version {FORMAT_VERSION}; "
             "use the release of strathack that wrote it, or upgrade with: pip install --upgrade strathack"
         )
 
@@ -342,10 +374,14 @@ def read_tables(path: Path) -> ShardTables:
         FormatError: As for :func:`open_shard`, and if a table is missing or not of this version.
         CorruptionError: If a table's checksum differs.
     """
-    with open_shard(path) as file, readable(path, "its tables"):
+    return read_shard(path, partial(_tables_of, path))
+
+
+def _tables_of(path: Path, file: h5py.File) -> ShardTables:
+    with readable(path, "its tables"):
         missing = [name for name in ("games", "data", "mask") if not is_hard_link(file, name)]
         if missing:
-            raise FormatError(f"{path}: a shard without /{missing[0]}")
+            raise FormatError(f"{shown(path)}: a shard without /{missing[0]}")
         rows = file["games"][...]
         provenance = Provenance.from_attributes(file.attrs)
         vocabularies = {label: tuple(names) for label, names in json.loads(_text(file, "vocabularies")).items()}
@@ -353,7 +389,7 @@ def read_tables(path: Path) -> ShardTables:
     if rows.dtype.names != GAME_DTYPE.names:
         wanted, found = set(GAME_DTYPE.names or ()), set(rows.dtype.names or ())
         raise FormatError(
-            f"{path}: the columns of /games are not those of version {FORMAT_VERSION}: "
+            f"{shown(path)}: the columns of /games are not those of version {FORMAT_VERSION}: "
             f"missing {sorted(wanted - found)}, unknown {sorted(found - wanted)}"
         )
     return ShardTables(rows.astype(GAME_DTYPE), provenance, vocabularies, fractions)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from strathack.dataset.actions import KEY_CODES
@@ -15,7 +17,7 @@ from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.progress import progress
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS
-from strathack.dataset.shard import ShardTables, open_shard, read_tables, readable
+from strathack.dataset.shard import ShardTables, read_shard, read_tables, readable
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,7 @@ def _check_tables(path: Path, tables: ShardTables) -> Iterator[Problem]:
     if len(set(names)) != len(names):
         yield Problem(path, "", "/games names a game twice")
     try:
-        with open_shard(path) as file, readable(path, "/data or /mask"):
-            groups = set(file["data"])
-            masks = {split: file["mask"][split][...].tolist() for split in file["mask"]}
+        groups, masks = read_shard(path, partial(_groups_and_masks, path))
     except FormatError as error:
         yield Problem(path, "", str(error))
         return
@@ -72,6 +72,11 @@ def _check_tables(path: Path, tables: ShardTables) -> Iterator[Problem]:
     for split in sorted(expected.keys() | masks.keys()):
         if expected.get(split) != masks.get(split):
             yield Problem(path, "", f"/mask/{split} is not what the seeds and the shares give")
+
+
+def _groups_and_masks(path: Path, file: h5py.File) -> tuple[set[str], dict[str, list[bytes]]]:
+    with readable(path, "/data or /mask"):
+        return set(file["data"]), {split: file["mask"][split][...].tolist() for split in file["mask"]}
 
 
 def verify_game(game: Game) -> Iterator[Problem]:

@@ -102,6 +102,16 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
             "strathack.collect.commands:expand",
             "replay a keys-only dataset into a full one",
         ),
+        "publish": Command(
+            "strathack.dataset.options:PublishDataConfig",
+            "strathack.dataset.publishing.commands:publish",
+            "make a folder that others can find, check and load, and upload it",
+        ),
+        "pull": Command(
+            "strathack.dataset.options:PullConfig",
+            "strathack.dataset.remote.commands:pull",
+            "fetch a published dataset",
+        ),
     },
     "models": {
         "list": Command(

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from hub import Hub
 from hypothesis import settings
 from pretend_cuda import build
 
@@ -165,6 +166,28 @@ def nothing_left() -> Iterator[None]:
     while (left := _leftovers() - before) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A running hub, which this process's huggingface_hub uses, and a cache of datasets of its own."""
+    fsspec = pytest.importorskip("fsspec")
+    client = pytest.importorskip("huggingface_hub")
+    monkeypatch.setenv("STRATHACK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("strathack.dataset.remote.stores.PAUSE", 0.01)
+
+    def forget() -> None:  # what file systems remember of another hub
+        client.HfFileSystem.clear_instance_cache()
+        fsspec.get_filesystem_class("http").clear_instance_cache()
+
+    with Hub(tmp_path / "hub") as running:
+        for name, value in running.patches().items():
+            monkeypatch.setattr(name, value)
+        forget()
+        yield running
+    forget()
+    client.close_session()
 
 
 @pytest.fixture

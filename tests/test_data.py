@@ -1,6 +1,5 @@
 """The datasets that come with the repository are as their cards say."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -8,16 +7,10 @@ import pandas as pd
 import pytest
 
 from strathack.dataset import Dataset
+from strathack.dataset.publishing.statistics import Statistics
 
 ROOT = Path(__file__).parents[1]
 THOUSAND = ROOT / "data" / "autoascend-1k"
-
-
-def described(dataset):
-    spec = importlib.util.spec_from_file_location("describe", ROOT / "data" / "describe.py")
-    describe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(describe)
-    return list(describe.tables(dataset))
 
 
 def test_the_card_and_the_table_of_games_are_the_dataset_s():
@@ -25,7 +18,7 @@ def test_the_card_and_the_table_of_games_are_the_dataset_s():
     assert sorted(dataset.games["core"]) == list(range(1000, 2000))
     card = (THOUSAND / "README.md").read_text()
     assert f"{dataset.steps:,} steps" in card
-    for table in described(dataset):
+    for table in Statistics(dataset).tables():
         assert table in card
     table = pd.read_parquet(THOUSAND / "games.parquet")
     pd.testing.assert_frame_equal(table, dataset.games.drop(columns="shard"), check_dtype=False)

@@ -227,7 +227,7 @@ def test_export_to_minari(tmp_path, capfd, monkeypatch):
     ("words", "message"),
     [
         (("info", "nowhere"), "nowhere: does not exist; expected a dataset folder or a shard"),
-        (("verify", "nowhere"), "nowhere: expected a dataset folder or a shard"),
+        (("verify", "nowhere"), "nowhere: does not exist; expected a dataset folder or a shard"),
         (("export", "data", "x", "--to", "csv"), "to: 'csv' is unknown; expected minari or parquet"),
         (("export", "data", "x", "--to", "minari"), "x: for minari the folder is named <name>-v<number>"),
         (("export", "data", "x y-v0", "--to", "minari"), "of letters, digits, - and _"),

@@ -1,0 +1,1 @@
+"""Datasets as others find, check and load them: tables, a card, a description for machines, checksums."""

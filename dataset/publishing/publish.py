@@ -1,0 +1,171 @@
+"""Makes a folder that is ready to be uploaded as it is: shards, tables, card, description, checksums."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from strathack.dataset.copying import one_game_shard
+from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.exporting import StepTable
+from strathack.dataset.files import absolute, atomic_write
+from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.frames import FrameSource, source_of
+from strathack.dataset.keys import check_replayable, keys_only_shard
+from strathack.dataset.options import PublishDataConfig
+from strathack.dataset.progress import progress
+from strathack.dataset.publishing.card import About, card_of
+from strathack.dataset.publishing.croissant import croissant_of
+from strathack.dataset.publishing.layout import (
+    CARD,
+    CROISSANT,
+    FILES_PER_FOLDER,
+    STEPS_PER_FILE,
+    STEPS_PER_FILE_OF_SCREENS,
+    Files,
+    games_table,
+    parts_of,
+    splits_of,
+)
+from strathack.dataset.publishing.manifest import MANIFEST, files_of, sha256_of, write_manifest
+from strathack.dataset.publishing.statistics import Statistics
+from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.writer import DatasetWriter, agreed_settings
+
+
+def published_folder(config: PublishDataConfig) -> Dataset:
+    """Makes the folder, or what of it is not there yet; returns the dataset in it.
+
+    Raises:
+        InputError: If the games cannot be published as asked, or the folder holds something else.
+        RunError: If something cannot be written; the same command goes on from there.
+    """
+    dataset = Dataset(config.data).select(config.select)
+    if not len(dataset):
+        raise InputError(f"{config.data}: no game meets the condition; nothing to publish")
+    _check(config, dataset)
+    settings = {
+        "published": dataset.fingerprint,
+        "observations": list(dataset.observations) if config.observations else [],
+        "screens": config.screens,
+    }
+    agreed_settings(config.out, settings)
+    try:
+        (config.out / MANIFEST).unlink(missing_ok=True)  # what is there is not whole while this is not
+        _write_shards(config, dataset, DatasetWriter(config.out, settings))
+        made = Dataset(config.out)
+        files = _write_tables(config, made)
+        _describe(config, made, files)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(
+            f"{error.filename or config.out}: cannot be written ({reason}); the same command goes on from here"
+        ) from error
+    return made
+
+
+def _check(config: PublishDataConfig, dataset: Dataset) -> None:
+    if config.observations and not dataset.observations:
+        raise InputError(f"observations: {config.data} has only keys; strathack dataset expand brings the frames back")
+    if not config.observations:
+        check_replayable(dataset, "publish")
+    if config.screens and "tty_chars" not in dataset.observations and not dataset.shows_by_replay:
+        raise InputError(f"screens: {config.data} has no tty_chars, and not all of its games can be replayed")
+    if config.notes is not None and not config.notes.is_file():
+        raise InputError(f"notes: {config.notes}: no such file")
+
+
+def _write_shards(config: PublishDataConfig, dataset: Dataset, out: DatasetWriter) -> None:
+    shard_of: Callable[[Game], bytes] = one_game_shard if config.observations else keys_only_shard
+    with out, progress("writing shards", dataset.steps, quiet=config.quiet) as advance:
+        out.begin()
+        for _ in out.split(dataset.tables[0].fractions):
+            pass
+        for game in dataset:
+            if game.name not in out.present:
+                out.add(game.name, shard_of(game))
+            advance(len(game))
+        out.merge(config.games_per_shard)
+
+
+def _write_tables(config: PublishDataConfig, dataset: Dataset) -> Files:
+    """Writes the tables; one that is there is whole, and kept."""
+    splits = splits_of(dataset)
+    table = StepTable.of(dataset, screens=config.screens, categories=False)
+    most = STEPS_PER_FILE_OF_SCREENS if config.screens else STEPS_PER_FILE
+    shown = Dataset(config.data).select(config.select) if config.screens else dataset
+    places = {name: place for place, name in enumerate(shown.names)}
+    with (
+        closing(source_of(shown)) as frames,
+        progress("writing tables", dataset.steps, quiet=config.quiet) as advance,
+    ):
+        for split in splits:
+            _write_once(config.out / games_table(split), partial(_write_games, dataset, split))
+            for part in parts_of(dataset, split, most):
+                games = shown.take(places[dataset.names[place]] for place in part.games)
+                _write_once(config.out / part.name, _writing(table, games, frames, advance))
+    shards = [path.name for path in DatasetFolder(config.out).shards()]
+    columns = ["game", "step", *table.columns, *(["screen"] if config.screens else [])]
+    return Files(shards, splits, columns)
+
+
+def _writing(
+    table: StepTable, games: Dataset, frames: FrameSource, advance: Callable[[int], None]
+) -> Callable[[Path], None]:
+    return lambda path: table.write(games, path, lambda game: advance(len(game)), frames)
+
+
+def _write_games(dataset: Dataset, split: str, path: Path) -> None:
+    games = dataset.select(split=split).games.drop(columns="shard")
+    texts = {name: str for name, kind in games.dtypes.items() if isinstance(kind, pd.CategoricalDtype)}
+    games.astype(texts).to_parquet(path, index=False)
+
+
+def _write_once(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes a file under another name, and renames it; does nothing if it is there."""
+    if path.exists():
+        return
+    path.parent.mkdir(exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    write(unfinished)
+    unfinished.rename(path)
+
+
+def _describe(config: PublishDataConfig, dataset: Dataset, files: Files) -> None:
+    """Writes the card, the description for machines, and the checksums of all files."""
+    name = config.name or absolute(config.out).name
+    notes = config.notes.read_text() if config.notes is not None else ""
+    about = About(name, config.license, config.author, config.push or "", notes)
+    for folder in ("", "games", "steps"):
+        count = sum(1 for path in (config.out / folder).iterdir() if path.is_file())
+        if count >= FILES_PER_FOLDER:
+            raise InputError(f"games_per_shard: {count:,} files in a folder; expected fewer than {FILES_PER_FOLDER:,}")
+    atomic_write(config.out / CARD, card_of(dataset, Statistics(dataset), about, files).encode())
+    data = [name for name in files_of(config.out) if name.endswith((".h5", ".parquet"))]
+    sums = {name: sha256_of(config.out / name) for name in data}
+    description = f"{len(dataset):,} games of NetHack, {dataset.steps:,} steps, each with its player's strategy."
+    croissant = croissant_of(
+        about,
+        description,
+        _published(config.out),
+        files,
+        sums,
+        {name: (config.out / name).stat().st_size for name in data},
+    )
+    atomic_write(config.out / CROISSANT, json.dumps(croissant, indent=1).encode() + b"\n")
+    write_manifest(config.out, sums)
+
+
+def _published(folder: Path) -> str:
+    """Returns the date of publishing, which stays when the folder is made again."""
+    path = folder / CROISSANT
+    if path.exists():
+        there: str = json.loads(path.read_text())["datePublished"]
+        return there
+    return datetime.now(timezone.utc).date().isoformat()

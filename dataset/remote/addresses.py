@@ -1,0 +1,31 @@
+"""Addresses of what is elsewhere, such as hf://datasets/user/name@revision."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+SCHEMES = ("hf", "https", "http", "s3", "gs")
+"""The beginnings of addresses; what each needs beyond fsspec is in :data:`strathack.dataset.remote.stores.PACKAGES`."""
+
+_ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/+(.+)", re.DOTALL)
+"""With one slash, too: that is what a :class:`~pathlib.Path` makes of two."""
+
+_SECRETS = re.compile(r"hf_\w+|(?<=://)[^/@\s]+:[^/@\s]+@|\?[^\s'\"]*(?:[Ss]ignature|[Tt]oken|[Cc]redential)[^\s'\"]*")
+
+
+def address_of(path: str | os.PathLike[str]) -> str | None:
+    """Returns the address that a path stands for, without a slash at its end; None for a path of this machine."""
+    found = _ADDRESS.fullmatch(os.fspath(path))
+    return None if found is None else f"{found[1]}://{found[2].rstrip('/')}"
+
+
+def without_secrets(text: str) -> str:
+    """Returns a text without the tokens, passwords and signed queries that are in it."""
+    return _SECRETS.sub("…", text)
+
+
+def name_of(address: str) -> str:
+    """Returns the last part of an address, which is a file's name if it is the address of a file."""
+    return Path(address).name

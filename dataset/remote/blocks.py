@@ -1,0 +1,157 @@
+"""A cache on disk of bounded size: blocks of files that are elsewhere, each in a file of its own.
+
+A block is there whole or not at all, so that any number of processes may read and write the same blocks. Those not used
+for longest are removed first.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from strathack.dataset.errors import RunError
+
+BLOCK = 1 << 15
+"""Bytes of a block. Smaller ones fetch less that is not needed, larger ones need fewer files."""
+
+_TRIMMED = 0.9
+"""The share of the limit that a cache is cut back to."""
+
+_LOOK_EVERY = 1 << 26
+"""Bytes that a process writes before it looks how large the cache is."""
+
+_USED_AGAIN = 300.0
+"""Seconds after which another use of a block is noted."""
+
+
+_ABANDONED = 3600.0
+"""Seconds after which an unfinished block is one that nobody writes any more."""
+
+
+class BlockCache:
+    """Blocks by the key of their file, which stands for the file's content, and their number.
+
+    Args:
+        folder: The cache's folder; made when the first block is written.
+        limit: The most bytes that it may hold; for a moment, it may hold more.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder, self._limit = folder, limit
+        self._lock = threading.Lock()
+        self._unlooked = 0
+
+    def _path(self, key: str, number: int) -> str:
+        return f"{self._folder}/{key[:2]}/{key}/{number}"
+
+    def read(self, key: str, number: int, start: int, stop: int, length: int) -> bytes | None:
+        """Returns bytes of a block, or None if the block is not there.
+
+        Args:
+            key: The file's key.
+            number: The block's number.
+            start: First byte in the block.
+            stop: Byte after the last.
+            length: Bytes of the whole block; one of another length was not written to its end.
+        """
+        try:
+            descriptor = os.open(self._path(key, number), os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(descriptor)
+            if status.st_size != length:
+                return None
+            if time.time() - status.st_mtime > _USED_AGAIN:
+                with suppress(OSError):
+                    os.utime(descriptor)
+            data = os.pread(descriptor, stop - start, start)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return data if len(data) == stop - start else None
+
+    def has(self, key: str, number: int) -> bool:
+        """Returns whether a block is there."""
+        return os.path.exists(self._path(key, number))
+
+    def write(self, key: str, number: int, data: bytes) -> None:
+        """Writes a block.
+
+        Raises:
+            RunError: If it cannot be written, and removing other blocks does not help.
+        """
+        try:
+            self._write(key, number, data)
+        except OSError:
+            self.trim(int(self.size() / 2))
+            try:
+                self._write(key, number, data)
+            except OSError as error:
+                raise RunError(
+                    f"{self._folder}: the cache cannot be written ({error.strerror or error}); STRATHACK_CACHE names "
+                    "another folder for it, or strathack dataset pull fetches all to a folder of your choice"
+                ) from None
+        with self._lock:
+            self._unlooked += len(data)
+            look, self._unlooked = self._unlooked >= _LOOK_EVERY, self._unlooked % _LOOK_EVERY
+        if look:
+            self.trim()
+
+    def _write(self, key: str, number: int, data: bytes) -> None:
+        path = Path(self._path(key, number))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{number}-{secrets.token_hex(4)}")
+        try:
+            temporary.write_bytes(data)
+            temporary.rename(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+    def drop(self, key: str, numbers: Iterable[int] | None = None) -> None:
+        """Removes blocks of a file; by default all."""
+        if numbers is None:
+            shutil.rmtree(Path(self._path(key, 0)).parent, ignore_errors=True)
+        for number in numbers or ():
+            with suppress(OSError):
+                os.unlink(self._path(key, number))
+
+    def size(self) -> int:
+        """Returns the bytes of all blocks."""
+        return sum(size for _, size, _ in self._blocks())
+
+    def _blocks(self) -> Iterator[tuple[float, int, str]]:
+        """Yields last use, size and path of each block; those that go meanwhile are left out.
+
+        So are those that are being written, unless their writer was killed long ago.
+        """
+        for folder in self._folder.glob("*/*/"):
+            with suppress(OSError), os.scandir(folder) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        status = entry.stat()
+                        if not entry.name.startswith(".") or time.time() - status.st_mtime > _ABANDONED:
+                            yield status.st_mtime, status.st_size, entry.path
+
+    def trim(self, limit: int | None = None) -> None:
+        """Removes the blocks not used for longest, if there are more bytes than the limit allows."""
+        limit = self._limit if limit is None else limit
+        blocks = sorted(self._blocks())
+        size = sum(size for _, size, _ in blocks)
+        if size <= limit:
+            return
+        for _, length, path in blocks:
+            with suppress(OSError):
+                os.unlink(path)
+            size -= length
+            if size <= _TRIMMED * limit:
+                return

@@ -1,0 +1,155 @@
+"""Fetches all files of a folder elsewhere into a folder here, checked, and in several goes if need be."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.files import absolute, atomic_write
+from strathack.dataset.publishing.manifest import MANIFEST, sha256_of
+from strathack.dataset.remote.addresses import address_of, without_secrets
+from strathack.dataset.remote.stores import RemoteFile, bytes_of, checksums_of, file_at, names_in, pinned
+
+BEGUN = ".pull.json"
+"""The file in an unfinished folder that tells what is being fetched."""
+
+PART = ".part"
+"""Ends the name of an unfinished file."""
+
+PIECE = 1 << 22
+"""Bytes that are asked for at once, all of which a lost connection costs."""
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What is to be fetched.
+
+    Attributes:
+        place: The folder's address, with its revision.
+        out: The folder here.
+        files: Name → file, in the order in which they are fetched.
+    """
+
+    place: str
+    out: Path
+    files: Mapping[str, RemoteFile]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(file.size for file in self.files.values())
+
+
+def planned(source: Path, out: Path) -> Pull:
+    """Finds out what is to be fetched; a folder that was begun goes on with the revision that it began with.
+
+    Raises:
+        InputError: If there is no such folder, or something else is in the folder here.
+        RunError: If the place cannot be reached.
+    """
+    address = address_of(source) or str(absolute(source))
+    place = _begun(out, address) or pinned(address)
+    sums = checksums_of(place)
+    names = names_in(place) if sums is None else [*sums, MANIFEST]
+    if not names:
+        raise InputError(f"{without_secrets(address)}: holds no files")
+    known = sums or {}
+    return Pull(place, out, {name: file_at(f"{place}/{name}", known.get(name, "")) for name in names})
+
+
+def _begun(out: Path, address: str) -> str | None:
+    """Returns the address with the revision that a folder was begun with, or None for a new folder."""
+    try:
+        begun = json.loads((out / BEGUN).read_bytes())
+        same = begun["asked"] == address
+        place = str(begun["place"])
+    except FileNotFoundError:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out}: is not empty, and no unfinished pull; expected a new folder") from None
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{out / BEGUN}: damaged; remove the folder") from None
+    if not same:
+        raise InputError(f"{out}: holds an unfinished pull of {without_secrets(str(begun['asked']))}")
+    return place
+
+
+def pull_all(pull: Pull, asked: Path, parallel: int, on_bytes: Callable[[int], None]) -> None:
+    """Fetches what is not there yet.
+
+    Args:
+        pull: What to fetch.
+        asked: The source as it was given.
+        parallel: Files that are fetched at the same time.
+        on_bytes: Called with the number of bytes just fetched or found here.
+
+    Raises:
+        RunError: If the place cannot be reached any more, a file cannot be written, or a checksum differs twice.
+    """
+    try:
+        pull.out.mkdir(parents=True, exist_ok=True)
+        begun = {"asked": address_of(asked) or str(absolute(asked)), "place": pull.place}
+        atomic_write(pull.out / BEGUN, json.dumps(begun).encode())
+        with ThreadPoolExecutor(parallel) as threads:
+            waiting = [
+                threads.submit(_fetch_whole, file, pull.out / name, on_bytes) for name, file in _ordered(pull.files)
+            ]
+            try:
+                for done in as_completed(waiting):
+                    done.result()
+            except BaseException:
+                threads.shutdown(cancel_futures=True)
+                raise
+        (pull.out / BEGUN).unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(
+            f"{error.filename or pull.out}: cannot be written ({reason}); the same command goes on from there"
+        ) from None
+
+
+def _ordered(files: Mapping[str, RemoteFile]) -> Sequence[tuple[str, RemoteFile]]:
+    """Returns the files, the checksums last: their presence says that all others are there."""
+    return sorted(files.items(), key=lambda item: (item[0] == MANIFEST, item[0]))
+
+
+def _fetch_whole(file: RemoteFile, path: Path, on_bytes: Callable[[int], None]) -> None:
+    """Fetches a file, unless it is there; what is there of it is kept."""
+    if path.exists() and _is(file, path):
+        on_bytes(file.size)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}{PART}")
+    for again in (False, True):
+        _fetch_rest(file, part, on_bytes)
+        if _is(file, part):
+            part.rename(path)
+            return
+        part.unlink()
+        on_bytes(-file.size)
+        if again:
+            raise RunError(f"{without_secrets(file.address)}: its checksum differs, twice; nothing of it is kept")
+
+
+def _is(file: RemoteFile, path: Path) -> bool:
+    """Returns whether a file here is the one elsewhere, by its checksum if that is known, else by its size."""
+    return path.stat().st_size == file.size and (not file.sha256 or sha256_of(path) == file.sha256)
+
+
+def _fetch_rest(file: RemoteFile, part: Path, on_bytes: Callable[[int], None]) -> None:
+    with part.open("ab") as out:
+        if out.tell() > file.size:
+            out.truncate(0)
+            out.seek(0)
+        on_bytes(out.tell())
+        while (start := out.tell()) < file.size:
+            data = bytes_of(file, start, min(start + PIECE, file.size))
+            out.write(data)
+            out.flush()
+            on_bytes(len(data))
+        os.fsync(out.fileno())

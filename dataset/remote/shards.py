@@ -1,0 +1,367 @@
+"""Shards that are elsewhere: small files in the cache stand for them, and bytes are fetched when they are read."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+from strathack.dataset.errors import FormatError, InputError, RunError
+from strathack.dataset.files import atomic_write
+from strathack.dataset.remote.addresses import name_of, without_secrets
+from strathack.dataset.remote.blocks import BLOCK, BlockCache
+from strathack.dataset.remote.stores import (
+    RemoteFile,
+    UnreachableError,
+    bytes_of,
+    checksums_of,
+    file_at,
+    name_in,
+    names_in,
+    pinned,
+)
+
+POINTER = ".remote"
+"""Ends the name of a file that stands for a shard elsewhere."""
+
+CONNECTIONS = 8
+"""Ranges of a file that a process fetches at the same time."""
+
+BLOCKS_AT_ONCE = 32
+"""The most blocks that are fetched by one request, a megabyte."""
+
+Read = TypeVar("Read")
+
+LIMIT, BLOCKS = "STRATHACK_CACHE_GB", "blocks"
+
+DEFAULT_GIGABYTES = 10.0
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where the cache is, and how large it may grow.
+
+    Attributes:
+        folder: ``STRATHACK_CACHE``; by default ``strathack`` in the user's folder for caches.
+        gigabytes: ``STRATHACK_CACHE_GB``; by default 10.
+    """
+
+    folder: Path
+    gigabytes: float
+
+    @classmethod
+    def of_environment(cls) -> CacheSettings:
+        """Reads the settings.
+
+        Raises:
+            InputError: If the size is no number above 0.
+        """
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = os.environ.get("STRATHACK_CACHE") or Path(caches, "strathack")
+        return cls(Path(folder), gigabytes_of(os.environ.get(LIMIT)))
+
+    def blocks(self) -> BlockCache:
+        """Returns the cache of blocks."""
+        return BlockCache(self.folder / BLOCKS, int(self.gigabytes * 1e9))
+
+
+def gigabytes_of(text: str | None) -> float:
+    """Returns how large the cache may grow.
+
+    Raises:
+        InputError: If that is no number above 0.
+    """
+    try:
+        gigabytes = float(text or DEFAULT_GIGABYTES)
+    except ValueError:
+        gigabytes = 0.0
+    if not gigabytes > 0:
+        raise InputError(f"{LIMIT}: {text!r}; expected a number above 0")
+    return gigabytes
+
+
+def shards_elsewhere(address: str) -> list[Path]:
+    """Returns files that stand for the shards of a dataset elsewhere.
+
+    Where the place cannot be reached, what was found there before is taken, with a warning.
+
+    Args:
+        address: The address of a folder or of a shard, without a slash at its end.
+
+    Raises:
+        InputError: If there are no shards, or they may not be read.
+        UnreachableError: If the place cannot be reached, and was not read before.
+        RunError: If the cache cannot be written.
+    """
+    settings = CacheSettings.of_environment()
+    folder = settings.folder / "places" / sha256(address.encode()).hexdigest()[:32]
+    try:
+        found = list(_found(address))
+    except UnreachableError as error:
+        pointers = sorted(folder.glob(f"*{POINTER}"))
+        if not pointers:
+            raise UnreachableError(f"{error}, and nothing of it is in the cache") from None
+        warnings.warn(f"{error}; what is in the cache is read", stacklevel=4)
+        return pointers
+    if not found:
+        raise InputError(f"{without_secrets(address)}: holds no shards (*.h5); expected a dataset")
+    settings.blocks().trim()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        pointers = [folder / f"{name}{POINTER}" for name, _ in found]
+        for path in set(folder.glob(f"*{POINTER}")) - set(pointers):
+            path.unlink(missing_ok=True)
+        for path, (_, file) in zip(pointers, found, strict=True):
+            atomic_write(path, json.dumps(asdict(file)).encode())
+    except OSError as error:
+        raise RunError(f"{folder}: the cache cannot be written ({error.strerror or error})") from None
+    return pointers
+
+
+def _found(address: str) -> Iterator[tuple[str, RemoteFile]]:
+    """Yields name and facts of each shard."""
+    place = pinned(address)
+    if place.endswith(".h5"):
+        yield name_of(place), file_at(place)
+        return
+    sums = checksums_of(place)
+    names = names_in(place) if sums is None else list(sums)
+    for name in names:
+        if name.endswith(".h5") and "/" not in name:
+            file = file_at(f"{place}/{name}", (sums or {}).get(name, ""))
+            yield name_in(place, file), file
+
+
+def is_elsewhere(path: Path) -> bool:
+    """Returns whether a path stands for a shard that is elsewhere."""
+    return path.suffix == POINTER
+
+
+def shown(path: Path) -> str:
+    """Returns what a shard is called in messages: its path, or its address elsewhere."""
+    return without_secrets(shard_at(path).file.address) if is_elsewhere(path) else str(path)
+
+
+def size_of(path: Path) -> int:
+    """Returns the bytes of a shard, here or elsewhere."""
+    return shard_at(path).file.size if is_elsewhere(path) else path.stat().st_size
+
+
+class RemoteShard:
+    """A shard elsewhere, read through the cache. Threads may share it.
+
+    Args:
+        file: The shard.
+        blocks: The cache.
+    """
+
+    def __init__(self, file: RemoteFile, blocks: BlockCache) -> None:
+        self.file, self._blocks = file, blocks
+        self._lock = threading.Lock()
+        self._coming: dict[int, Future[dict[int, bytes]]] = {}
+        self._seen: set[int] = set()  # asked for ahead before, so that nobody looks for them on disk again
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Returns bytes of the shard; fewer only at its end.
+
+        Raises:
+            InputError: If the shard is gone, or may not be read any more.
+            RunError: If it cannot be reached, or the cache cannot be written.
+        """
+        stop = min(offset + size, self.file.size)
+        numbers = _blocks_of(offset, stop)
+        if len(numbers) == 1:  # the usual case, and the fastest: no more than what is wanted is read from the cache
+            start = numbers[0] * BLOCK
+            data = self._blocks.read(self.file.key, numbers[0], offset - start, stop - start, self._length(numbers[0]))
+            if data is not None:
+                return data
+        found = {number: self.kept(number) for number in numbers}
+        blocks = {number: block for number, block in found.items() if block is not None}
+        blocks |= self.fetched([number for number in numbers if number not in blocks])
+        return _part(blocks, offset, stop)
+
+    def kept(self, number: int) -> bytes | None:
+        """Returns a block that is in the cache, or None."""
+        length = self._length(number)
+        return self._blocks.read(self.file.key, number, 0, length, length)
+
+    def _length(self, number: int) -> int:
+        return min(BLOCK, self.file.size - number * BLOCK)
+
+    def through(self, read: Callable[[ShardFile], Read]) -> Read:
+        """Reads through HDF5; what it misses is fetched, and it reads again, until it misses nothing.
+
+        Args:
+            read: Reads from the file; it may be called many times.
+
+        Raises:
+            FormatError: If the shard is not as it was written, even after it was fetched once more.
+        """
+        blocks: dict[int, bytes] = {}
+        fresh = False
+        while True:
+            file = ShardFile(self, blocks)
+            try:
+                found = read(file)
+                if not file.missing:
+                    return found
+            except FormatError as error:
+                if not file.missing and fresh:
+                    raise type(error)(f"{error}; fetched twice") from None
+                if not file.missing:
+                    fresh = True
+                    self.forget()
+                    blocks.clear()
+            blocks.update(self.fetched(sorted(file.missing)))
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Begins to fetch ranges of the shard, offset and size each, that are not in the cache."""
+        numbers = {number for offset, size in ranges for number in range(offset // BLOCK, -(-(offset + size) // BLOCK))}
+        missing = [number for number in sorted(numbers - self._seen) if not self._blocks.has(self.file.key, number)]
+        self._begin(missing)
+        self._seen |= numbers
+
+    def _begin(self, numbers: Sequence[int]) -> list[Future[dict[int, bytes]]]:
+        """Begins to fetch blocks, unless they are coming already; returns what brings them."""
+        with self._lock:
+            for run in _runs([number for number in numbers if number not in self._coming]):
+                self._coming.update(dict.fromkeys(run, _threads(os.getpid()).submit(self._fetch, run)))
+            return list({id(self._coming[number]): self._coming[number] for number in numbers}.values())
+
+    def _fetch(self, run: range) -> dict[int, bytes]:
+        """Fetches blocks that follow each other, and keeps them in the cache."""
+        try:
+            start, stop = run.start * BLOCK, min(run.stop * BLOCK, self.file.size)
+            data = bytes_of(self.file, start, stop)
+            blocks = {number: data[(number - run.start) * BLOCK :][:BLOCK] for number in run}
+            for number, block in blocks.items():
+                self._blocks.write(self.file.key, number, block)
+            return blocks
+        finally:
+            with self._lock:
+                for number in run:
+                    self._coming.pop(number, None)
+
+    def fetched(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        """Fetches blocks, or waits for them if they are coming already."""
+        blocks: dict[int, bytes] = {}
+        for coming in self._begin(numbers) if numbers else ():
+            blocks.update(coming.result())
+        return {number: blocks[number] for number in numbers}
+
+    def forget(self, offset: int = 0, size: int | None = None) -> None:
+        """Removes blocks from the cache, those of a range or all, so that they are fetched anew."""
+        self._blocks.drop(self.file.key, None if size is None else _blocks_of(offset, offset + size))
+
+
+def _blocks_of(start: int, stop: int) -> range:
+    """Returns the numbers of the blocks that hold the bytes from ``start`` up to but not including ``stop``."""
+    return range(start // BLOCK, -(-stop // BLOCK)) if stop > start else range(0)
+
+
+def _part(blocks: Mapping[int, bytes], start: int, stop: int) -> bytes:
+    """Returns the bytes from ``start`` up to but not including ``stop``, of blocks by number."""
+    numbers = _blocks_of(start, stop)
+    whole = b"".join(blocks[number] for number in numbers)
+    return whole[start - numbers.start * BLOCK :][: max(stop - start, 0)] if numbers else b""
+
+
+@lru_cache(maxsize=1)
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Returns the threads with which a process fetches; they are not carried over a fork."""
+    return ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="strathack-fetch")
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[range]:
+    """Yields ranges of numbers that follow each other, none longer than one request fetches."""
+    start = 0
+    for place in range(1, len(numbers) + 1):
+        ends = place == len(numbers) or numbers[place] != numbers[place - 1] + 1
+        if ends or place - start == BLOCKS_AT_ONCE:
+            yield range(numbers[start], numbers[place - 1] + 1)
+            start = place
+
+
+class ShardFile(io.RawIOBase):
+    """A shard elsewhere as a file that h5py can read.
+
+    Nothing is fetched while HDF5 reads: it holds h5py's lock, for which a thread that fetches may have to wait. What is
+    not there is noted in ``missing``, and the read fails.
+
+    Args:
+        shard: The shard.
+        blocks: The blocks that are in memory; those that the cache has are added.
+
+    Attributes:
+        missing: The numbers of the blocks that are to be fetched.
+    """
+
+    def __init__(self, shard: RemoteShard, blocks: dict[int, bytes]) -> None:
+        super().__init__()
+        self._shard, self._at, self._blocks = shard, 0, blocks
+        self.missing: set[int] = set()
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def tell(self) -> int:
+        """Returns the position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Moves the position."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._shard.file.size}[whence]
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Reads into a buffer; returns how many bytes it got.
+
+        Raises:
+            OSError: If some of it is missing.
+        """
+        start, stop = self._at, min(self._at + len(buffer), self._shard.file.size)
+        numbers = _blocks_of(start, stop)
+        for number in numbers:
+            if number not in self._blocks and (block := self._shard.kept(number)) is not None:
+                self._blocks[number] = block
+        self.missing.update(number for number in numbers if number not in self._blocks)
+        if self.missing:
+            raise BlockingIOError("some of the file has not been fetched yet")
+        data = _part(self._blocks, start, stop)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def shard_at(path: Path) -> RemoteShard:
+    """Returns the shard that a path stands for; each process opens it once.
+
+    Raises:
+        FormatError: If the file is not what stands for a shard.
+    """
+    return _shard_at(path, os.getpid(), os.environ.get(LIMIT))
+
+
+@lru_cache(maxsize=1024)
+def _shard_at(path: Path, process: int, limit: str | None) -> RemoteShard:
+    """Opens a shard in a process; threads are not carried over a fork."""
+    try:
+        file = RemoteFile(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise FormatError(f"{path}: no file that stands for a shard elsewhere ({error})") from None
+    # The cache that the file is in, which need not be the one that this process would choose.
+    return RemoteShard(file, BlockCache(path.parents[2] / BLOCKS, int(gigabytes_of(limit) * 1e9)))
