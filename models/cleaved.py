@@ -14,6 +14,7 @@ from strathack.dataset.errors import InputError, near_match
 from strathack.models.config import HierarchicalConfig, PolicyConfig
 from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput, combined
+from strathack.models.hub import OnHub
 from strathack.models.policy import Policy
 
 PARTS = ("high", "low")
@@ -78,7 +79,7 @@ class CleavedConfig:
         return values
 
 
-class CleavedPolicy(nn.Module):
+class CleavedPolicy(nn.Module, OnHub):
     """Two policies that act as one; see :class:`CleavedConfig`. Has the methods of :class:`Policy`.
 
     Args:
@@ -88,6 +89,7 @@ class CleavedPolicy(nn.Module):
     def __init__(self, config: CleavedConfig) -> None:
         super().__init__()
         self.config = config
+        self.about = {}
         self.high, self.low = Policy(config.high), Policy(config.low)
         for part in config.frozen:
             getattr(self, part).requires_grad_(False)

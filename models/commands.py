@@ -7,10 +7,12 @@ import json
 from rich.console import Console
 
 from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.remote.hub import upload
 from strathack.models.cleaved import config_from_values
 from strathack.models.fitting import concluded
 from strathack.models.hihack import imported_policy
 from strathack.models.options import ImportHihackConfig, ModelsConfig, PublishConfig, TrainConfig
+from strathack.models.places import MODEL
 from strathack.models.presets import PRESETS
 from strathack.models.publishing import publish, published_rows
 from strathack.models.running import process_of_a_run
@@ -45,17 +47,23 @@ def list_(config: ModelsConfig) -> int:
 
 
 def publish_(config: PublishConfig) -> int:
-    """``strathack models publish``: writes a run's policy into one file.
+    """``strathack models publish``: writes a run's policy into a file or a folder, and uploads the folder.
+
+    A folder that is there already is uploaded as it is, so that an upload that broke off goes on.
 
     Raises:
-        InputError: If there is no such run, or the file exists already.
-        RunError: If the file cannot be written.
+        InputError: If there is no such run, the file or folder exists already, or the hub refuses.
+        RunError: If a file cannot be written, or the hub cannot be reached.
     """
     try:
-        path = publish(config)
+        path = config.out if config.push and (config.out / MODEL).is_file() else publish(config)
+        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+        size = sum(one.stat().st_size for one in files)
     except OSError as error:
         raise RunError(f"{config.out}: {error.strerror or error}") from None
-    print(f"{path.stat().st_size:,} bytes in {path}")
+    print(f"{size:,} bytes in {path}")
+    if config.push is not None:
+        print(f"uploaded: {upload(path, config.push, 'model', private=config.private)}")
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError, near_match
-from strathack.dataset.options import check_above_zero, check_at_least
+from strathack.dataset.options import check_above_zero, check_at_least, check_repository
 from strathack.dataset.schema import LABEL_COLUMNS
 from strathack.models.offline.options import Algorithm, OfflineConfig
 from strathack.models.presets import preset
@@ -285,15 +285,22 @@ class ModelsConfig(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishConfig(Options):
-    """Writes a run's policy into one file: weights, configuration, how it was trained and what it plays to.
+    """Writes a run's policy, how it was trained and what it plays to into one file, or a folder for the hub.
 
     Attributes:
         run: The run's folder, or a checkpoint.
-        out: The new file.
+        out: The new file, NAME.safetensors; or a new folder, with a card, that can be uploaded as it is.
         evaluation: The folder of an evaluation of the policy, whose figures are added.
         precision: Precision of the weights; bf16 takes half of the space.
         temperature: The temperature that the policy is to be evaluated with, unless another one is asked for.
         patience: The patience that the policy is to be evaluated with, unless another one is asked for.
+        name: The policy's name; by default the folder's.
+        dataset: The repository on the Hugging Face hub of the data that it learned from, user/name.
+        license: An identifier of the hub's list of licences.
+        replay: An mp4 of a game for the card, as "export-video" writes it.
+        notes: A Markdown file whose text the card has.
+        push: The repository of the hub to upload the folder to, user/name.
+        private: Make the repository a private one, if it is new.
     """
 
     run: Path
@@ -302,16 +309,36 @@ class PublishConfig(Options):
     precision: Literal["bf16", "32"] = "bf16"
     temperature: float = 1.0
     patience: int = 0
+    name: str = ""
+    dataset: str = ""
+    license: str = "mit"
+    replay: Path | None = None
+    notes: Path | None = None
+    push: str | None = None
+    private: bool = False
 
     def __post_init__(self) -> None:
         """Checks the options.
 
         Raises:
-            InputError: If the temperature is not above 0, or the patience below 0.
+            InputError: If an option is out of range, or is for folders and a file is to be written.
         """
         super().__post_init__()
         check_at_least(0, self, "patience")
         check_above_zero(self, "temperature", finite=True)
+        for option in ("name", "dataset", "license", "replay", "notes", "push", "private"):
+            if not self.makes_folder and getattr(self, option) != getattr(PublishConfig, option):
+                raise InputError(f"{option}: is for a folder, and {self.out} is a file")
+        for option in ("dataset", "push"):
+            if getattr(self, option):
+                check_repository(option, getattr(self, option))
+        if self.private and self.push is None:
+            raise InputError("private: nothing is uploaded; push names a repository")
+
+    @property
+    def makes_folder(self) -> bool:
+        """Whether a folder is written, and not one file."""
+        return self.out.suffix != ".safetensors"
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from strathack.models.config import PolicyConfig
 from strathack.models.cores import State, make_core
 from strathack.models.encoders import OfferedKeys, make_encoder
 from strathack.models.heads import PolicyOutput, make_heads
+from strathack.models.hub import OnHub
 
 
-class Policy(nn.Module):
+class Policy(nn.Module, OnHub):
     """An encoder (or one for each of the core's views), a core and heads.
 
     Args:
@@ -24,6 +25,7 @@ class Policy(nn.Module):
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         self.config = config
+        self.about = {}
         actions = len(config.actions)
         self.core = make_core(config.core, config.encoder.size)
         self.encoders = nn.ModuleList(make_encoder(config.encoder, actions) for _ in range(self.core.views))

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from strathack.dataset.errors import FormatError, InputError
+from strathack.dataset.files import absolute, atomic_write
+from strathack.models.cards import card_of, results_of
+from strathack.models.cleaved import AnyPolicy
 from strathack.models.fitting import VALIDATION
 from strathack.models.options import PublishConfig
-from strathack.models.places import checkpoint_at, published
+from strathack.models.places import MODEL, checkpoint_at, published
 from strathack.models.running import OPTIONS
 from strathack.models.saving import frames_of, load_values, policy_from, save_policy
+
+CONFIG, CARD, REPLAY, RESULTS = "config.json", "README.md", "replay.mp4", ".eval_results/nethack.yaml"
+"""Files of a published folder beside the checkpoint."""
 
 TOLD_OPTIONS = (
     "lanes", "unroll", "steps", "minutes", "passes", "learning_rate", "weight_decay", "warmup", "final_rate", "clip",
@@ -27,17 +35,21 @@ TOLD_RESULTS = ("steps", "action_nll", "accuracy", "top5", "strategy_nll", "stra
 
 
 def publish(options: PublishConfig) -> Path:
-    """Writes a policy's weights, its configuration and what is known of it into one file.
+    """Writes a policy's weights, its configuration and what is known of it into one file, or a folder with a card.
 
     Returns:
-        The file.
+        The file or folder.
 
     Raises:
-        InputError: If there is no such run, or the file exists already.
+        InputError: If there is no such run, or the file or folder exists already.
         FormatError: If a file of the run or of the evaluation is not what it should be.
     """
     if options.out.exists():
         raise InputError(f"{options.out}: exists already")
+    for name in ("replay", "notes"):
+        path = getattr(options, name)
+        if path is not None and not path.is_file():
+            raise InputError(f"{name}: {path}: no such file")
     values = load_values(checkpoint_at(options.run))
     policy = policy_from(values)
     about: dict[str, Any] = {**values["about"], "frames": frames_of(values)}
@@ -54,8 +66,52 @@ def publish(options: PublishConfig) -> Path:
         about["patience"] = options.patience
     if options.precision == "bf16":
         policy = policy.to(torch.bfloat16)
-    save_policy(options.out, policy, about)
+    if not options.makes_folder:
+        save_policy(options.out, policy, about)
+        return options.out
+    unfinished = absolute(options.out).with_name(f".{absolute(options.out).name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        write_folder(unfinished, policy, about)
+        card = card_of(policy.config, about, **_facts(options))
+        atomic_write(unfinished / CARD, card.encode())
+        if options.replay is not None:
+            shutil.copyfile(options.replay, unfinished / REPLAY)
+        unfinished.rename(options.out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return options.out
+
+
+def _facts(options: PublishConfig) -> dict[str, str]:
+    """Returns what a publisher says of a policy, for its card."""
+    return {
+        "name": options.name or absolute(options.out).name,
+        "dataset": options.dataset,
+        "license": options.license,
+        "address": options.push or "",
+        "replay": REPLAY if options.replay is not None else "",
+        "notes": options.notes.read_text() if options.notes is not None else "",
+    }
+
+
+def write_folder(folder: Path, policy: AnyPolicy, about: Mapping[str, Any]) -> None:
+    """Writes what a policy's folder on the hub has, but for its card.
+
+    Args:
+        folder: The folder, which exists.
+        policy: The policy.
+        about: Plain values to save with it.
+    """
+    save_policy(folder / MODEL, policy, about)
+    # For people and tools; nothing is read from it here, since the checkpoint has the same in its header.
+    told = {"library_name": "strathack", "policy": policy.config.to_values(), "about": dict(about)}
+    atomic_write(folder / CONFIG, json.dumps(told, indent=1, sort_keys=True).encode() + b"\n")
+    results = results_of(about)
+    if results:
+        (folder / RESULTS).parent.mkdir(exist_ok=True)
+        atomic_write(folder / RESULTS, yaml.safe_dump(results, sort_keys=False).encode())
 
 
 def evaluation_of(path: Path) -> dict[str, Any]:
@@ -71,6 +127,7 @@ def evaluation_of(path: Path) -> dict[str, Any]:
         acting |= {"temperature": settings.get("temperature", 1.0), "patience": settings.get("patience", 0)}
         acting |= {"min_strategy_steps": settings["hold"]}
         acting |= {"games": summary["games"], "ends": summary["ends"]}
+        acting |= {name: values[name] for name in ("created", "protocol") if values.get(name)}
         return {**acting, "figures": summary["figures"]}
     except (KeyError, TypeError) as error:
         raise FormatError(f"{path}: no result of strathack evaluate: {error}") from None

@@ -21,6 +21,7 @@ from pytorch_lightning.loggers import Logger
 from strathack.dataset.codec import Options, from_plain, hints_of, to_plain
 from strathack.dataset.errors import FormatError, InputError, RunError
 from strathack.dataset.files import atomic_write
+from strathack.dataset.remote.addresses import address_of
 from strathack.models.loggers import MetricsCSV, check_loggers, other_loggers
 from strathack.models.options import AnyRunOptions, RunOptions
 from strathack.models.places import LAST, is_published
@@ -96,7 +97,7 @@ def with_absolute_paths(options: AnyOptions) -> AnyOptions:
 
 def _resolved(value: Any) -> Any:
     if isinstance(value, Path):
-        return value if is_published(value) else value.resolve()
+        return value if is_published(value) or address_of(value) is not None else value.resolve()
     if isinstance(value, list):
         return [_resolved(one) for one in value]
     return with_absolute_paths(value) if isinstance(value, Options) else value

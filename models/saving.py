@@ -157,15 +157,16 @@ def policy_from(values: Mapping[str, Any]) -> AnyPolicy:
     return policy
 
 
-def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
+def load_policy(path: Path, device: str | torch.device = "cpu", kind: type | None = None) -> AnyPolicy:
     """Loads a policy from a checkpoint, in evaluation mode; no code in the file is run.
 
     Args:
-        path: A checkpoint; or a run's folder, for its best checkpoint or, if there is no best one yet, its last.
+        path: What stands for a checkpoint; see :func:`strathack.models.places.checkpoint_at`.
         device: Device for the policy.
+        kind: The class that it has to be of; by default either.
 
     Raises:
-        InputError: If there is no checkpoint.
+        InputError: If there is no checkpoint, or the policy is of another class.
         FormatError: If the file is no checkpoint of a policy.
     """
     path = checkpoint_at(path)
@@ -175,6 +176,9 @@ def load_policy(path: Path, device: str | torch.device = "cpu") -> AnyPolicy:
     except (KeyError, TypeError, RuntimeError, InputError) as error:
         what = " ".join(str(error).split())
         raise FormatError(f"{path}: no checkpoint of a policy: {what}") from None
+    if kind is not None and not isinstance(policy, kind):
+        raise InputError(f"{path}: a {type(policy).__name__}; expected a {kind.__name__}")
+    policy.about = dict(values["about"])
     return policy.eval().to(device)
 
 

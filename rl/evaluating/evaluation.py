@@ -25,6 +25,7 @@ from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import STRATEGIES
+from strathack.dataset.remote.addresses import address_of
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, ObservationKeys, game_name
 from strathack.dataset.writer import agreed_settings
 from strathack.models.acting import ActingConfig
@@ -75,10 +76,11 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
     if what == "random":
         _refuse_acting(config, "random")
         return RandomPlayer(ACTION_NAMES), {"demonstrator": what}
-    if what == "autoascend" or ":" in what or (path / "bot.py").is_file():
+    elsewhere = address_of(path) is not None
+    if what == "autoascend" or (":" in what and not elsewhere) or (path / "bot.py").is_file():
         _refuse_acting(config, "a demonstrator")
         return None
-    if not (path.exists() or is_published(path)):
+    if not (elsewhere or path.exists() or is_published(path)):
         raise InputError(
             f"what: {what!r} is no checkpoint, no run's folder, no trained policy's name, no bot's folder, and neither "
             "autoascend nor random"
@@ -90,8 +92,11 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
     own_patience = 0 if config.greedy else about.get("patience", 0)
     patience = own_patience if config.patience is None else config.patience
     acting = ActingConfig(config.greedy, config.min_strategy_steps, temperature, patience)
+    named = (
+        what.removeprefix("hf://") if elsewhere else (checkpoint.parent if path.is_dir() else checkpoint).resolve().name
+    )
     settings = {
-        "demonstrator": f"policy {(checkpoint.parent if path.is_dir() else checkpoint).resolve().name}",
+        "demonstrator": f"policy {named}",
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         "greedy": config.greedy,
         "hold": config.min_strategy_steps,  # the option's old name, as older evaluations have it

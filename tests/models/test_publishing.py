@@ -91,7 +91,7 @@ def test_a_name_stands_where_a_run_does(run_of, tmp_path, monkeypatch):
         f"--weights tiny-1k --out {tmp_path / 'other'} --lanes 3 --unroll 8 --steps 2 --validation-batches 1 --quiet"
     )
     assert main(["train", str(run_of.parent / "games"), *words.split(), "--device", "cpu"]) == 0
-    after = publish(PublishConfig(run=tmp_path / "other", out=tmp_path / "after"))
+    after = publish(PublishConfig(run=tmp_path / "other", out=tmp_path / "after.safetensors"))
     assert load_values(after)["about"]["frames"] == (4 + 2) * 3 * 8, "those before count, too"
     with pytest.raises(InputError, match="tiny-2k: no such checkpoint"):
         load_policy(Path("tiny-2k"))

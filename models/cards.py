@@ -1,0 +1,181 @@
+"""A policy's card: README.md as the Hugging Face hub reads it, with figures from its evaluation alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
+
+from strathack.dataset.codec import to_plain
+from strathack.models.cleaved import AnyConfig
+from strathack.models.config import PolicyConfig
+from strathack.models.tables import parameter_count, parts_of
+
+TASK = "NetHackChallenge-v0"
+
+METRICS: Mapping[str, str] = {
+    "score": "score", "turns": "turns", "max_depth": "deepest level", "progression": "BALROG progression",
+}  # fmt: skip
+"""Figure of an evaluation → what it is called."""
+
+_BODY = Path(__file__).with_name("card.md")
+"""The text that people read, with places for what is computed."""
+
+
+def card_of(
+    config: AnyConfig,
+    about: Mapping[str, Any],
+    *,
+    name: str = "policy",
+    dataset: str = "",
+    license: str = "mit",
+    address: str = "",
+    replay: str = "",
+    notes: str = "",
+) -> str:
+    """Returns the text of a policy's card.
+
+    Args:
+        config: The policy's configuration.
+        about: What is known of it; see :func:`strathack.models.publishing.publish`.
+        name: Its name.
+        dataset: The dataset's repository on the hub.
+        license: An identifier of the hub's list of licences.
+        address: The policy's own repository on the hub.
+        replay: The name of a film of a game in the folder.
+        notes: Markdown of the publisher's own.
+    """
+    data = ModelCardData(
+        library_name="strathack",
+        license=license,
+        pipeline_tag="reinforcement-learning",
+        tags=["nethack", "nle", "imitation-learning", "hierarchical", "strathack"],
+        datasets=[dataset] if dataset else None,
+        metrics=["mean_reward"] if "evaluation" in about else None,
+        model_name=name,
+        eval_results=_index_of(about) or None,
+    )
+    evaluation = about.get("evaluation")
+    body = Template(_BODY.read_text()).substitute(
+        name=name,
+        kind=_kind(config),
+        parameters=f"{parameter_count(config):,}",
+        where=f"hf://{address}" if address else "path/to/this/folder",
+        hub=address or "path/to/this/folder",
+        trained=_trained(about, dataset),
+        scores=_scores(evaluation) if evaluation else "It was not evaluated.",
+        acting=_acting(about),
+        film=f'\n## A game\n\n<video controls src="{replay}"></video>\n' if replay else "",
+        notes=f"\n## From the publisher\n\n{notes.strip()}\n" if notes.strip() else "",
+        license=license,
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{body}"
+
+
+def results_of(about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the entries of ``.eval_results``, of the evaluation that was saved with a policy, if there is one."""
+    evaluation = about.get("evaluation")
+    if evaluation is None:
+        return []
+    entries = [
+        EvalResultEntry(
+            dataset_id=f"nle/{TASK}",
+            task_id=f"{figure}_{protocol_of(evaluation)}",
+            value=values["mean"]["value"],
+            date=evaluation.get("created"),
+            notes=f"mean of {evaluation['games']} games, ± {values['standard_error']:.4g} (standard error), median "
+            f"{values['median']['value']:.4g} ({values['median']['low']:.4g} to {values['median']['high']:.4g}); "
+            f"{_how(evaluation)}",
+        )
+        for figure, values in evaluation["figures"].items()
+        if figure in METRICS
+    ]
+    found: list[dict[str, Any]] = eval_result_entries_to_yaml(entries)
+    return found
+
+
+def protocol_of(evaluation: Mapping[str, Any]) -> str:
+    """Returns the name of an evaluation's protocol; its seeds, where it has none."""
+    return str(evaluation.get("protocol") or f"seeds_{str(evaluation['seeds']).replace(':', '_')}")
+
+
+def _index_of(about: Mapping[str, Any]) -> list[EvalResult]:
+    evaluation = about.get("evaluation")
+    if evaluation is None:
+        return []
+    return [
+        EvalResult(
+            task_type="reinforcement-learning",
+            dataset_type="nle",
+            dataset_name=TASK,
+            metric_type="mean_reward" if figure == "score" else figure,
+            metric_name=f"{METRICS[figure]}, {evaluation['games']} games, {protocol_of(evaluation)}",
+            metric_value=f"{values['mean']['value']:.4g} +/- {values['standard_error']:.4g}",
+            verified=False,
+        )
+        for figure, values in evaluation["figures"].items()
+        if figure in METRICS
+    ]
+
+
+def _kind(config: AnyConfig) -> str:
+    if not isinstance(config, PolicyConfig):
+        return "a policy of two parts: one chooses the strategy, one the action given each strategy"
+    encoder, core, heads = parts_of(config)
+    return f"encoder {encoder}, core {core}, action heads: {heads}"
+
+
+def _how(evaluation: Mapping[str, Any]) -> str:
+    greedy = "greedy" if evaluation["greedy"] else f"temperature {evaluation.get('temperature', 1.0):g}"
+    limit = f"at most {evaluation['max_steps']:,} steps" if evaluation["max_steps"] else "each to its end"
+    protocol = f"protocol {evaluation['protocol']}, " if evaluation.get("protocol") else ""
+    return (
+        f"{protocol}seeds {evaluation['seeds']}, {limit}; clock {evaluation['clock']}; {greedy}, "
+        f"patience {evaluation.get('patience', 0)}; NLE {evaluation['nle_version']}"
+    )
+
+
+def _scores(evaluation: Mapping[str, Any]) -> str:
+    lines = ["| | mean ± s.e. | median (95 %) | interquartile mean (95 %) |", "|---|---:|---:|---:|"]
+    for figure, title in METRICS.items():
+        values = evaluation["figures"].get(figure)
+        if values is not None:
+            digits = 3 if figure == "progression" else 2 if figure == "max_depth" else 0
+            cells = [f"{values['mean']['value']:,.{digits}f} ± {values['standard_error']:,.{digits}f}"]
+            cells += [_estimate(values.get(name), digits) for name in ("median", "interquartile_mean")]
+            lines.append(f"| {title} | {' | '.join(cells)} |")
+    ends = ", ".join(f"{end} {count}" for end, count in evaluation["ends"].items())
+    return "\n".join([*lines, "", f"{evaluation['games']} games: {_how(evaluation)}. Ends: {ends}."])
+
+
+def _estimate(estimate: Mapping[str, float] | None, digits: int) -> str:
+    if estimate is None:
+        return ""
+    return f"{estimate['value']:,.{digits}f} ({estimate['low']:,.{digits}f} to {estimate['high']:,.{digits}f})"
+
+
+def _trained(about: Mapping[str, Any], dataset: str) -> str:
+    lines = []
+    if about.get("frames"):
+        lines.append(f"- frames: {about['frames']:,}")
+    if dataset:
+        lines.append(f"- data: [{dataset}](https://huggingface.co/datasets/{dataset}), its split train")
+    if about.get("dataset"):
+        lines.append(f"- fingerprint of the data: `{about['dataset']}`")
+    for title, name in (("options", "options"), ("on the validation split", "validation")):
+        values = {key: value for key, value in dict(about.get(name) or {}).items() if value is not None}
+        if values:
+            told = ", ".join(f"{key} {_shown(value)}" for key, value in to_plain(values).items())
+            lines.append(f"- {title}: {told}")
+    return "\n".join(lines) or "Nothing is told."
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
+
+
+def _acting(about: Mapping[str, Any]) -> str:
+    return f"temperature {about.get('temperature', 1.0):g}, patience {about.get('patience', 0)}"
