@@ -15,7 +15,7 @@ from rich.console import Console
 
 from strathack.dataset.copying import collisions, one_game_shard, sound_games
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.exporting import export_minari, export_parquet
+from strathack.dataset.exporting import export_parquet
 from strathack.dataset.files import absolute, path_text
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import check_replayable, keys_only_shard
@@ -31,6 +31,7 @@ from strathack.dataset.options import (
 )
 from strathack.dataset.printing import scores_by_role, strategy_shares
 from strathack.dataset.progress import progress
+from strathack.dataset.publishing.minari import AboutMinari, export_minari
 from strathack.dataset.reading import Dataset, Game, shards_at
 from strathack.dataset.remote.shards import size_of
 from strathack.dataset.writer import DatasetWriter
@@ -176,7 +177,7 @@ def export(config: ExportConfig) -> int:
     try:
         with progress("exporting", dataset.steps, quiet=config.quiet) as advance:
             if config.to == "minari":
-                export_minari(dataset, unfinished, out.name, _counting(advance))
+                export_minari(dataset, unfinished, _about(config), _counting(advance))
             else:
                 export_parquet(dataset, unfinished, _counting(advance))
         unfinished.rename(out)
@@ -187,6 +188,16 @@ def export(config: ExportConfig) -> int:
         shutil.rmtree(unfinished, ignore_errors=True)
     print(f"{len(dataset):,} games, {dataset.steps:,} steps in {config.out}")
     return 0
+
+
+def _about(config: ExportConfig) -> AboutMinari:
+    name = absolute(config.out).name
+    return AboutMinari(
+        f"{config.namespace}/{name}" if config.namespace else name,
+        config.author,
+        config.author_email,
+        config.code_permalink,
+    )
 
 
 def compact(config: CompactConfig) -> int:

@@ -1,9 +1,9 @@
-"""Exports for other tools: Minari datasets, and Parquet tables."""
+"""Exports for other tools: Parquet tables."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,13 @@ import numpy as np
 
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import absolute
 from strathack.dataset.frames import FrameSource
 from strathack.dataset.labels import names_by_code
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import (
-    COMPLETENESS,
     FRAME_CHUNK_STEPS,
     INFERRED,
     LABEL_COLUMNS,
-    OBSERVATIONS,
     PROBABILITY,
     SCREEN_COLUMNS,
     SCREEN_ROWS,
@@ -35,7 +32,12 @@ ROWS_PER_GROUP_OF_SCREENS = 1 << 15
 """The same where each step has its screen: some 60 MB."""
 
 
-def _package(name: str, to: str) -> Any:
+def package(name: str, to: str) -> Any:
+    """Returns a package that an export needs.
+
+    Raises:
+        InputError: If it is not installed.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -97,8 +99,8 @@ class StepTable:
         Raises:
             InputError: If pyarrow is not installed.
         """
-        arrow = _package("pyarrow", "parquet")
-        parquet = _package("pyarrow.parquet", "parquet")
+        arrow = package("pyarrow", "parquet")
+        parquet = package("pyarrow.parquet", "parquet")
         schema = self._schema(arrow)
         most = ROWS_PER_GROUP_OF_SCREENS if self.screens else ROWS_PER_GROUP
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -178,81 +180,3 @@ def _lines(arrow: Any, screens: np.ndarray) -> Any:
 
 def _arrow_type(arrow: Any, name: str) -> Any:
     return arrow.from_numpy_dtype(np.dtype(STORED_COLUMNS[name]))
-
-
-def export_minari(dataset: Dataset, out: Path, name: str, on_game: Callable[[Game], None]) -> None:
-    """Writes a Minari dataset, one episode a game.
-
-    Minari requires one more observation than actions. The frame after the last action is not stored, so the last stored
-    frame is written twice. Strategy labels go into ``infos``, by their codes in ``dataset.vocabularies``.
-
-    Args:
-        dataset: Games with observations and keys.
-        out: The folder to write. Once the folder is renamed to ``name``, Minari finds it by that id if
-            ``MINARI_DATASETS_PATH`` is its parent folder.
-        name: The dataset's id, ``<name>-v<number>``.
-        on_game: Called after each game.
-
-    Raises:
-        InputError: If Minari is not installed or the games lack observations or keys.
-    """
-    minari = _package("minari", "minari")
-    storage = _package("minari.dataset.minari_storage", "minari").MinariStorage
-    spaces = _package("gymnasium.spaces", "minari")
-    if not dataset.observations:
-        raise InputError("export: the games have no observations in common; expand keys-only ones first")
-    screens = [game.name for game in dataset if game.info["origin"] == "screens"]
-    if screens:
-        raise InputError(f"export: {screens[0]} has no actions; leave it out by --select \"origin != 'screens'\"")
-    data = absolute(out) / "data"  # absolute, since Minari would put a relative path below itself
-    data.mkdir(parents=True)
-    storage = storage.new(
-        data,
-        observation_space=spaces.Dict({key: _box(spaces, key) for key in dataset.observations}),
-        action_space=spaces.Discrete(len(ACTION_NAMES)),
-        data_format="hdf5",
-        jpeg_encoding=False,
-    )
-    provenance = dataset.tables[0].provenance
-    storage.update_metadata(
-        {
-            "dataset_id": name,
-            "minari_version": minari.__version__,
-            "algorithm_name": f"{provenance.demonstrator} {provenance.demonstrator_version}".strip(),
-            "description": "NetHack games with the demonstrator's strategy at every step, exported by strathack. "
-            + " ".join(f"{label}: {', '.join(names)}." for label, names in dataset.vocabularies.items()),
-        }
-    )
-    for episode in _episodes(dataset, on_game):
-        storage.update_episodes([episode])
-
-
-def _box(spaces: Any, key: str) -> Any:
-    spec = OBSERVATIONS[key]
-    limits = np.iinfo(spec.dtype)
-    return spaces.Box(limits.min, limits.max, spec.shape, spec.dtype)
-
-
-def _episodes(dataset: Dataset, on_game: Callable[[Game], None]) -> Iterator[Any]:
-    buffer = importlib.import_module("minari.data_collector").EpisodeBuffer
-    for number, game in enumerate(dataset):
-        steps = len(game)
-        if not steps:
-            continue
-        last = np.arange(steps) == steps - 1
-        complete = game.row["completeness"] == COMPLETENESS["complete"]
-        yield buffer(
-            id=number,
-            seed=int(game.row["core"]) if game.row["core"] >= 0 else None,
-            observations={key: _one_more(game.obs[key][:]) for key in dataset.observations},
-            actions=game.actions[:].astype(np.int64),
-            rewards=game.rewards[:],
-            terminations=last & complete,
-            truncations=last & ~complete,
-            infos={name: _one_more(game.arrays[name][:]) for name in ("strategy", "substrategy", "hihack_strategy")},
-        )
-        on_game(game)
-
-
-def _one_more(values: np.ndarray) -> np.ndarray:
-    return np.concatenate([values, values[-1:]])

@@ -142,6 +142,11 @@ class ExportConfig(Options):
         out: The new folder; for minari it must be named <name>-v<number>.
         to: The format, minari or parquet.
         select: A condition on the games.
+        namespace: For minari, the first part of the dataset's id, namespace/name-v0; the new folder is in a folder of
+            this name.
+        author: For minari, who made the dataset.
+        author_email: For minari, where that person is reached.
+        code_permalink: For minari, the address of the code that made it.
         quiet: Show no progress line.
     """
 
@@ -149,6 +154,10 @@ class ExportConfig(Options):
     out: Path
     to: str = "parquet"
     select: str | None = None
+    namespace: str = ""
+    author: str = ""
+    author_email: str = ""
+    code_permalink: str = ""
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -165,6 +174,11 @@ class ExportConfig(Options):
             raise InputError(
                 f"{self.out}: for minari the folder is named <name>-v<number>, of letters, digits, - and _"
             )
+        for option in ("namespace", "author", "author_email", "code_permalink"):
+            if getattr(self, option) and self.to != "minari":
+                raise InputError(f"{option}: is for minari, and the format is {self.to}")
+        if self.namespace and absolute(self.out).parent.name != self.namespace:
+            raise InputError(f"namespace: {self.out} is in no folder {self.namespace}, where minari would look for it")
 
 
 @dataclass(frozen=True, kw_only=True)

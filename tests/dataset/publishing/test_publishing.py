@@ -136,12 +136,26 @@ def test_croissant_is_valid_and_gives_the_records(eight, tmp_path):
 
 def test_minari_reads_games_with_their_frames(eight, expanded, tmp_path, monkeypatch):
     minari = pytest.importorskip("minari")
-    place = tmp_path / "minari"
+    place = tmp_path / "nethack"
     place.mkdir()
-    words = ["dataset", "export", expanded, place / "eight-v0", "--to", "minari", "--quiet"]
-    assert main(list(map(str, words))) == 0
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(place))
-    assert minari.load_dataset("eight-v0").total_steps == Dataset(eight).steps
+    about = ["--author", "A. Person", "--author-email", "a@example.org", "--code-permalink", "https://example.org/x"]
+    words = ["dataset", "export", expanded, place / "eight-v0", "--to", "minari", "--namespace", "nethack", *about]
+    assert main([*map(str, words), "--quiet"]) == 0
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    assert set(minari.list_local_datasets()) == {"nethack/eight-v0"}
+    loaded = minari.load_dataset("nethack/eight-v0")
+    assert loaded.total_steps == Dataset(eight).steps
+    (sampled,) = loaded.sample_episodes(1)
+    assert sampled.observations["tty_chars"].shape == (len(sampled) + 1, 24, 80)
+    stored = loaded.storage.metadata
+    assert (stored["author"], stored["author_email"]) == ({"A. Person"}, {"a@example.org"})
+    assert stored["code_permalink"] == "https://example.org/x"
+    assert stored["requirements"] == ["nle==1.3.0"]
+    environment = loaded.recover_environment()
+    assert environment.action_space == loaded.action_space
+    seen, _ = environment.reset()
+    assert set(seen) == set(Dataset(expanded).observations)
+    environment.close()
 
 
 def test_the_card_s_head_and_body_are_the_dataset_s(eight):
@@ -229,6 +243,21 @@ def test_stored_screens_go_into_the_table_without_a_replay(tmp_path):
     assert len(own) == LENGTHS[3]
     assert lines == arrays["game_3"]["obs/tty_chars"].tobytes().replace(b"\0", b" ")
     assert list(own["strategy"]) == [STRATEGIES[code] for code in arrays["game_3"]["strategy"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--author", "me"), "author: is for minari, and the format is parquet"),
+        (("--to", "minari", "--namespace", "nethack"), "namespace: out-v0 is in no folder nethack"),
+    ],
+)
+def test_what_minari_alone_takes_is_refused(tmp_path, capfd, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["dataset", "export", "data", "out-v0", *words])
+    assert ended.value.code == 2
+    assert message in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
