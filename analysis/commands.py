@@ -6,7 +6,15 @@ from itertools import combinations
 
 from rich.console import Console
 
-from strathack.analysis.comparing import column_of, compared, named, pairs_table, players_table, scores_at
+from strathack.analysis.comparing import (
+    check_protocols,
+    column_of,
+    compared,
+    named,
+    pairs_table,
+    players_table,
+    scores_at,
+)
 from strathack.analysis.film import games_at
 from strathack.analysis.options import CompareConfig, StrategiesConfig
 from strathack.analysis.plots import draw_distributions, draw_strategies, save
@@ -19,9 +27,13 @@ def compare(config: CompareConfig) -> int:
     Raises:
         InputError: If there is nothing to compare, or games lack the figure that is compared.
     """
-    tables = {name: scores_at(path) for name, path in named(config.data).items()}
+    paths = named(config.data)
+    protocol = check_protocols(paths)
+    tables = {name: scores_at(path) for name, path in paths.items()}
     values = {name: column_of(table, config.figure, name) for name, table in tables.items()}
     console = Console()
+    if protocol is not None:
+        console.print(f"protocol {protocol}", highlight=False)
     console.print(players_table(values, config))
     pairs = {(a, b): compared(values[a], values[b]) for a, b in combinations(values, 2)}
     console.print(pairs_table(pairs, config.figure))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,17 @@ from scipy import stats
 
 from strathack.analysis.film import games_at
 from strathack.analysis.options import CompareConfig
-from strathack.analysis.scores import FIGURES, RESAMPLES, SCORES, Estimate, batch_of, estimated, figure_of, scores_of
+from strathack.analysis.scores import (
+    EVALUATION,
+    FIGURES,
+    RESAMPLES,
+    SCORES,
+    Estimate,
+    batch_of,
+    estimated,
+    figure_of,
+    scores_of,
+)
 from strathack.analysis.tables import DIGITS, cells, told
 from strathack.dataset.errors import FormatError, InputError
 
@@ -87,6 +98,31 @@ def scores_at(path: Path) -> pd.DataFrame:
     if missing:
         raise FormatError(f"{path / SCORES}: no table of an evaluation; it lacks {', '.join(missing)}")
     return table
+
+
+def protocol_at(path: Path) -> str | None:
+    """Returns the protocol that an evaluation kept to, or None."""
+    try:
+        told = json.loads((path / EVALUATION).read_text())
+    except (OSError, ValueError):
+        return None
+    return told.get("protocol") if isinstance(told, dict) else None
+
+
+def check_protocols(paths: Mapping[str, Path]) -> str | None:
+    """Checks that all evaluations kept to the same protocol, or to none; returns it.
+
+    Args:
+        paths: Name → folder.
+
+    Raises:
+        InputError: If they differ.
+    """
+    protocols = {name: protocol_at(path) for name, path in paths.items()}
+    if len(set(protocols.values())) > 1:
+        kept = ", ".join(f"{name} {f'kept to {one}' if one else 'to none'}" for name, one in protocols.items())
+        raise InputError(f"data: figures of different protocols do not stand side by side: {kept}")
+    return next(iter(protocols.values()))
 
 
 def column_of(table: pd.DataFrame, figure: str, name: str) -> pd.Series:

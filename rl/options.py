@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from strathack.collect.options import GameOptions
+from strathack.collect.playing.characters import ANY_CHARACTER, Roles
+from strathack.collect.playing.environment import NO_PROGRESS_TIMEOUT
 from strathack.collect.playing.seeds import Seeds
 from strathack.collect.running.pools import WorkerOptions
 from strathack.dataset.errors import InputError
@@ -22,6 +24,7 @@ from strathack.rl.config import (
     Prompt,
     RewardConfig,
 )
+from strathack.rl.protocols import PROTOCOLS, Protocol
 from strathack.rl.recipes import recipe_named
 from strathack.rl.schedules import Schedule
 
@@ -154,6 +157,8 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         what: The player: a run's folder, a checkpoint, autoascend, a bot's folder, package.module:callable, random, or
             a language model, llm:http://host:port/v1 or llm:FOLDER.
         out: The folder for scores.parquet, evaluation.json and the games' keys.
+        protocol: Keep to the seeds, limits and way to act of others' evaluations, so that figures stand beside theirs:
+            balrog, hihack, or katakomba, which is of one character.
         games: Number of games.
         seeds: Seeds to play, numbers and half-open ranges: 100000:101024; by default one per game, from 100000 on.
         greedy: Let a policy take the most likely action instead of drawing one.
@@ -179,6 +184,7 @@ class EvaluateConfig(GameOptions, WorkerOptions):
 
     what: str
     out: Path = Path("evaluation")
+    protocol: Literal["balrog", "hihack", "katakomba"] | None = None
     games: int | None = None
     seeds: Seeds = Seeds()
     greedy: bool = False
@@ -201,6 +207,8 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         Raises:
             InputError: If an option is wrong; the message names it.
         """
+        if self.protocol is not None:
+            self._follow(PROTOCOLS[self.protocol])
         super().__post_init__()
         check_at_least(1, self, "env_groups", "envs", "games")
         check_at_least(0, self, "min_strategy_steps", "retries", "patience")
@@ -209,6 +217,26 @@ class EvaluateConfig(GameOptions, WorkerOptions):
             self._check_language()
         if self.games is not None and self.seeds and self.games != len(self.seeds):
             raise InputError(f"games: {self.games} are asked for and {len(self.seeds)} seeds are given; leave one out")
+
+    def _follow(self, protocol: Protocol) -> None:
+        """Fills in what a protocol sets; what is given has to be the same."""
+        wanted: dict[str, Any] = {
+            "seeds": protocol.seeds, "games": None, "max_steps": protocol.max_steps, "greedy": protocol.greedy,
+            "roles": Roles(), "min_strategy_steps": 0,
+        }  # fmt: skip
+        for option, value in wanted.items():
+            given = getattr(self, option)
+            if given not in (getattr(EvaluateConfig, option), value):
+                raise InputError(f"{option}: {given}; the protocol {protocol.name} sets it")
+            object.__setattr__(self, option, value)
+        if protocol.one_character != (self.character != ANY_CHARACTER):
+            which = "one, such as --character mon-hum-neu-mal" if protocol.one_character else "any"
+            raise InputError(f"character: {self.character}; the protocol {protocol.name} is of {which}")
+
+    @property
+    def no_progress(self) -> int:
+        """Steps without a turn after which a game ends."""
+        return NO_PROGRESS_TIMEOUT if self.protocol is None else PROTOCOLS[self.protocol].no_progress
 
     def _check_language(self) -> None:
         for option, value in (("model", self.model), ("prompt", self.prompt), ("language", self.language)):

@@ -19,6 +19,8 @@ from strathack.dataset import Dataset
 from strathack.dataset.errors import FormatError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.frames import FrameSource
+from strathack.dataset.remote.addresses import address_of
+from strathack.dataset.remote.shards import size_of
 from strathack.dataset.schema import FORMAT_VERSION
 
 OnGame = Callable[[int], None]
@@ -94,14 +96,14 @@ def card_of(path: Path, dataset: Dataset, games: Sequence[GameSteps]) -> list[tu
         dataset: The games at that path.
         games: The games that could be read.
     """
-    size = sum(shard.stat().st_size for shard in dataset.paths)
+    size = sum(map(size_of, dataset.paths))
     stored = sum(int(tables.rows["steps"].sum()) for tables in dataset.tables)
     files = f"{len(dataset.paths)} file{'s' * (len(dataset.paths) != 1)}"
     read = {str(game.info["game"]) for game in games}
     dataset = dataset.take(place for place, name in enumerate(dataset.names) if name in read)
     provenances = list(dict.fromkeys(tables.provenance for tables in dataset.tables))
     rows = [
-        ("Data", str(path.resolve())),
+        ("Data", address_of(path) or str(path.resolve())),
         ("Size", f"{size:,} bytes in {files}, {size / max(stored, 1):.2f} a step"),
         ("Format", f"strathack {FORMAT_VERSION}"),
         ("Observations", ", ".join(dataset.observations) or "none; the keys, from which games can be replayed"),
@@ -125,6 +127,7 @@ def _evaluation(path: Path) -> list[tuple[str, str]]:
         told: dict[str, Any] = json.loads((path / EVALUATION).read_text())
         wanted = {
             "Evaluation of": told["options"]["what"],
+            "Protocol": f"{told['protocol']}: {told['described']}" if told.get("protocol") else "",
             "Evaluated by": told["command"],
             "Evaluated": told["created"],
         }

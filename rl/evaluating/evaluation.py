@@ -79,6 +79,11 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
     elsewhere = address_of(path) is not None
     if what == "autoascend" or (":" in what and not elsewhere) or (path / "bot.py").is_file():
         _refuse_acting(config, "a demonstrator")
+        if config.no_progress != NO_PROGRESS_TIMEOUT:
+            raise InputError(
+                f"protocol: {config.protocol} ends games after {config.no_progress} steps without a turn, a "
+                f"demonstrator's end after {NO_PROGRESS_TIMEOUT}"
+            )
         return None
     if not (elsewhere or path.exists() or is_published(path)):
         raise InputError(
@@ -144,7 +149,7 @@ def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[s
 
 def _refuse_acting(config: EvaluateConfig, who: str) -> None:
     for name in ("greedy", "temperature", "patience", "min_strategy_steps"):
-        if getattr(config, name):
+        if getattr(config, name) and not (name == "greedy" and config.protocol):
             raise InputError(f"{name}: is for policies; {who} has no such choice")
 
 
@@ -190,7 +195,8 @@ def _playing(
         "roles": str(config.roles),
         "keys": str(actions),
         "max_steps": config.max_steps,
-        "no_progress": NO_PROGRESS_TIMEOUT,
+        "no_progress": config.no_progress,
+        **({"protocol": config.protocol} if config.protocol else {}),
         "observations": [] if config.save_games is None else list(DIGESTED_OBSERVATIONS),
         "nle_version": nle_version(),
     }
@@ -200,7 +206,7 @@ def _playing(
     seeds = _seeds_of_roles(config)
     provenance = provenance_of(str(settings["demonstrator"]), settings, _observations(config))
     game = GameConfig(
-        character=config.character, actions=actions, max_steps=config.max_steps, no_progress=NO_PROGRESS_TIMEOUT
+        character=config.character, actions=actions, max_steps=config.max_steps, no_progress=config.no_progress
     )
     lane = LaneSpec(
         ENVIRONMENT,

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from strathack.analysis.normalising import normalised
+from strathack.analysis.protocols import measures_of
+from strathack.analysis.protocols import told as protocol_told
 from strathack.analysis.scores import EVALUATION, SCORES, Summary, scores_of, summaries_by, summary_of
 from strathack.analysis.tables import normalised_table, scores_table, summary_table
 from strathack.collect.running.jobs import make_dataset
@@ -20,6 +22,7 @@ from strathack.dataset.errors import InputError, RunError
 from strathack.rl.evaluating.evaluation import evaluating
 from strathack.rl.language.replies import Costs
 from strathack.rl.options import EvaluateConfig
+from strathack.rl.protocols import PROTOCOLS
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -49,6 +52,9 @@ def evaluate(config: EvaluateConfig) -> int:
     }
     if costs is not None:
         told["language"] = asdict(costs)
+    measures = {} if config.protocol is None else measures_of(config.protocol, scores)
+    if config.protocol is not None:
+        told |= {"protocol": config.protocol, "measures": measures, "described": PROTOCOLS[config.protocol].source}
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         scores.to_parquet(config.out / SCORES, index=False)
@@ -62,6 +68,9 @@ def evaluate(config: EvaluateConfig) -> int:
     console.print(scores_table(by_role))
     if shares:
         console.print(normalised_table(shares))
+    if config.protocol is not None:
+        console.print(protocol_told(config.protocol, measures), highlight=False, soft_wrap=True)
+        console.print(PROTOCOLS[config.protocol].source, highlight=False, soft_wrap=True)
     console.print(f"{summary.games} games; {SCORES}, {EVALUATION} in {config.out}", highlight=False)
     for name, reason in made.failures.items():
         console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)

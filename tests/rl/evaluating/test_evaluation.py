@@ -122,6 +122,21 @@ def test_a_policy_of_another_environment_is_refused(tmp_path: Path, capsys: pyte
         (["random", "--clock", "noon"], "clock: 'noon' is neither an instant"),
         (["random", "--roles", "wizzard"], "wizzard"),
         (["."], "no checkpoint in it"),
+        (["random", "--protocol", "balrog", "--games", "9"], "games: 9; the protocol balrog sets it"),
+        (["random", "--protocol", "balrog", "--max-steps", "9"], "max_steps: 9; the protocol balrog sets it"),
+        (["random", "--protocol", "hihack", "--greedy"], "greedy: True; the protocol hihack sets it"),
+        (
+            ["random", "--protocol", "balrog", "--character", "mon-hum-neu-mal"],
+            "character: mon-hum-neu-mal; the protocol balrog is of any",
+        ),
+        (
+            ["random", "--protocol", "katakomba"],
+            "character: @; the protocol katakomba is of one, such as --character mon-hum-neu-mal",
+        ),
+        (
+            ["autoascend", "--protocol", "balrog"],
+            "protocol: balrog ends games after 150 steps without a turn, a demonstrator's end after 1000",
+        ),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(
@@ -134,3 +149,32 @@ def test_what_cannot_be_evaluated_is_refused(
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_protocol_sets_games_limits_and_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--clock", "seed", "--workers", "0", "--quiet"]
+    kept, free = tmp_path / "kept", tmp_path / "free"
+    assert main(["evaluate", "random", "--protocol", "balrog", "--out", str(kept), *words]) == 0
+    told = json.loads((kept / "evaluation.json").read_text())
+    scores = pd.read_parquet(kept / "scores.parquet")
+    assert told["protocol"] == told["settings"]["protocol"] == "balrog"
+    assert (told["settings"]["max_steps"], told["settings"]["no_progress"]) == (100_000, 150)
+    assert scores["core"].tolist() == list(range(100_000, 100_005))
+    progression = scores["progression"].to_numpy()
+    assert told["measures"]["progression"]["mean"] == pytest.approx(progression.mean())
+    said = capsys.readouterr().out
+    assert f"protocol balrog: progression: mean {progression.mean():.4f}" in said
+    assert "its seeds are not told, ours are" in said
+    # Beside an evaluation of another kind, it is refused, also in the same folder.
+    assert main(["evaluate", "random", "--games", "5", "--max-steps", "50", "--out", str(free), *words]) == 0
+    for refused in (
+        ["compare", str(kept), str(free)],
+        ["evaluate", "random", "--max-steps", "100000", "--out", str(kept), *words],
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(refused)
+    said = capsys.readouterr().err
+    assert "figures of different protocols do not stand side by side: kept kept to balrog, free to none" in said
+    assert "no_progress is 150 there and 1000 here" in said
+    assert main(["report", str(kept), "-o", str(tmp_path / "report.html"), "--playable", "0"]) == 0
+    assert "balrog: BALROG (Paglieri et al., 2024)" in (tmp_path / "report.html").read_text()

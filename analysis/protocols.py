@@ -1,0 +1,60 @@
+"""The measures of others' protocols, by the formulas of those who report them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from strathack.analysis.normalising import normalised
+from strathack.analysis.scores import figure_of
+
+MEASURES: Mapping[str, tuple[str, ...]] = {
+    "balrog": ("progression",),
+    "hihack": ("score",),
+    "katakomba": ("normalised_score", "max_depth"),
+}
+"""Protocol → what it reports."""
+
+
+def measures_of(protocol: str, scores: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Returns what a protocol reports of some games.
+
+    Args:
+        protocol: Its name.
+        scores: The table of games of an evaluation.
+
+    Returns:
+        Measure → its figures. ``balrog``: mean progression, and the population's standard deviation over √n.
+        ``hihack``: mean score, the sample's standard deviation over √n, and the median. ``katakomba``: mean, median and
+        interquartile mean of the scores over AutoAscend's mean with that character, and of the deepest level.
+    """
+    if protocol == "balrog":
+        values = scores["progression"].to_numpy(np.float64)
+        return {
+            "progression": {"mean": float(values.mean()), "standard_error": float(values.std() / len(values) ** 0.5)}
+        }
+    if protocol == "hihack":
+        score = figure_of(scores["score"].to_numpy(np.float64))
+        return {"score": _values(score, "mean", "standard_error", "median")}
+    depth = figure_of(scores["max_depth"].to_numpy(np.float64))
+    wanted = ("mean", "median", "interquartile_mean")
+    shares = normalised(scores).get("katakomba")
+    found = {} if shares is None else {"normalised_score": _values(shares, *wanted)}
+    return {**found, "max_depth": _values(depth, *wanted)}
+
+
+def _values(figure: Any, *names: str) -> dict[str, float]:
+    return {name: float(getattr(getattr(figure, name), "value", getattr(figure, name))) for name in names}
+
+
+def told(protocol: str, measures: Mapping[str, Mapping[str, float]]) -> str:
+    """Returns a protocol's measures in one line."""
+    parts = []
+    for measure, values in measures.items():
+        digits = ".4f" if measure in ("progression", "normalised_score") else ",.1f"
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:{digits}}" for name, value in values.items())
+        parts.append(f"{measure.replace('_', ' ')}: {figures}")
+    return f"protocol {protocol}: {'; '.join(parts)}"
