@@ -8,6 +8,7 @@ from typing import Literal
 
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
+from strathack.dataset.remote.addresses import address_of
 
 StrategyLabel = Literal["strategy", "strategy_inferred"]
 """A column that tells the strategy at each step."""
@@ -65,7 +66,7 @@ class CompareConfig(Options):
         if len(self.data) < 2:
             raise InputError("data: one folder is nothing to compare; expected two or more")
         for path in self.data:
-            if not path.exists():
+            if address_of(path) is None and not path.exists():
                 raise InputError(f"{path}: no such folder")
         if self.out is not None:
             check_picture(self.out)

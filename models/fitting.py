@@ -17,6 +17,7 @@ from strathack.dataset.datamodule import DemonstrationModule
 from strathack.dataset.devices import is_bf16_faster_on_cpu
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import atomic_write
+from strathack.dataset.remote.addresses import address_of
 from strathack.models.callbacks import Budget, Checkpoints, InterruptedRun, MovingAverage, Rows, TrainingProgress
 from strathack.models.learning import StreamModule
 from strathack.models.options import AnyLearningOptions, LearningOptions
@@ -198,7 +199,7 @@ def streamed(
 
 
 def check_data_are_there(run: Run[AnyLearningOptions]) -> None:
-    """Checks that the data of a resumed run still exist where the run last found them.
+    """Checks that the data of a resumed run still exist where the run last found them; those elsewhere are read later.
 
     Raises:
         InputError: If they do not; the message tells how to give their new path.
@@ -206,7 +207,7 @@ def check_data_are_there(run: Run[AnyLearningOptions]) -> None:
     if run.saved is None:
         return
     for path in run.options.data:
-        if not path.exists():
+        if address_of(path) is None and not path.exists():
             raise InputError(
                 f"{path}: the run's data are not there any more; "
                 f"the same command with DATA and --resume {run.folder} names them anew"

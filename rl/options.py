@@ -154,8 +154,9 @@ class EvaluateConfig(GameOptions, WorkerOptions):
     """Plays games to see how good a player is: every seed once, each game to its end.
 
     Attributes:
-        what: The player: a run's folder, a checkpoint, autoascend, a bot's folder, package.module:callable, random, or
-            a language model, llm:http://host:port/v1 or llm:FOLDER.
+        what: The player: a run's folder, a checkpoint, a published policy (its name, its folder or its address,
+            hf://user/name@revision), autoascend, a bot's folder, package.module:callable, random, or a language model,
+            llm:http://host:port/v1 or llm:FOLDER.
         out: The folder for scores.parquet, evaluation.json and the games' keys.
         protocol: Keep to the seeds, limits and way to act of others' evaluations, so that figures stand beside theirs:
             balrog, hihack, or katakomba, which is of one character.

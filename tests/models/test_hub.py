@@ -12,6 +12,7 @@ pytest.importorskip("pytorch_lightning")
 torch = pytest.importorskip("torch")
 
 from hub import READER, WRITER  # noqa: E402
+from made_up_games import write_games  # noqa: E402
 
 from strathack.cli import main  # noqa: E402
 from strathack.dataset.errors import FormatError, InputError, RunError  # noqa: E402
@@ -21,9 +22,10 @@ from strathack.models.places import MODEL, checkpoint_at, is_policy  # noqa: E40
 from strathack.models.policy import Policy  # noqa: E402
 from strathack.models.presets import preset  # noqa: E402
 from strathack.models.publishing import publish  # noqa: E402
-from strathack.models.saving import load_policy, save_policy  # noqa: E402
+from strathack.models.saving import load_policy, load_values, save_policy  # noqa: E402
 
 NAME = "me/tiny"
+SCREENS = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
 SMALL = "encoder.embedding=4; encoder.message=8; encoder.size=16; heads.hidden=8; core.hidden=16"
 FIGURE = {"mean": {"value": 12.5, "low": 1.0, "high": 20.0}, "standard_error": 2.25,
           "median": {"value": 10.0, "low": 1.0, "high": 20.0},
@@ -228,3 +230,15 @@ def test_what_does_not_go_together_is_refused(run, tmp_path, monkeypatch, capfd,
     assert ended.value.code == 2
     assert message in capfd.readouterr().err
     assert not (tmp_path / words[0]).exists()
+
+
+def test_a_run_on_data_elsewhere_is_resumed(hub, tmp_path, monkeypatch):
+    write_games(tmp_path / "data", [40, 80, 33, 120, 60, 77, 90, 45], keys=SCREENS)
+    words = ["dataset", "publish", tmp_path / "data", hub.plain, "--observations", "--quiet"]
+    hub.plain.rmdir()
+    assert main(list(map(str, words))) == 0
+    address = f"{hub.url}/plain"
+    words = f"--lanes 3 --unroll 8 --steps 2 --validate-every 2 --device cpu --quiet --out {tmp_path / 'run'}"
+    assert main(["train", address, "--set", SMALL, *words.split()]) == 0
+    assert main(["train", "--resume", str(tmp_path / "run"), "--steps", "4", "--quiet"]) == 0
+    assert load_values(tmp_path / "run" / "last.safetensors")["global_step"] == 4
