@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 from strathack.dataset.errors import InputError
 
 _TEMPORARY = ".tmp-"
+
+_MERGED = re.compile(r"shard-\d+\.h5")
 
 
 def absolute(path: Path) -> Path:
@@ -56,6 +59,16 @@ def write_output(out: Path, content: bytes) -> None:
         atomic_write(out, content)
     except OSError as error:
         raise InputError(f"out: {out} cannot be written ({error.strerror})") from None
+
+
+def is_merged(name: str) -> bool:
+    """Returns whether a shard's name is that of one that several games were merged into."""
+    return _MERGED.fullmatch(name) is not None
+
+
+def shard_order(name: str) -> tuple[bool, str]:
+    """Returns a key that sorts the names of a dataset's shards: merged ones in order, then one-game shards by name."""
+    return not is_merged(name), name
 
 
 def sync_folder(folder: Path) -> None:

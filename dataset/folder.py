@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from strathack.dataset.errors import FormatError, InputError
-from strathack.dataset.files import atomic_write, sync_folder
+from strathack.dataset.files import atomic_write, is_merged, shard_order, sync_folder
 from strathack.dataset.labels import unite_vocabularies
 from strathack.dataset.schema import FORMAT_NAME, FORMAT_VERSION
 from strathack.dataset.shard import (
@@ -31,7 +30,6 @@ from strathack.dataset.splits import Fractions
 _SETTINGS_FILE = "dataset.json"
 _FAILURES_FILE = "failures.json"
 _NOTES_FILE = "notes.json"
-_SHARD_NAME = re.compile(r"shard-(\d+)\.h5")
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class DatasetFolder:
     def shards(self) -> list[Path]:
         """Returns every shard: merged shards in order, then one-game shards by name."""
         paths = [p for p in self.path.glob("*.h5") if not p.name.startswith(".")]
-        return sorted(paths, key=lambda p: (not _SHARD_NAME.fullmatch(p.name), p.name))
+        return sorted(paths, key=lambda path: shard_order(path.name))
 
     def add_game(self, name: str, shard: bytes) -> Path:
         """Writes a one-game shard, whole or not at all.
@@ -185,7 +183,7 @@ class DatasetFolder:
         Yields:
             The number of games merged so far, after every shard.
         """
-        merged = [p for p in self.shards() if _SHARD_NAME.fullmatch(p.name)]
+        merged = [p for p in self.shards() if is_merged(p.name)]
         present = {row["game"] for path in merged for row in read_games(path)}
         single = {path: read_tables(path) for path in self.shards() if path not in merged}
         self._remove(path for path, tables in single.items() if tables.rows[0]["game"] in present)

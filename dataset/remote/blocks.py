@@ -26,6 +26,9 @@ _TRIMMED = 0.9
 _LOOK_EVERY = 1 << 26
 """Bytes that a process writes before it looks how large the cache is."""
 
+_TRIM_EVERY = 600.0
+"""Seconds between the looks that processes take when they open a dataset."""
+
 _USED_AGAIN = 300.0
 """Seconds after which another use of a block is noted."""
 
@@ -141,6 +144,16 @@ class BlockCache:
                         status = entry.stat()
                         if not entry.name.startswith(".") or time.time() - status.st_mtime > _ABANDONED:
                             yield status.st_mtime, status.st_size, entry.path
+
+    def trim_at_times(self) -> None:
+        """Trims the cache, unless some process did so a short time ago: to look at all blocks takes seconds."""
+        stamp = self._folder / ".trimmed"
+        with suppress(OSError):
+            if stamp.exists() and time.time() - stamp.stat().st_mtime < _TRIM_EVERY:
+                return
+            self._folder.mkdir(parents=True, exist_ok=True)
+            stamp.touch()
+        self.trim()
 
     def trim(self, limit: int | None = None) -> None:
         """Removes the blocks not used for longest, if there are more bytes than the limit allows."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from strathack.dataset.errors import FormatError, InputError, RunError
-from strathack.dataset.files import atomic_write
+from strathack.dataset.files import atomic_write, shard_order
 from strathack.dataset.remote.addresses import name_of, without_secrets
 from strathack.dataset.remote.blocks import BLOCK, BlockCache
 from strathack.dataset.remote.stores import (
@@ -107,14 +107,14 @@ def shards_elsewhere(address: str) -> list[Path]:
     try:
         found = list(_found(address))
     except UnreachableError as error:
-        pointers = sorted(folder.glob(f"*{POINTER}"))
+        pointers = sorted(folder.glob(f"*{POINTER}"), key=lambda path: shard_order(path.stem))
         if not pointers:
             raise UnreachableError(f"{error}, and nothing of it is in the cache") from None
         warnings.warn(f"{error}; what is in the cache is read", stacklevel=4)
         return pointers
     if not found:
         raise InputError(f"{without_secrets(address)}: holds no shards (*.h5); expected a dataset")
-    settings.blocks().trim()
+    settings.blocks().trim_at_times()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pointers = [folder / f"{name}{POINTER}" for name, _ in found]
@@ -135,7 +135,7 @@ def _found(address: str) -> Iterator[tuple[str, RemoteFile]]:
         return
     sums = checksums_of(place)
     names = names_in(place) if sums is None else list(sums)
-    for name in names:
+    for name in sorted(names, key=shard_order):
         if name.endswith(".h5") and "/" not in name:
             file = file_at(f"{place}/{name}", (sums or {}).get(name, ""))
             yield name_in(place, file), file

@@ -191,6 +191,9 @@ def bytes_of(file: RemoteFile, start: int, stop: int) -> bytes:
                 data = bytes(opened.read(stop - start))
         else:
             data = bytes(system.cat_file(path, start=start, end=stop))
+        if len(data) > stop - start:
+            shown = without_secrets(file.address)
+            raise InputError(f"{shown}: the server sends more than is asked for; expected one that knows ranges")
         if len(data) != stop - start:
             raise ConnectionError(f"{len(data)} bytes came of {stop - start}")
         return data

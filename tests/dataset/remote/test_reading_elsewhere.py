@@ -8,6 +8,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import fsspec
 import h5py
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hub import READER, WRITER
 from huggingface_hub import HfApi, HfFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up_games import write_games
+from made_up_games import made_up, provenance, write_games
 
 from strathack.cli import main
 from strathack.dataset import Dataset
@@ -26,6 +27,7 @@ from strathack.dataset.remote.addresses import address_of, without_secrets
 from strathack.dataset.remote.blocks import BLOCK, BlockCache
 from strathack.dataset.remote.shards import RemoteShard
 from strathack.dataset.remote.stores import RemoteFile, UnreachableError
+from strathack.dataset.shard import encode_shard
 from strathack.dataset.streams import unrolls
 
 KEYS = ("tty_chars", "tty_colors", "tty_cursor", "blstats")
@@ -205,6 +207,25 @@ def test_a_place_without_checksums_is_listed(hub, folder, tmp_path):
     shutil.copytree(folder, hub.plain)
     (hub.plain / MANIFEST).unlink()
     assert len(Dataset(f"{hub.url}/plain")) == len(LENGTHS)
+
+
+def test_shards_that_are_not_merged_come_in_the_folder_s_order(hub, tmp_path):
+    write_games(tmp_path / "data", [30, 20, 50, 40], keys=KEYS, games_per_shard=2)
+    hub.plain.rmdir()
+    shutil.copytree(tmp_path / "data", hub.plain)
+    data, _ = made_up(9, 25, KEYS)
+    (hub.plain / "game_9.h5").write_bytes(encode_shard(data, provenance(observations=KEYS)))
+    assert Dataset(f"{hub.url}/plain").names == Dataset(hub.plain).names
+    hub.faults.down = True
+    with pytest.warns(UserWarning, match="what is in the cache is read"):
+        assert Dataset(f"{hub.url}/plain").names == Dataset(hub.plain).names
+
+
+def test_a_server_without_ranges_is_refused(served, monkeypatch):
+    whole = fsspec.get_filesystem_class("http").cat_file
+    monkeypatch.setattr(fsspec.get_filesystem_class("http"), "cat_file", lambda self, path, **_: whole(self, path))
+    with pytest.raises(InputError, match="the server sends more than is asked for; expected one that knows ranges"):
+        Dataset(served)
 
 
 @pytest.mark.parametrize(
