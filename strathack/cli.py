@@ -235,6 +235,7 @@ EXTRAS: Mapping[str, str] = {
     "torch": "train",
     "pytorch_lightning": "train",
     "safetensors": "train",
+    "huggingface_hub": "train",
     "av": "export",
     "PIL": "export",
     "tokenizers": "text",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.files import absolute, atomic_write
+from strathack.dataset.files import absolute, atomic_write, folder_lock
 from strathack.dataset.publishing.manifest import MANIFEST, sha256_of
 from strathack.dataset.remote.addresses import address_of, without_secrets
 from strathack.dataset.remote.stores import RemoteFile, bytes_of, checksums_of, file_at, names_in, pinned
@@ -89,28 +89,32 @@ def pull_all(pull: Pull, asked: Path, parallel: int, on_bytes: Callable[[int], N
         on_bytes: Called with the number of bytes just fetched or found here.
 
     Raises:
+        InputError: If another process fetches into the folder.
         RunError: If the place cannot be reached any more, a file cannot be written, or a checksum differs twice.
     """
     try:
         pull.out.mkdir(parents=True, exist_ok=True)
         begun = {"asked": address_of(asked) or str(absolute(asked)), "place": pull.place}
-        atomic_write(pull.out / BEGUN, json.dumps(begun).encode())
-        with ThreadPoolExecutor(parallel) as threads:
-            waiting = [
-                threads.submit(_fetch_whole, file, pull.out / name, on_bytes) for name, file in _ordered(pull.files)
-            ]
-            try:
-                for done in as_completed(waiting):
-                    done.result()
-            except BaseException:
-                threads.shutdown(cancel_futures=True)
-                raise
-        (pull.out / BEGUN).unlink()
+        with folder_lock(pull.out):
+            atomic_write(pull.out / BEGUN, json.dumps(begun).encode())
+            _fetch_files(pull, parallel, on_bytes)
+            (pull.out / BEGUN).unlink()
     except OSError as error:
         reason = error.strerror or error
         raise RunError(
             f"{error.filename or pull.out}: cannot be written ({reason}); the same command goes on from there"
         ) from None
+
+
+def _fetch_files(pull: Pull, parallel: int, on_bytes: Callable[[int], None]) -> None:
+    with ThreadPoolExecutor(parallel) as threads:
+        waiting = [threads.submit(_fetch_whole, file, pull.out / name, on_bytes) for name, file in _ordered(pull.files)]
+        try:
+            for done in as_completed(waiting):
+                done.result()
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
 
 
 def _ordered(files: Mapping[str, RemoteFile]) -> Sequence[tuple[str, RemoteFile]]:

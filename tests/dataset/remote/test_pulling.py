@@ -170,6 +170,22 @@ def test_a_pull_of_another_place_is_refused(served, tmp_path):
         planned(Path(f"{served}/other"), out)
 
 
+def test_two_pulls_into_one_folder_do_not_mix(served, tmp_path):
+    out = tmp_path / "out"
+    plan = planned(Path(served), out)
+    refused = []
+
+    def meanwhile(_):
+        if not refused:
+            refused.append("tried")
+            with pytest.raises(InputError, match="another process is writing to this dataset"):
+                pull_all(planned(Path(served), out), Path(served), 1, lambda _: None)
+
+    pull_all(plan, Path(served), 1, meanwhile)
+    assert refused
+    whole(out)
+
+
 def interrupt(_):
     raise KeyboardInterrupt
 
