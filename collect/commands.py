@@ -30,7 +30,7 @@ from strathack.collect.running.jobs import do_jobs, make_dataset, stop_on_signal
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
 from strathack.dataset.reading import Dataset, shards_at
-from strathack.dataset.remote.addresses import address_of
+from strathack.dataset.remote.addresses import address_of, place_text
 from strathack.dataset.verify import Problem, verify_shards
 from strathack.dataset.writer import agreed_settings
 
@@ -78,7 +78,7 @@ def import_(config: ImportConfig) -> int:
 def expand(config: ExpandConfig) -> int:
     """``strathack dataset expand``: returns 1 if a game could not be reproduced."""
     dataset = _selected(config, "expand")
-    settings = {"expanded_from": path_text(absolute(config.data)), "observations": list(config.observations)}
+    settings = {"expanded_from": place_text(config.data), "observations": list(config.observations)}
     agreed_settings(config.out, settings)
     work = replaying(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
     made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
@@ -93,7 +93,7 @@ def expand(config: ExpandConfig) -> int:
 def relabel(config: RelabelConfig) -> int:
     """``strathack dataset relabel``: returns 1 if a game could not be reproduced."""
     dataset = _selected(config, "relabel")
-    settings = {"relabelled_from": path_text(absolute(config.data)), "observations": list(config.observations)}
+    settings = {"relabelled_from": place_text(config.data), "observations": list(config.observations)}
     work = relabelling(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
     agreed_settings(config.out, settings)
     made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)

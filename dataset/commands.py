@@ -16,7 +16,7 @@ from rich.console import Console
 from strathack.dataset.copying import collisions, one_game_shard, sound_games
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.exporting import export_parquet
-from strathack.dataset.files import absolute, path_text
+from strathack.dataset.files import absolute
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import check_replayable, keys_only_shard
 from strathack.dataset.labels import count_by_name
@@ -33,6 +33,7 @@ from strathack.dataset.printing import scores_by_role, strategy_shares
 from strathack.dataset.progress import progress
 from strathack.dataset.publishing.minari import AboutMinari, export_minari
 from strathack.dataset.reading import Dataset, Game, shards_at
+from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.remote.shards import size_of
 from strathack.dataset.writer import DatasetWriter
 
@@ -109,7 +110,7 @@ def _print_facts(facts: dict[str, Any], rows: np.ndarray, console: Console) -> N
 
 def repair(config: RepairConfig) -> int:
     """``strathack dataset repair``: returns 0 if nothing was wrong, 1 if something was left out."""
-    out = _make_dataset(config.out, {"repaired_from": path_text(absolute(config.data))})
+    out = _make_dataset(config.out, {"repaired_from": place_text(config.data)})
     shards = shards_at(config.data)
     kept: dict[str, Game] = {}
     problems = []
@@ -140,7 +141,7 @@ def merge(config: MergeConfig) -> int:
             f"merge: {different[0]}{more} stands in several of the datasets and differs; --keep-first takes the "
             "first of them"
         )
-    out = _make_dataset(config.out, {"merged_from": [path_text(absolute(source)) for source in config.sources]})
+    out = _make_dataset(config.out, {"merged_from": [place_text(source) for source in config.sources]})
     games: dict[str, Game] = {}
     for dataset in datasets:
         for game in dataset:
@@ -204,7 +205,7 @@ def compact(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
     dataset = Dataset(config.data).select(config.select)
     check_replayable(dataset, "compact")
-    out = _make_dataset(config.out, {"compacted_from": path_text(absolute(config.data)), "observations": []})
+    out = _make_dataset(config.out, {"compacted_from": place_text(config.data), "observations": []})
     _copy(dataset, out, keys_only_shard, config, "compacting")
     size = sum(path.stat().st_size for path in out.folder.shards())
     steps = max(Dataset(config.out).steps, 1)

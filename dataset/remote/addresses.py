@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from strathack.dataset.files import absolute, path_text
+
 SCHEMES = ("hf", "https", "http", "s3", "gs")
 """The beginnings of addresses; what each needs beyond fsspec is in :data:`strathack.dataset.remote.stores.PACKAGES`."""
 
@@ -19,6 +21,12 @@ def address_of(path: str | os.PathLike[str]) -> str | None:
     """Returns the address that a path stands for, without a slash at its end; None for a path of this machine."""
     found = _ADDRESS.fullmatch(os.fspath(path))
     return None if found is None else f"{found[1]}://{found[2].rstrip('/')}"
+
+
+def place_text(path: Path) -> str:
+    """Returns an address without secrets, or an absolute path, as text that can be written anywhere."""
+    address = address_of(path)
+    return path_text(absolute(path)) if address is None else without_secrets(address)
 
 
 def without_secrets(text: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.files import absolute, atomic_write, folder_lock
 from strathack.dataset.publishing.manifest import MANIFEST, sha256_of
-from strathack.dataset.remote.addresses import address_of, without_secrets
+from strathack.dataset.remote.addresses import address_of, place_text, without_secrets
 from strathack.dataset.remote.stores import RemoteFile, bytes_of, checksums_of, file_at, names_in, pinned
 
 BEGUN = ".pull.json"
@@ -53,7 +53,7 @@ def planned(source: Path, out: Path) -> Pull:
         RunError: If the place cannot be reached.
     """
     address = address_of(source) or str(absolute(source))
-    place = _begun(out, address) or pinned(address)
+    place = _begun(out, source) or pinned(address)
     sums = checksums_of(place)
     names = names_in(place) if sums is None else [*sums, MANIFEST]
     if not names:
@@ -62,11 +62,11 @@ def planned(source: Path, out: Path) -> Pull:
     return Pull(place, out, {name: file_at(f"{place}/{name}", known.get(name, "")) for name in names})
 
 
-def _begun(out: Path, address: str) -> str | None:
+def _begun(out: Path, asked: Path) -> str | None:
     """Returns the address with the revision that a folder was begun with, or None for a new folder."""
     try:
         begun = json.loads((out / BEGUN).read_bytes())
-        same = begun["asked"] == address
+        same = begun["asked"] == place_text(asked)
         place = str(begun["place"])
     except FileNotFoundError:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -75,7 +75,7 @@ def _begun(out: Path, address: str) -> str | None:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{out / BEGUN}: damaged; remove the folder") from None
     if not same:
-        raise InputError(f"{out}: holds an unfinished pull of {without_secrets(str(begun['asked']))}")
+        raise InputError(f"{out}: holds an unfinished pull of {begun['asked']}")
     return place
 
 
@@ -94,7 +94,7 @@ def pull_all(pull: Pull, asked: Path, parallel: int, on_bytes: Callable[[int], N
     """
     try:
         pull.out.mkdir(parents=True, exist_ok=True)
-        begun = {"asked": address_of(asked) or str(absolute(asked)), "place": pull.place}
+        begun = {"asked": place_text(asked), "place": pull.place}
         with folder_lock(pull.out):
             atomic_write(pull.out / BEGUN, json.dumps(begun).encode())
             _fetch_files(pull, parallel, on_bytes)

@@ -16,6 +16,7 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
 from strathack.dataset.labels import Vocabulary
 from strathack.dataset.progress import progress
+from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.schema import INFERRED
 from strathack.dataset.shard import InferredLabels
 from strathack.dataset.streams import unrolls
@@ -41,7 +42,7 @@ def apply(config: LabelApplyConfig) -> tuple[int, int]:
     dataset = Dataset(config.data).select(config.select)
     check_applicable(labeller, dataset, config)
     settings = {
-        "labelled_from": path_text(absolute(config.data)),
+        "labelled_from": place_text(config.data),
         "labeller": path_text(absolute(checkpoint_at(config.run))),
         "ahead": config.ahead,
     }
@@ -60,7 +61,8 @@ def apply(config: LabelApplyConfig) -> tuple[int, int]:
                 labels = InferredLabels(found.names, found.probability, codes)
                 out.add(games[place].name, shard_with_inferred(games[place], {label: labels}))
         out.merge(config.games_per_shard)
-    return len(Dataset(config.out)), Dataset(config.out).steps
+    made = Dataset(config.out)
+    return len(made), made.steps
 
 
 def check_applicable(labeller: Labeller, dataset: Dataset, config: LabelApplyConfig) -> None:
