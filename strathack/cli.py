@@ -7,6 +7,7 @@ import inspect
 import re
 import signal
 import sys
+import warnings
 from argparse import HelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
@@ -329,6 +330,15 @@ class _Parser(ArgumentParser):
         return re.sub(r"<class\s+'(?:\w+\.)*(\w+)'>", r"\1", text)
 
 
+def _shown_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Returns a warning in one line; those that are not meant for users are shown with the place that gives them."""
+    if category is UserWarning:
+        return f"strathack: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
 def fail(message: str, status: int = 2) -> NoReturn:
     """Prints an error in one line and exits."""
     print(f"strathack: error: {message}", file=sys.stderr)
@@ -347,6 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # characters that its encoding lacks are printed as escapes
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = _shown_warning
     words = [_as_declared(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     named = _named(words, COMMANDS)
     former = _FormerNames(None if named is None else _import(named.options))

@@ -11,11 +11,10 @@ import secrets
 import shutil
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-
-from strathack.dataset.errors import RunError
 
 BLOCK = 1 << 15
 """Bytes of a block. Smaller ones fetch less that is not needed, larger ones need fewer files."""
@@ -49,6 +48,7 @@ class BlockCache:
         self._folder, self._limit = folder, limit
         self._lock = threading.Lock()
         self._unlooked = 0
+        self._told = False
 
     def _path(self, key: str, number: int) -> str:
         return f"{self._folder}/{key[:2]}/{key}/{number}"
@@ -81,16 +81,15 @@ class BlockCache:
             os.close(descriptor)
         return data if len(data) == stop - start else None
 
-    def has(self, key: str, number: int) -> bool:
-        """Returns whether a block is there."""
-        return os.path.exists(self._path(key, number))
+    def has(self, key: str, number: int, length: int) -> bool:
+        """Returns whether a block is there, written to its end."""
+        try:
+            return os.stat(self._path(key, number)).st_size == length
+        except OSError:
+            return False
 
     def write(self, key: str, number: int, data: bytes) -> None:
-        """Writes a block.
-
-        Raises:
-            RunError: If it cannot be written, and removing other blocks does not help.
-        """
+        """Writes a block; where that fails, also after other blocks were removed, warns that nothing is kept."""
         try:
             self._write(key, number, data)
         except OSError:
@@ -98,15 +97,24 @@ class BlockCache:
             try:
                 self._write(key, number, data)
             except OSError as error:
-                raise RunError(
-                    f"{self._folder}: the cache cannot be written ({error.strerror or error}); STRATHACK_CACHE names "
-                    "another folder for it, or strathack dataset pull fetches all to a folder of your choice"
-                ) from None
+                self._warn(error)
+                return
         with self._lock:
             self._unlooked += len(data)
             look, self._unlooked = self._unlooked >= _LOOK_EVERY, self._unlooked % _LOOK_EVERY
         if look:
             self.trim()
+
+    def _warn(self, error: OSError) -> None:
+        """Tells once that nothing is kept; what was fetched is used all the same."""
+        with self._lock:
+            told, self._told = self._told, True
+        if not told:
+            warnings.warn(
+                f"{self._folder}: the cache cannot be written ({error.strerror or error}), so that bytes are fetched "
+                "each time; STRATHACK_CACHE names another folder for it",
+                stacklevel=3,
+            )
 
     def _write(self, key: str, number: int, data: bytes) -> None:
         path = Path(self._path(key, number))

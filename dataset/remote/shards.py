@@ -33,6 +33,9 @@ from strathack.dataset.remote.stores import (
 POINTER = ".remote"
 """Ends the name of a file that stands for a shard elsewhere."""
 
+_POINTERS = f"[!.]*{POINTER}"
+"""Matches such files, but not those that another process is writing."""
+
 CONNECTIONS = 8
 """Ranges of a file that a process fetches at the same time."""
 
@@ -107,7 +110,7 @@ def shards_elsewhere(address: str) -> list[Path]:
     try:
         found = list(_found(address))
     except UnreachableError as error:
-        pointers = sorted(folder.glob(f"*{POINTER}"), key=lambda path: shard_order(path.stem))
+        pointers = sorted(folder.glob(_POINTERS), key=lambda path: shard_order(path.stem))
         if not pointers:
             raise UnreachableError(f"{error}, and nothing of it is in the cache") from None
         warnings.warn(f"{error}; what is in the cache is read", stacklevel=4)
@@ -118,10 +121,12 @@ def shards_elsewhere(address: str) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pointers = [folder / f"{name}{POINTER}" for name, _ in found]
-        for path in set(folder.glob(f"*{POINTER}")) - set(pointers):
+        for path in set(folder.glob(_POINTERS)) - set(pointers):
             path.unlink(missing_ok=True)
         for path, (_, file) in zip(pointers, found, strict=True):
-            atomic_write(path, json.dumps(asdict(file)).encode())
+            content = json.dumps(asdict(file)).encode()
+            if not path.exists() or path.read_bytes() != content:
+                atomic_write(path, content)
     except OSError as error:
         raise RunError(f"{folder}: the cache cannot be written ({error.strerror or error})") from None
     return pointers
@@ -175,7 +180,7 @@ class RemoteShard:
 
         Raises:
             InputError: If the shard is gone, or may not be read any more.
-            RunError: If it cannot be reached, or the cache cannot be written.
+            RunError: If it cannot be reached.
         """
         stop = min(offset + size, self.file.size)
         numbers = _blocks_of(offset, stop)
@@ -193,6 +198,9 @@ class RemoteShard:
         """Returns a block that is in the cache, or None."""
         length = self._length(number)
         return self._blocks.read(self.file.key, number, 0, length, length)
+
+    def _has(self, number: int) -> bool:
+        return self._blocks.has(self.file.key, number, self._length(number))
 
     def _length(self, number: int) -> int:
         return min(BLOCK, self.file.size - number * BLOCK)
@@ -226,16 +234,17 @@ class RemoteShard:
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Begins to fetch ranges of the shard, offset and size each, that are not in the cache."""
         numbers = {number for offset, size in ranges for number in range(offset // BLOCK, -(-(offset + size) // BLOCK))}
-        missing = [number for number in sorted(numbers - self._seen) if not self._blocks.has(self.file.key, number)]
-        self._begin(missing)
+        self._begin(sorted(numbers - self._seen))
         self._seen |= numbers
 
     def _begin(self, numbers: Sequence[int]) -> list[Future[dict[int, bytes]]]:
-        """Begins to fetch blocks, unless they are coming already; returns what brings them."""
+        """Begins to fetch blocks that are neither coming nor in the cache; returns what brings those on their way."""
         with self._lock:
-            for run in _runs([number for number in numbers if number not in self._coming]):
+            # A block is in the cache before it is no longer coming, so that it is not fetched twice.
+            for run in _runs([n for n in numbers if n not in self._coming and not self._has(n)]):
                 self._coming.update(dict.fromkeys(run, _threads(os.getpid()).submit(self._fetch, run)))
-            return list({id(self._coming[number]): self._coming[number] for number in numbers}.values())
+            coming = [self._coming[number] for number in numbers if number in self._coming]
+        return list(dict.fromkeys(coming))
 
     def _fetch(self, run: range) -> dict[int, bytes]:
         """Fetches blocks that follow each other, and keeps them in the cache."""
@@ -252,10 +261,13 @@ class RemoteShard:
                     self._coming.pop(number, None)
 
     def fetched(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        """Fetches blocks, or waits for them if they are coming already."""
+        """Returns blocks: fetches them, waits for those on their way, and takes from the cache what came meanwhile."""
         blocks: dict[int, bytes] = {}
-        for coming in self._begin(numbers) if numbers else ():
-            blocks.update(coming.result())
+        while missing := [number for number in numbers if number not in blocks]:
+            for coming in self._begin(missing):
+                blocks.update(coming.result())
+            kept = {number: self.kept(number) for number in missing if number not in blocks}
+            blocks |= {number: block for number, block in kept.items() if block is not None}
         return {number: blocks[number] for number in numbers}
 
     def forget(self, offset: int = 0, size: int | None = None) -> None:

@@ -31,8 +31,16 @@ _MARKS = ("ETag", "etag", "blob_id", "LastModified", "last_modified", "mtime", "
 """What file systems tell of a file's version, by the names that they use."""
 
 
+RETRYING = ("s3", "gs")
+"""Schemes whose file systems try again by themselves, many times."""
+
+
 class UnreachableError(RunError):
     """A place elsewhere cannot be reached now."""
+
+
+class NotThereError(InputError):
+    """There is no such file, folder, repository or revision elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,9 @@ def reaching(address: str) -> Iterator[None]:
     except FileNotFoundError as error:
         said = without_secrets(str(error).partition("\n")[0])
         reason = next((f" ({part})" for part in ("revision not found", "repository not found") if part in said), "")
-        raise InputError(f"{shown}: there is no such file or folder{reason}") from None
+        raise NotThereError(f"{shown}: there is no such file or folder{reason}") from None
     except PermissionError:
-        raise InputError(f"{shown}: may not be read; log in to the place, or see that the token may") from None
+        raise InputError(f"{shown}: may not be read; see that there is a key or a token, and that it may") from None
     except ImportError:
         package = PACKAGES[address.partition(":")[0]]
         raise InputError(f'{shown}: needs the package {package}: pip install "strathack[hub]" {package}') from None
@@ -78,6 +86,10 @@ def reaching(address: str) -> Iterator[None]:
     except Exception as error:
         said = without_secrets(" ".join(str(error).split()))[:200]
         refused = getattr(getattr(error, "response", None), "status_code", getattr(error, "status", None))
+        if "Credentials" in type(error).__name__:
+            raise InputError(
+                f"{shown}: there are no credentials ({said}); for a public bucket of S3, set FSSPEC_S3_ANON=true"
+            ) from error
         if refused in (401, 403):
             raise InputError(
                 f"{shown}: may not be read ({refused}); see that there is a token, and that it may"
@@ -115,6 +127,7 @@ def checksums_of(folder: str) -> dict[str, str] | None:
     """Returns the checksums that a folder tells of its files, name → SHA-256; None if it tells none.
 
     Raises:
+        InputError: If they may not be read.
         FormatError: If the file with the checksums is damaged.
         UnreachableError: If the folder cannot be reached.
     """
@@ -126,7 +139,7 @@ def checksums_of(folder: str) -> dict[str, str] | None:
 
     try:
         text = _again(address, fetch)
-    except InputError:
+    except NotThereError:
         return None
     return parse_manifest(text.decode(errors="replace"), without_secrets(address))
 
@@ -203,7 +216,7 @@ def bytes_of(file: RemoteFile, start: int, stop: int) -> bytes:
 
 def _again(address: str, fetch: Callable[[], Fetched], tries: int = 2) -> Fetched:
     """Calls a function until it succeeds, with a pause between tries; what cannot succeed is not tried again."""
-    for tried in range(tries - 1):
+    for tried in range(0 if address.startswith(RETRYING) else tries - 1):
         try:
             with reaching(address):
                 return fetch()

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -193,6 +194,32 @@ def test_without_the_place_a_warm_cache_works_and_a_cold_one_is_one_line(hub, se
     assert "and nothing of it is in the cache" in said
 
 
+def test_what_is_said_without_the_place_is_one_line(hub, served, run):
+    assert run("dataset", "info", served).status == 0
+    hub.faults.down = True
+    ended = run("dataset", "info", served)
+    assert ended.status == 0
+    assert ended.error.startswith(f"strathack: {served}/checksums.sha256: cannot be reached")
+
+
+def test_many_may_open_the_same_place_at_once(served):
+    """None takes what another is writing for what is there."""
+    Dataset(served)
+    (pointer,) = Path(os.environ["STRATHACK_CACHE"], "places").glob("*/*.remote")
+    writing = pointer.with_name(f".tmp-1234-{pointer.name}")
+    writing.write_bytes(b"half")
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: len(Dataset(served)), range(40)))
+    assert found == [len(LENGTHS)] * 40
+    assert writing.read_bytes() == b"half"
+
+
+def test_checksums_that_may_not_be_read_are_told(hub, served):
+    hub.faults.fail(r"checksums", 403, times=9)
+    with pytest.raises(InputError, match=r"checksums.sha256: may not be read \(403\); see that there is a token"):
+        Dataset(served)
+
+
 def test_without_the_place_what_is_not_in_the_cache_is_one_line(hub, served):
     dataset = Dataset(served)
     game = dataset["game_7"]
@@ -268,13 +295,23 @@ def test_a_private_repository_needs_a_token_and_none_is_told(hub, folder, monkey
     assert not any(READER.encode() in content for content in written)
 
 
-def test_a_small_disk_holds_what_was_read_last_and_a_full_one_is_one_line(served, folder, small_disk, monkeypatch):
+def test_on_a_full_disk_everything_is_shown_and_one_line_says_that_nothing_is_kept(
+    served, folder, small_disk, run, monkeypatch
+):
     monkeypatch.setenv("STRATHACK_CACHE", str(small_disk))
-    same_batches(batches(Dataset(served)), batches(Dataset(folder)))
-    shutil.rmtree(small_disk / "blocks")
     (small_disk / "other").write_bytes(bytes(230_000))
-    with pytest.raises(RunError, match=r"the cache cannot be written \(No space left on device\); STRATHACK_CACHE"):
-        batches(Dataset(served))
+    with pytest.warns(UserWarning, match=r"the cache cannot be written \(No space left on device\), so that bytes"):
+        same_batches(batches(Dataset(served)), batches(Dataset(folder)))
+    ended = run("dataset", "info", served)
+    assert ended.status == 0
+    assert "STRATHACK_CACHE names another folder for it" in ended.error
+    (small_disk / "rest").write_bytes(bytes(1000))
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "more").write_bytes(bytes(100_000))
+    shutil.rmtree(small_disk / "places")
+    (small_disk / "places").write_text("no folder")
+    with pytest.raises(RunError, match=r"places/.*: the cache cannot be written"):
+        Dataset(served)
 
 
 def test_the_cache_keeps_to_its_size_and_everything_is_still_shown(hub, served, folder, monkeypatch):
@@ -341,6 +378,16 @@ def part(file, offset, length):
     except OSError as error:
         raise FormatError("not readable") from error
     return bytes(buffer[:count])
+
+
+def test_a_block_that_was_not_written_to_its_end_is_fetched_anew(tmp_path, monkeypatch):
+    place = Place(bytes(range(256)) * 400)
+    monkeypatch.setattr(remote, "bytes_of", place.fetch)
+    shard = RemoteShard(RemoteFile("https://x/y", 102_400, "", "ef" * 32), BlockCache(tmp_path, 1 << 30))
+    shard.read(0, 100_000)
+    (tmp_path / "ef" / ("ef" * 32) / "1").write_bytes(b"cut")
+    assert shard.read(0, 100_000) == place.content[:100_000]
+    assert place.asked[1:] == [(BLOCK, 2 * BLOCK)]
 
 
 def test_threads_that_want_the_same_block_fetch_it_once(tmp_path, monkeypatch):
