@@ -33,8 +33,8 @@ from strathack.dataset.remote.stores import (
 POINTER = ".remote"
 """Ends the name of a file that stands for a shard elsewhere."""
 
-_POINTERS = f"[!.]*{POINTER}"
-"""Matches such files, but not those that another process is writing."""
+FOUND = "found.json"
+"""The file with the names of those that stand for what was found last at an address."""
 
 CONNECTIONS = 8
 """Ranges of a file that a process fetches at the same time."""
@@ -110,7 +110,7 @@ def shards_elsewhere(address: str) -> list[Path]:
     try:
         found = list(_found(address))
     except UnreachableError as error:
-        pointers = sorted(folder.glob(_POINTERS), key=lambda path: shard_order(path.stem))
+        pointers = _last_found(folder)
         if not pointers:
             raise UnreachableError(f"{error}, and nothing of it is in the cache") from None
         warnings.warn(f"{error}; what is in the cache is read", stacklevel=4)
@@ -120,16 +120,24 @@ def shards_elsewhere(address: str) -> list[Path]:
     settings.blocks().trim_at_times()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pointers = [folder / f"{name}{POINTER}" for name, _ in found]
-        for path in set(folder.glob(_POINTERS)) - set(pointers):
-            path.unlink(missing_ok=True)
-        for path, (_, file) in zip(pointers, found, strict=True):
-            content = json.dumps(asdict(file)).encode()
-            if not path.exists() or path.read_bytes() != content:
-                atomic_write(path, content)
+        # Named by their content, too: processes that opened an older revision go on with it.
+        pointers = [folder / f"{name}@{file.key[:16]}{POINTER}" for name, file in found]
+        contents = [json.dumps(asdict(file)) for _, file in found]
+        pairs = [*zip(pointers, contents, strict=True), (folder / FOUND, json.dumps([path.name for path in pointers]))]
+        for path, content in pairs:
+            if not path.exists() or path.read_text() != content:
+                atomic_write(path, content.encode())
     except OSError as error:
         raise RunError(f"{folder}: the cache cannot be written ({error.strerror or error})") from None
     return pointers
+
+
+def _last_found(folder: Path) -> list[Path]:
+    """Returns what stands for the shards that were found the last time."""
+    try:
+        return [folder / name for name in json.loads((folder / FOUND).read_bytes())]
+    except (OSError, ValueError):
+        return []
 
 
 def _found(address: str) -> Iterator[tuple[str, RemoteFile]]:

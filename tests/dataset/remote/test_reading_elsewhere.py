@@ -203,15 +203,30 @@ def test_what_is_said_without_the_place_is_one_line(hub, served, run):
 
 
 def test_many_may_open_the_same_place_at_once(served):
-    """None takes what another is writing for what is there."""
-    Dataset(served)
-    (pointer,) = Path(os.environ["STRATHACK_CACHE"], "places").glob("*/*.remote")
+    """None takes what another is writing for what is there, or removes it."""
+    (pointer,) = Dataset(served).paths
     writing = pointer.with_name(f".tmp-1234-{pointer.name}")
     writing.write_bytes(b"half")
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: len(Dataset(served)), range(40)))
     assert found == [len(LENGTHS)] * 40
     assert writing.read_bytes() == b"half"
+
+
+def test_a_dataset_that_is_open_stays_what_it_was_when_the_place_changes(hub, folder, tmp_path):
+    shutil.rmtree(hub.plain)
+    shutil.copytree(folder, hub.plain)
+    before = Dataset(f"{hub.url}/plain")
+    batches(before)
+    write_games(tmp_path / "new", [33], keys=KEYS)
+    shutil.rmtree(hub.plain)
+    words = ["dataset", "publish", tmp_path / "new", hub.plain, "--observations", "--quiet"]
+    assert main([*map(str, words)]) == 0
+    fsspec.get_filesystem_class("http").clear_instance_cache()
+    after = Dataset(f"{hub.url}/plain")
+    assert (after.steps, before.steps) == (33, sum(LENGTHS))
+    same_batches(batches(after), batches(Dataset(hub.plain)))
+    same_batches(batches(before), batches(Dataset(folder)))
 
 
 def test_checksums_that_may_not_be_read_are_told(hub, served):
