@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from strathack.collect.options import GameOptions
 from strathack.collect.playing.characters import ANY_CHARACTER, Roles
-from strathack.collect.playing.environment import NO_PROGRESS_TIMEOUT
+from strathack.collect.playing.limits import NO_PROGRESS_TIMEOUT
 from strathack.collect.playing.seeds import Seeds
 from strathack.collect.running.pools import WorkerOptions
 from strathack.dataset.errors import InputError

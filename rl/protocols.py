@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from strathack.collect.playing.environment import NO_PROGRESS_TIMEOUT
+from strathack.collect.playing.limits import NO_PROGRESS_TIMEOUT
 from strathack.collect.playing.seeds import Seeds
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from strathack.collect.demonstrators import Demonstrator, choose_demonstrator, make_demonstrator
 from strathack.collect.options import CollectConfig, DemonstrationOptions
 from strathack.collect.playing.clock import hold_here
-from strathack.collect.playing.environment import NO_PROGRESS_TIMEOUT, OPTIONS, nle_version
+from strathack.collect.playing.environment import OPTIONS, nle_version
 from strathack.collect.playing.game import PlayedGame
+from strathack.collect.playing.limits import NO_PROGRESS_TIMEOUT
 from strathack.collect.playing.seeds import Seeds
 from strathack.collect.playing.worker import PlayingWorker
 from strathack.collect.running.display import Report

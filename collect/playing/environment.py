@@ -15,11 +15,9 @@ from nle import nethack
 from nle.env.tasks import NetHackChallenge, NetHackScore
 
 from strathack.collect.playing.characters import Character, parse_attributes
+from strathack.collect.playing.limits import NO_PROGRESS_TIMEOUT
 from strathack.collect.playing.xlogfile import LogEntry
 from strathack.dataset.schema import OBSERVATIONS
-
-NO_PROGRESS_TIMEOUT = 1000
-"""NLE's limit on steps without progress, as in the published HiHack games."""
 
 NO_STEP_LIMIT = 2**62
 """NLE requires a step limit; ours is applied outside NLE."""

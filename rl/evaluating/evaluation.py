@@ -16,7 +16,8 @@ from strathack.collect.options import CollectConfig
 from strathack.collect.playing.characters import CharacterWish, Roles
 from strathack.collect.playing.clock import hold_here
 from strathack.collect.playing.collecting import collecting, told_of
-from strathack.collect.playing.environment import NO_PROGRESS_TIMEOUT, Setup, nle_version, peek_character
+from strathack.collect.playing.environment import Setup, nle_version, peek_character
+from strathack.collect.playing.limits import NO_PROGRESS_TIMEOUT
 from strathack.collect.playing.seeds import Seeds
 from strathack.collect.running.display import Report
 from strathack.collect.running.jobs import OwnPool, Work
