@@ -32,7 +32,10 @@ def test_every_package_has_an_example():
     assert set(EXAMPLES) == set(PACKAGES)
 
 
-@pytest.mark.parametrize("title", PACKAGES)
+@pytest.mark.parametrize(
+    "title",
+    [pytest.param(title, marks=pytest.mark.slow if title in ("d3rlpy", "TorchRL") else ()) for title in PACKAGES],
+)
 def test_an_example_runs(place, title):
     pytest.importorskip(PACKAGES[title])
     ended = subprocess.run(

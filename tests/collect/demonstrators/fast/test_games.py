@@ -48,7 +48,11 @@ def test_two_games_key_for_key(run, tmp_path, nothing_left):
     check(tmp_path / "data", QUICK, {})
     ended = run("dataset", "info", tmp_path / "data")
     assert "bot: fast 2" in ended.out
-    # A dataset that was begun in one way is gone on with in another.
+
+
+@pytest.mark.slow
+def test_a_dataset_that_was_begun_in_one_way_is_gone_on_with_in_another(run, tmp_path, nothing_left):
+    assert collect(run, tmp_path / "data", QUICK).status == 0
     ended = collect(run, tmp_path / "data", [*QUICK, 2093], "--extend", "--slow-bot")
     assert ended.status == 0, ended.err
     check(tmp_path / "data", [*QUICK, 2093], {2093: "installed"})
