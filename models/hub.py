@@ -11,7 +11,7 @@ from strathack.dataset.remote.hub import downloaded
 from strathack.models.places import MODEL
 
 
-class OnHub(PyTorchModelHubMixin, library_name="strathack", pipeline_tag="reinforcement-learning"):
+class OnHub(PyTorchModelHubMixin):
     """Gives a policy ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``, with checkpoints of this package.
 
     The weights are read as safetensors alone: unlike in the class above, no pickle is ever loaded in their place.
@@ -28,7 +28,7 @@ class OnHub(PyTorchModelHubMixin, library_name="strathack", pipeline_tag="reinfo
         # Imported here, since what saves and describes policies needs their classes.
         from strathack.models.publishing import write_folder
 
-        write_folder(save_directory, self, self.about)  # type: ignore[arg-type]
+        write_folder(save_directory, self, self.about)
 
     @classmethod
     def _from_pretrained(
