@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -158,14 +159,22 @@ class StoredArray:
         Raises:
             CorruptionError: If the chunk is not as it was written.
         """
+        self._twice(index, partial(self._decode, index, out))
+
+    def _twice(self, index: int, read: Callable[[], object]) -> None:
+        """Reads a chunk; one from elsewhere that is not as it was written is fetched once more.
+
+        Raises:
+            CorruptionError: If it is not as it was written.
+        """
         try:
-            self._decode(index, out)
+            read()
         except ChunkError as error:
             if not is_elsewhere(self.path):
                 raise self.corruption(index, str(error)) from error
             shard_at(self.path).forget(*self.places[index].tolist())
             try:
-                self._decode(index, out)
+                read()
             except ChunkError:
                 raise self.corruption(index, f"{error}, and fetched once more it is no better") from error
 
@@ -206,10 +215,10 @@ class StoredArray:
             CorruptionError: At the first checksum that differs.
         """
         for index in range(len(self.places)):
-            try:
-                ChunkDecoder.check(self.read_raw(index))
-            except ChunkError as error:
-                raise self.corruption(index, str(error)) from error
+            self._twice(index, partial(self._check, index))
+
+    def _check(self, index: int) -> None:
+        ChunkDecoder.check(self.read_raw(index))
 
     def corruption(self, chunk: int, what: str) -> CorruptionError:
         """Returns an error that names the steps of a chunk."""

@@ -12,6 +12,7 @@ from strathack.dataset.chunks import ChunkEncoder, write_column
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.labels import label_names
 from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.remote.shards import is_elsewhere
 from strathack.dataset.schema import INFERRED, LABEL_COLUMNS, LIBRARY_BOUNDS
 from strathack.dataset.shard import (
     InferredLabels,
@@ -28,8 +29,10 @@ from strathack.dataset.verify import Problem, verify_shard
 def one_game_shard(game: Game) -> bytes:
     """Returns a shard with one stored game; compressed chunks are copied unchanged."""
     codes = {label: game.arrays[label].codes for label in LABEL_COLUMNS if label in game.arrays}
-    for array in game.arrays.values():
-        array.prefetch(0)
+    if is_elsewhere(game.path):
+        for array in game.arrays.values():
+            array.prefetch(0)
+            array.check_sums()  # which HDF5 does not look at when it copies
 
     def copied(source: h5py.File) -> bytes:
         buffer = io.BytesIO()

@@ -73,6 +73,15 @@ class Provenance:
         return cls(**{**values, "observations": tuple(json.loads(values["observations"]))})
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The settings as values; none where the options are no such text."""
+        try:
+            settings = json.loads(self.options or "{}")
+        except ValueError:
+            return {}
+        return settings if isinstance(settings, dict) else {}
+
+    @property
     def shared(self) -> Provenance:
         """What all games of a shard must have in common: the provenance without command, revision and date."""
         return replace(self, command="", revision="", created="")

@@ -162,7 +162,7 @@ def _trained(about: Mapping[str, Any], dataset: str) -> str:
     if about.get("frames"):
         lines.append(f"- frames: {about['frames']:,}")
     if dataset:
-        lines.append(f"- data: [{dataset}](https://huggingface.co/datasets/{dataset}), its split train")
+        lines.append(f"- data: [{dataset}](https://huggingface.co/datasets/{dataset})")
     if about.get("dataset"):
         lines.append(f"- fingerprint of the data: `{about['dataset']}`")
     for title, name in (("options", "options"), ("on the validation split", "validation")):

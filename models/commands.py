@@ -12,9 +12,8 @@ from strathack.models.cleaved import config_from_values
 from strathack.models.fitting import concluded
 from strathack.models.hihack import imported_policy
 from strathack.models.options import ImportHihackConfig, ModelsConfig, PublishConfig, TrainConfig
-from strathack.models.places import MODEL
 from strathack.models.presets import PRESETS
-from strathack.models.publishing import publish, published_rows
+from strathack.models.publishing import is_made, publish, published_rows
 from strathack.models.running import process_of_a_run
 from strathack.models.saving import save_policy
 from strathack.models.tables import parameter_count, parts_of, presets_table, published_table, validation_table
@@ -49,14 +48,14 @@ def list_(config: ModelsConfig) -> int:
 def publish_(config: PublishConfig) -> int:
     """``strathack models publish``: writes a run's policy into a file or a folder, and uploads the folder.
 
-    A folder that is there already is uploaded as it is, so that an upload that broke off goes on.
+    A folder that the same options made of the same checkpoint is uploaded as it is: an upload that broke off goes on.
 
     Raises:
         InputError: If there is no such run, the file or folder exists already, or the hub refuses.
         RunError: If a file cannot be written, or the hub cannot be reached.
     """
     try:
-        path = config.out if config.push and (config.out / MODEL).is_file() else publish(config)
+        path = config.out if config.push and is_made(config) else publish(config)
         files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
         size = sum(one.stat().st_size for one in files)
     except OSError as error:

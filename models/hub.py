@@ -31,19 +31,27 @@ class OnHub(PyTorchModelHubMixin):
         write_folder(save_directory, self, self.about)
 
     @classmethod
-    def _from_pretrained(
+    def from_pretrained(
         cls,
+        pretrained_model_name_or_path: str | Path,
         *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
         map_location: str = "cpu",
-        **_: Any,
     ) -> Any:
-        """Loads a policy; see :func:`strathack.models.saving.load_policy`.
+        """Loads a policy, in evaluation mode. Its configuration is in the checkpoint; no other file is looked at.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or ``user/name`` on the hub.
+            force_download: Download it even if it is in the hub's cache.
+            token: Another token than the one that the user logged in with; False for none.
+            cache_dir: Another cache of the hub's.
+            local_files_only: Look in the cache alone.
+            revision: Branch, tag or commit.
+            map_location: The device.
 
         Raises:
             InputError: If there is no such policy, or it is of the other class.
@@ -52,11 +60,13 @@ class OnHub(PyTorchModelHubMixin):
         """
         from strathack.models.saving import load_policy
 
-        path = Path(model_id) / MODEL
-        if not Path(model_id).is_dir():
+        folder = Path(pretrained_model_name_or_path)
+        path = folder / MODEL
+        if not folder.is_dir():
             path = downloaded(
-                model_id, MODEL, revision, cache_dir=cache_dir, force=force_download, token=token, here=local_files_only
-            )
+                str(pretrained_model_name_or_path), MODEL, revision, cache_dir=cache_dir, force=force_download,
+                token=token, here=local_files_only,
+            )  # fmt: skip
         return load_policy(path, map_location, cls)
 
     def generate_model_card(self, *_: Any, **facts: Any) -> ModelCard:

@@ -292,8 +292,10 @@ class PublishConfig(Options):
         out: The new file, NAME.safetensors; or a new folder, with a card, that can be uploaded as it is.
         evaluation: The folder of an evaluation of the policy, whose figures are added.
         precision: Precision of the weights; bf16 takes half of the space.
-        temperature: The temperature that the policy is to be evaluated with, unless another one is asked for.
-        patience: The patience that the policy is to be evaluated with, unless another one is asked for.
+        temperature: The temperature that the policy is to be evaluated with, unless another one is asked for; by
+            default what was told of the run's policy, or 1.
+        patience: The patience that the policy is to be evaluated with, unless another one is asked for; by default what
+            was told of the run's policy, or 0.
         name: The policy's name; by default the folder's.
         dataset: The repository on the Hugging Face hub of the data that it learned from, user/name.
         license: An identifier of the hub's list of licences.
@@ -307,8 +309,8 @@ class PublishConfig(Options):
     out: Path
     evaluation: Path | None = None
     precision: Literal["bf16", "32"] = "bf16"
-    temperature: float = 1.0
-    patience: int = 0
+    temperature: float | None = None
+    patience: int | None = None
     name: str = ""
     dataset: str = ""
     license: str = "mit"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 import yaml
 
+from strathack.dataset.codec import to_plain
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.files import absolute, atomic_write
 from strathack.models.cards import card_of, results_of
@@ -23,6 +25,11 @@ from strathack.models.saving import frames_of, load_values, policy_from, save_po
 
 CONFIG, CARD, REPLAY, RESULTS = "config.json", "README.md", "replay.mp4", ".eval_results/nethack.yaml"
 """Files of a published folder beside the checkpoint."""
+
+MADE = ".published.json"
+"""What a folder was made from; it is not uploaded."""
+
+EVALUATION = "evaluation.json"
 
 TOLD_OPTIONS = (
     "lanes", "unroll", "steps", "minutes", "passes", "learning_rate", "weight_decay", "warmup", "final_rate", "clip",
@@ -45,7 +52,7 @@ def publish(options: PublishConfig) -> Path:
         FormatError: If a file of the run or of the evaluation is not what it should be.
     """
     if options.out.exists():
-        raise InputError(f"{options.out}: exists already")
+        raise InputError(f"{options.out}: exists already, made otherwise; take another folder, or remove it")
     for name in ("replay", "notes"):
         path = getattr(options, name)
         if path is not None and not path.is_file():
@@ -59,11 +66,12 @@ def publish(options: PublishConfig) -> Path:
         validation = _read(options.run / VALIDATION)
         about["validation"] = {name: validation.get(name) for name in TOLD_RESULTS}
     if options.evaluation is not None:
-        about["evaluation"] = evaluation_of(options.evaluation / "evaluation.json")
-    if options.temperature != 1:
-        about["temperature"] = options.temperature
-    if options.patience:
-        about["patience"] = options.patience
+        about["evaluation"] = evaluation_of(options.evaluation / EVALUATION)
+    for name, usual in (("temperature", 1.0), ("patience", 0)):
+        value = getattr(options, name)
+        if value is not None:
+            about.pop(name, None)
+            about.update({} if value == usual else {name: value})
     if options.precision == "bf16":
         policy = policy.to(torch.bfloat16)
     if not options.makes_folder:
@@ -74,6 +82,7 @@ def publish(options: PublishConfig) -> Path:
     try:
         unfinished.mkdir(parents=True)
         write_folder(unfinished, policy, about)
+        atomic_write(unfinished / MADE, json.dumps(_made_from(options)).encode())
         card = card_of(policy.config, about, **_facts(options))
         atomic_write(unfinished / CARD, card.encode())
         if options.replay is not None:
@@ -84,6 +93,23 @@ def publish(options: PublishConfig) -> Path:
     return options.out
 
 
+def is_made(options: PublishConfig) -> bool:
+    """Returns whether the folder is there already, made by the same options from the same checkpoint."""
+    try:
+        there: Any = json.loads((options.out / MADE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return bool(there == _made_from(options))
+
+
+def _made_from(options: PublishConfig) -> dict[str, Any]:
+    given: dict[str, Any] = to_plain(options)
+    digest = hashlib.sha256(checkpoint_at(options.run).read_bytes()).hexdigest()
+    evaluation = options.evaluation / EVALUATION if options.evaluation is not None else None
+    told = None if evaluation is None else hashlib.sha256(evaluation.read_bytes()).hexdigest()
+    return {**given, "push": None, "private": False, "checkpoint": digest, "evaluated": told}
+
+
 def _facts(options: PublishConfig) -> dict[str, str]:
     """Returns what a publisher says of a policy, for its card."""
     return {
@@ -92,7 +118,7 @@ def _facts(options: PublishConfig) -> dict[str, str]:
         "license": options.license,
         "address": options.push or "",
         "replay": REPLAY if options.replay is not None else "",
-        "notes": options.notes.read_text() if options.notes is not None else "",
+        "notes": options.notes.read_text("utf-8", "replace") if options.notes is not None else "",
     }
 
 

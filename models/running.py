@@ -22,6 +22,7 @@ from strathack.dataset.codec import Options, from_plain, hints_of, to_plain
 from strathack.dataset.errors import FormatError, InputError, RunError
 from strathack.dataset.files import atomic_write
 from strathack.dataset.remote.addresses import address_of
+from strathack.dataset.remote.stores import UnreachableError, pinned
 from strathack.models.loggers import MetricsCSV, check_loggers, other_loggers
 from strathack.models.options import AnyRunOptions, RunOptions
 from strathack.models.places import LAST, is_published
@@ -97,10 +98,21 @@ def with_absolute_paths(options: AnyOptions) -> AnyOptions:
 
 def _resolved(value: Any) -> Any:
     if isinstance(value, Path):
-        return value if is_published(value) or address_of(value) is not None else value.resolve()
+        return value if is_published(value) else _pinned(value)
     if isinstance(value, list):
         return [_resolved(one) for one in value]
     return with_absolute_paths(value) if isinstance(value, Options) else value
+
+
+def _pinned(path: Path) -> Path:
+    """Returns an absolute path, or an address with its revision of now, by which a run that is resumed goes on."""
+    address = address_of(path)
+    if address is None:
+        return path.resolve()
+    try:
+        return Path(pinned(address))
+    except UnreachableError:  # what is in the cache may do
+        return path
 
 
 @contextmanager

@@ -222,14 +222,16 @@ class EvaluateConfig(GameOptions, WorkerOptions):
     def _follow(self, protocol: Protocol) -> None:
         """Fills in what a protocol sets; what is given has to be the same."""
         wanted: dict[str, Any] = {
-            "seeds": protocol.seeds, "games": None, "max_steps": protocol.max_steps, "greedy": protocol.greedy,
-            "roles": Roles(), "min_strategy_steps": 0,
+            "seeds": protocol.seeds, "max_steps": protocol.max_steps, "greedy": protocol.greedy, "roles": Roles(),
+            "min_strategy_steps": 0,
         }  # fmt: skip
         for option, value in wanted.items():
             given = getattr(self, option)
             if given not in (getattr(EvaluateConfig, option), value):
                 raise InputError(f"{option}: {given}; the protocol {protocol.name} sets it")
             object.__setattr__(self, option, value)
+        if self.games not in (None, len(protocol.seeds)):
+            raise InputError(f"games: {self.games}; the protocol {protocol.name} sets it")
         if protocol.one_character != (self.character != ANY_CHARACTER):
             which = "one, such as --character mon-hum-neu-mal" if protocol.one_character else "any"
             raise InputError(f"character: {self.character}; the protocol {protocol.name} is of {which}")

@@ -32,6 +32,7 @@ from strathack.catalogue import COMMANDS, EXTRAS, GROUP_DEFAULT, GROUP_HELP, Com
 from strathack.collect.running.cluster import InterruptedStartError
 from strathack.dataset.codec import Options, TextValue, former_names, from_plain, hints_of, is_group
 from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.remote.addresses import address_of, place_text
 
 
 class _Loader(yaml.SafeLoader):
@@ -157,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         kind = _import(command.options)
         given = from_plain(kind, options)
+        _check_outputs(given)
         return int(_import_run(command.run)(given))
     except InputError as error:
         fail(str(error))
@@ -165,6 +167,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InterruptedStartError:
         print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
         return 128 + signal.SIGTERM
+
+
+def _check_outputs(options: Any) -> None:
+    """Checks that what a command writes is on this machine.
+
+    Raises:
+        InputError: If an output is an address.
+    """
+    for name in ("out", "save_games"):
+        path = getattr(options, name, None)
+        if path is not None and address_of(path) is not None:
+            raise InputError(f"{name}: {place_text(path)} is elsewhere; expected a path of this machine")
 
 
 def _as_declared(word: str) -> str:

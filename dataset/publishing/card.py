@@ -15,6 +15,7 @@ import yaml
 from strathack.dataset.publishing.layout import Files, part_pattern
 from strathack.dataset.publishing.statistics import Statistics
 from strathack.dataset.reading import Dataset
+from strathack.dataset.remote.addresses import without_secrets
 from strathack.dataset.schema import OBSERVATIONS, STORED_COLUMNS
 
 SIZES: Sequence[tuple[int, str]] = (
@@ -47,7 +48,7 @@ COLUMNS: Mapping[str, str] = {
 _BODY = Path(__file__).with_name("card.md")
 """The text that people read, with places for what is computed."""
 
-_ELSEWHERE = re.compile(r"(?<= )/(?:\S*/)?(?=\S)")
+_ELSEWHERE = re.compile(r"(?<![\w./:])~?/(?:[^\s/'\"]+/)+")
 """Matches the folders of an absolute path."""
 
 
@@ -81,7 +82,6 @@ def head_of(dataset: Dataset, about: About, files: Files) -> dict[str, Any]:
         "pretty_name": about.name,
         "license": about.license,
         "language": ["en"],
-        "annotations_creators": ["machine-generated"],
         "size_categories": [size_category(dataset.steps)],
         "task_categories": ["reinforcement-learning"],
         "tags": list(TAGS),
@@ -106,6 +106,8 @@ def card_of(dataset: Dataset, statistics: Statistics, about: About, files: Files
         files: What is in the folder.
     """
     provenance = [tables.provenance for tables in dataset.tables]
+    labelled = bool(statistics.steps.any())
+    versions = ", ".join(sorted({one.nle_version for one in provenance if one.nle_version}))
     head = yaml.safe_dump(head_of(dataset, about, files), sort_keys=False, allow_unicode=True)
     demonstrators = sorted({f"{one.demonstrator} {one.demonstrator_version}".strip() for one in provenance})
     body = Template(_BODY.read_text()).substitute(
@@ -113,7 +115,10 @@ def card_of(dataset: Dataset, statistics: Statistics, about: About, files: Files
         games=f"{len(dataset):,}",
         steps=f"{dataset.steps:,}",
         demonstrators=", ".join(demonstrators) or "unknown players",
-        nle=", ".join(sorted({one.nle_version for one in provenance if one.nle_version})) or "unknown",
+        labels=", each step with the **strategy** that the player was pursuing" if labelled else ", without strategies",
+        made=f"strathack and NLE {versions}" if versions else "strathack",
+        split=files.splits[0],
+        first=dataset.names[0],
         shards=_shards_told(dataset, len(files.shards)),
         columns="\n".join(f"| `{name}` | {COLUMNS[name]} |" for name in files.columns),
         where=about.address or "path/to/this/folder",
@@ -122,8 +127,7 @@ def card_of(dataset: Dataset, statistics: Statistics, about: About, files: Files
         options="\n".join(f"    {line}" for line in _options_told(dataset)),
         clocks=", ".join(sorted({f"`{clock}`" for clock in statistics.games["clock"].unique() if clock})) or "unknown",
         by_role=statistics.by_role(),
-        shares=statistics.shares(),
-        shares_by_role=statistics.shares_by_role(),
+        strategies=_strategies_told(statistics) if labelled else "No step has one.",
         ends=statistics.ends(),
         faults="\n".join(f"- {fault}" for fault in statistics.faults()) or "- Nothing that its own numbers show.",
         notes=f"\n## From the publisher\n\n{about.notes.strip()}\n" if about.notes.strip() else "",
@@ -131,6 +135,10 @@ def card_of(dataset: Dataset, statistics: Statistics, about: About, files: Files
         author=about.author,
     )
     return f"---\n{head}---\n\n{body}"
+
+
+def _strategies_told(statistics: Statistics) -> str:
+    return f"{statistics.shares()}\n\nBy role, shares of all steps:\n\n{statistics.shares_by_role()}"
 
 
 def _shards_told(dataset: Dataset, count: int) -> str:
@@ -147,12 +155,13 @@ def _shards_told(dataset: Dataset, count: int) -> str:
 def _commands(dataset: Dataset) -> list[str]:
     """Returns the commands that made the games, without the places where they were on the maker's disk."""
     lines = {line for tables in dataset.tables for line in tables.provenance.command.split("\n") if line}
-    return sorted({_ELSEWHERE.sub("", line.replace("__main__.py ", "strathack ")) for line in lines})
+    lines = {without_secrets(line.replace("__main__.py ", "strathack ")) for line in lines}
+    return sorted({_ELSEWHERE.sub("", line) for line in lines})
 
 
 def _options_told(dataset: Dataset) -> list[str]:
     """Returns the settings of the games, one line for each that differs."""
-    options = (json.loads(tables.provenance.options or "{}") for tables in dataset.tables)
+    options = (tables.provenance.settings for tables in dataset.tables)
     return sorted({json.dumps(one, sort_keys=True) for one in options})
 
 

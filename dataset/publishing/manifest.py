@@ -68,9 +68,10 @@ def parse_manifest(text: str, where: str) -> dict[str, str]:
 
 
 def is_inside(name: str) -> bool:
-    """Returns whether a name is that of a file below a folder, and leads nowhere else."""
+    """Returns whether a name is that of a file below a folder, not hidden, and leads nowhere else."""
     parts = PurePosixPath(name).parts
-    return bool(parts) and not name.startswith("/") and ".." not in parts and "\\" not in name and "\0" not in name
+    hidden = any(part.startswith(".") for part in parts)
+    return bool(parts) and not name.startswith("/") and not hidden and "\\" not in name and "\0" not in name
 
 
 def differing(folder: Path, sums: Mapping[str, str], names: Iterable[str] | None = None) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +90,8 @@ def export_minari(dataset: Dataset, out: Path, about: AboutMinari, on_game: Call
 def _specification(dataset: Dataset) -> Any:
     """Returns the specification of the environment that the games were played in, as gymnasium makes it again."""
     registration = package("gymnasium.envs.registration", "minari")
-    options = json.loads(dataset.tables[0].provenance.options or "{}")
-    given = {name: options[name] for name in ("character", "no_progress_timeout") if name in options}
+    options = dataset.tables[0].provenance.settings
+    given: dict[str, Any] = {name: options[name] for name in ("character", "no_progress_timeout") if name in options}
     return registration.EnvSpec(
         id="NetHackChallenge-v0",
         entry_point="nle.env.tasks:NetHackChallenge",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from strathack.dataset.copying import one_game_shard
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.exporting import StepTable
-from strathack.dataset.files import absolute, atomic_write
+from strathack.dataset.files import absolute, atomic_write, sync_folder
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.frames import FrameSource, source_of
 from strathack.dataset.keys import check_replayable, keys_only_shard
@@ -36,6 +39,7 @@ from strathack.dataset.publishing.layout import (
 from strathack.dataset.publishing.manifest import MANIFEST, files_of, sha256_of, write_manifest
 from strathack.dataset.publishing.statistics import Statistics
 from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.schema import STORED_COLUMNS
 from strathack.dataset.writer import DatasetWriter, agreed_settings
 
 
@@ -51,7 +55,7 @@ def published_folder(config: PublishDataConfig) -> Dataset:
         raise InputError(f"{config.data}: no game meets the condition; nothing to publish")
     _check(config, dataset)
     settings = {
-        "published": dataset.fingerprint,
+        "published": content_digest(dataset),
         "observations": list(dataset.observations) if config.observations else [],
         "screens": config.screens,
     }
@@ -68,6 +72,18 @@ def published_folder(config: PublishDataConfig) -> Dataset:
             f"{error.filename or config.out}: cannot be written ({reason}); the same command goes on from here"
         ) from error
     return made
+
+
+def content_digest(dataset: Dataset) -> str:
+    """Returns a digest of the games' keys, splits, labels and provenance: of what a published folder is made from."""
+    digest = hashlib.sha256(dataset.fingerprint.encode())
+    for game in dataset:
+        digest.update(repr((game.name, game.provenance)).encode())
+        for name, array in sorted(game.arrays.items()):
+            if name in STORED_COLUMNS:
+                digest.update(repr((name, sorted(array.codes.items()))).encode())
+                digest.update(np.ascontiguousarray(array[:]).tobytes())
+    return digest.hexdigest()
 
 
 def _check(config: PublishDataConfig, dataset: Dataset) -> None:
@@ -134,13 +150,16 @@ def _write_once(path: Path, write: Callable[[Path], None]) -> None:
     path.parent.mkdir(exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     write(unfinished)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
     unfinished.rename(path)
+    sync_folder(path.parent)
 
 
 def _describe(config: PublishDataConfig, dataset: Dataset, files: Files) -> None:
     """Writes the card, the description for machines, and the checksums of all files."""
     name = config.name or absolute(config.out).name
-    notes = config.notes.read_text() if config.notes is not None else ""
+    notes = config.notes.read_text("utf-8", "replace") if config.notes is not None else ""
     about = About(name, config.license, config.author, config.push or "", notes)
     for folder in ("", "games", "steps"):
         count = sum(1 for path in (config.out / folder).iterdir() if path.is_file())
@@ -149,7 +168,7 @@ def _describe(config: PublishDataConfig, dataset: Dataset, files: Files) -> None
     atomic_write(config.out / CARD, card_of(dataset, Statistics(dataset), about, files).encode())
     data = [name for name in files_of(config.out) if name.endswith((".h5", ".parquet"))]
     sums = {name: sha256_of(config.out / name) for name in data}
-    description = f"{len(dataset):,} games of NetHack, {dataset.steps:,} steps, each with its player's strategy."
+    description = f"{len(dataset):,} games of NetHack, {dataset.steps:,} steps, with keys and strategies."
     croissant = croissant_of(
         about,
         description,

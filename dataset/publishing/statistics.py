@@ -119,14 +119,14 @@ class Statistics:
         if cut.any():
             ways = ", ".join(f"{end} {number:,}" for end, number in games["end"][cut].value_counts().items() if number)
             yield (
-                f"**{int(cut.sum()):,} games are `truncated`**: the character was alive when the recording ended "
-                f"({ways}). `--select \"completeness == 'complete'\"` leaves them out."
+                f"**{int(cut.sum()):,} games are `truncated`**: the recording ended before the game did ({ways}). "
+                "`--select \"completeness == 'complete'\"` leaves them out."
             )
         roles = games["role"].value_counts()
         if len(roles) > 1:
             means = games.groupby("role", observed=True)["score"].mean()
             yield (
-                f"Roles are as the seeds draw them, from {roles.min():,} games ({roles.idxmin()}) to {roles.max():,} "
+                f"Roles differ in number, from {roles.min():,} games ({roles.idxmin()}) to {roles.max():,} "
                 f"({roles.idxmax()}); mean scores by role go from {means.min():,.0f} to {means.max():,.0f}."
             )
         yield from self._faults_of_labels()
@@ -150,7 +150,7 @@ class Statistics:
         if said > 2 * true > 0:
             yield (
                 f"`hihack_strategy` is there for comparison only: it says `fight` at {said / self.total:.0%} of the "
-                f"steps; the bot fights at {true / self.total:.0%}."
+                f"steps; the player fights at {true / self.total:.0%}."
             )
 
 

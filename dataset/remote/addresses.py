@@ -14,7 +14,8 @@ SCHEMES = ("hf", "https", "http", "s3", "gs")
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/+(.+)", re.DOTALL)
 """With one slash, too: that is what a :class:`~pathlib.Path` makes of two."""
 
-_SECRETS = re.compile(r"hf_\w+|(?<=://)[^/@\s]+:[^/@\s]+@|\?[^\s'\"]*(?:[Ss]ignature|[Tt]oken|[Cc]redential)[^\s'\"]*")
+_SECRETS = re.compile(r"\bhf_[A-Za-z0-9]{16,}|(?<=://)[^/\s'\"]*@|(?<=[^\s'\"])\?[^\s'\"?]+=[^\s'\"]*")
+"""Matches tokens of the hub, what stands before the host of an address, and queries."""
 
 
 def address_of(path: str | os.PathLike[str]) -> str | None:

@@ -6,6 +6,7 @@ for longest are removed first.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -92,12 +93,16 @@ class BlockCache:
         """Writes a block; where that fails, also after other blocks were removed, warns that nothing is kept."""
         try:
             self._write(key, number, data)
-        except OSError:
+        except OSError as error:
+            # Once: if that does not help, the disk is full of something else.
+            if self._told or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                self._warn(error)
+                return
             self.trim(int(self.size() / 2))
             try:
                 self._write(key, number, data)
-            except OSError as error:
-                self._warn(error)
+            except OSError as again:
+                self._warn(again)
                 return
         with self._lock:
             self._unlooked += len(data)

@@ -17,8 +17,11 @@ Kind = Literal["dataset", "model"]
 
 UPLOADING = "the upload broke off; the same command goes on, and does not send again what has arrived"
 
-NOT_UPLOADED = ("*.unfinished", ".tmp-*")
-"""What a write that was cut off left."""
+NOT_UPLOADED = ("*.unfinished", ".tmp-*", ".published.json")
+"""What a write that was cut off left, and what is told of a folder to this machine alone."""
+
+REPLACED = ("*.h5", "games/*.parquet", "steps/*.parquet")
+"""Files of an earlier upload that go if they are not in the folder any more: a newer dataset may have fewer."""
 
 
 def _hub() -> Any:
@@ -52,8 +55,8 @@ def _asking(what: str, broken: str = UPLOADING) -> Iterator[None]:
         if type(error).__name__ == "LocalTokenNotFoundError" or status == 401:
             raise InputError(f"{what}: there is no token that the hub knows; log in by: hf auth login") from error
         if status == 403:
-            raise InputError(f"{what}: the token may not write there ({status})") from error
-        if status is not None and status < 500:
+            raise InputError(f"{what}: the token may not do that there ({status})") from error
+        if status is not None and status < 500 and status not in (408, 429):
             raise InputError(f"{what}: refused ({status}): {said}") from error
         raise RunError(f"{what}: {broken} ({type(cause).__name__}: {said})") from error
 
@@ -81,7 +84,7 @@ def upload(folder: Path, name: str, kind: Kind, *, private: bool) -> str:
         api.create_repo(name, repo_type=kind, private=private, exist_ok=True)
         commit = api.upload_folder(
             repo_id=name, repo_type=kind, folder_path=folder, ignore_patterns=list(NOT_UPLOADED),
-            commit_message="Upload by strathack",
+            delete_patterns=list(REPLACED), commit_message="Upload by strathack",
         )  # fmt: skip
     return str(commit.commit_url if hasattr(commit, "commit_url") else commit)
 

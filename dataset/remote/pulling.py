@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def planned(source: Path, out: Path) -> Pull:
     address = address_of(source) or str(absolute(source))
     place = _begun(out, source) or pinned(address)
     sums = checksums_of(place)
-    names = names_in(place) if sums is None else [*sums, MANIFEST]
+    names = names_in(place, 2) if sums is None else [*sums, MANIFEST]
     if not names:
         raise InputError(f"{without_secrets(address)}: holds no files")
     known = sums or {}
@@ -107,12 +108,16 @@ def pull_all(pull: Pull, asked: Path, parallel: int, on_bytes: Callable[[int], N
 
 
 def _fetch_files(pull: Pull, parallel: int, on_bytes: Callable[[int], None]) -> None:
+    stop = threading.Event()
     with ThreadPoolExecutor(parallel) as threads:
-        waiting = [threads.submit(_fetch_whole, file, pull.out / name, on_bytes) for name, file in _ordered(pull.files)]
+        waiting = [
+            threads.submit(_fetch_whole, file, pull.out / name, on_bytes, stop) for name, file in _ordered(pull.files)
+        ]
         try:
             for done in as_completed(waiting):
                 done.result()
         except BaseException:
+            stop.set()
             threads.shutdown(cancel_futures=True)
             raise
 
@@ -122,15 +127,17 @@ def _ordered(files: Mapping[str, RemoteFile]) -> Sequence[tuple[str, RemoteFile]
     return sorted(files.items(), key=lambda item: (item[0] == MANIFEST, item[0]))
 
 
-def _fetch_whole(file: RemoteFile, path: Path, on_bytes: Callable[[int], None]) -> None:
-    """Fetches a file, unless it is there; what is there of it is kept."""
+def _fetch_whole(file: RemoteFile, path: Path, on_bytes: Callable[[int], None], stop: threading.Event) -> None:
+    """Fetches a file, unless it is there; what is there of it, in this version, is kept."""
     if path.exists() and _is(file, path):
         on_bytes(file.size)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}{PART}")
+    part = path.with_name(f".{path.name}.{file.key[:16]}{PART}")
     for again in (False, True):
-        _fetch_rest(file, part, on_bytes)
+        _fetch_rest(file, part, on_bytes, stop)
+        if stop.is_set():
+            return
         if _is(file, part):
             part.rename(path)
             return
@@ -145,13 +152,13 @@ def _is(file: RemoteFile, path: Path) -> bool:
     return path.stat().st_size == file.size and (not file.sha256 or sha256_of(path) == file.sha256)
 
 
-def _fetch_rest(file: RemoteFile, part: Path, on_bytes: Callable[[int], None]) -> None:
+def _fetch_rest(file: RemoteFile, part: Path, on_bytes: Callable[[int], None], stop: threading.Event) -> None:
     with part.open("ab") as out:
         if out.tell() > file.size:
             out.truncate(0)
             out.seek(0)
         on_bytes(out.tell())
-        while (start := out.tell()) < file.size:
+        while (start := out.tell()) < file.size and not stop.is_set():
             data = bytes_of(file, start, min(start + PIECE, file.size))
             out.write(data)
             out.flush()

@@ -39,6 +39,9 @@ FOUND = "found.json"
 CONNECTIONS = 8
 """Ranges of a file that a process fetches at the same time."""
 
+AHEAD = 256
+"""The most blocks that one call begins to fetch ahead, eight megabytes."""
+
 BLOCKS_AT_ONCE = 32
 """The most blocks that are fetched by one request, a megabyte."""
 
@@ -147,7 +150,7 @@ def _found(address: str) -> Iterator[tuple[str, RemoteFile]]:
         yield name_of(place), file_at(place)
         return
     sums = checksums_of(place)
-    names = names_in(place) if sums is None else list(sums)
+    names = names_in(place, 1) if sums is None else list(sums)
     for name in sorted(names, key=shard_order):
         if name.endswith(".h5") and "/" not in name:
             file = file_at(f"{place}/{name}", (sums or {}).get(name, ""))
@@ -241,15 +244,17 @@ class RemoteShard:
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Begins to fetch ranges of the shard, offset and size each, that are not in the cache."""
-        numbers = {number for offset, size in ranges for number in range(offset // BLOCK, -(-(offset + size) // BLOCK))}
-        self._begin(sorted(numbers - self._seen))
-        self._seen |= numbers
+        numbers = {number for offset, size in ranges for number in _blocks_of(offset, offset + size)}
+        # No more than this: a process that ends waits for what it has begun.
+        first = sorted(numbers - self._seen)[:AHEAD]
+        self._begin(first)
+        self._seen.update(first)
 
-    def _begin(self, numbers: Sequence[int]) -> list[Future[dict[int, bytes]]]:
+    def _begin(self, numbers: Sequence[int], *, anew: bool = False) -> list[Future[dict[int, bytes]]]:
         """Begins to fetch blocks that are neither coming nor in the cache; returns what brings those on their way."""
         with self._lock:
             # A block is in the cache before it is no longer coming, so that it is not fetched twice.
-            for run in _runs([n for n in numbers if n not in self._coming and not self._has(n)]):
+            for run in _runs([n for n in numbers if n not in self._coming and (anew or not self._has(n))]):
                 self._coming.update(dict.fromkeys(run, _threads(os.getpid()).submit(self._fetch, run)))
             coming = [self._coming[number] for number in numbers if number in self._coming]
         return list(dict.fromkeys(coming))
@@ -271,9 +276,11 @@ class RemoteShard:
     def fetched(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """Returns blocks: fetches them, waits for those on their way, and takes from the cache what came meanwhile."""
         blocks: dict[int, bytes] = {}
+        anew = False
         while missing := [number for number in numbers if number not in blocks]:
-            for coming in self._begin(missing):
+            for coming in self._begin(missing, anew=anew):
                 blocks.update(coming.result())
+            anew = True  # those that seem to be in the cache, and cannot be read
             kept = {number: self.kept(number) for number in missing if number not in blocks}
             blocks |= {number: block for number, block in kept.items() if block is not None}
         return {number: blocks[number] for number in numbers}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ TRIES = 5
 PAUSE = 0.5
 """Seconds before the second try; each further pause is twice as long."""
 
-_MARKS = ("ETag", "etag", "blob_id", "LastModified", "last_modified", "mtime", "updated")
+_MARKS = ("ETag", "etag", "blob_id", "Last-Modified", "LastModified", "last_modified", "mtime", "updated")
 """What file systems tell of a file's version, by the names that they use."""
 
 
@@ -51,7 +52,7 @@ class RemoteFile:
         address: Its address; where there are revisions, with the one that was found.
         size: Its bytes.
         sha256: Its checksum; empty if nobody tells it.
-        key: Stands for its content: the checksum, or a digest of address, size and what marks its version.
+        key: Stands for its content: a digest of its place, its size and its checksum or what else marks its version.
     """
 
     address: str
@@ -105,12 +106,14 @@ def file_system(address: str) -> tuple[Any, str]:
 
 
 def pinned(address: str) -> str:
-    """Returns an address of the Hugging Face hub with the commit that its revision stands for now.
+    """Returns an address of the Hugging Face hub with the commit that its revision stands for now; others as they are.
 
     Raises:
-        InputError: If there is no such repository or revision.
+        InputError: If there is no such repository or revision, or the address holds a password or a query.
         UnreachableError: If the hub cannot be reached.
     """
+    if "://" in address and without_secrets(address) != address:
+        raise InputError(f"{without_secrets(address)}: passwords, tokens and queries in addresses are not taken")
     if not address.startswith("hf://"):
         return address
     with reaching(address):
@@ -144,8 +147,12 @@ def checksums_of(folder: str) -> dict[str, str] | None:
     return parse_manifest(text.decode(errors="replace"), without_secrets(address))
 
 
-def names_in(folder: str) -> list[str]:
+def names_in(folder: str, depth: int) -> list[str]:
     """Returns the names of the files in a folder and below it, as the place lists them.
+
+    Args:
+        folder: The folder's address.
+        depth: 1 for the folder alone, 2 for the folders in it, too.
 
     Raises:
         InputError: If there is no such folder, or it may not be read.
@@ -155,7 +162,8 @@ def names_in(folder: str) -> list[str]:
     def find() -> list[str]:
         system, root = file_system(folder)
         beginning = f"{root.rstrip('/')}/"
-        return [str(path).removeprefix(beginning) for path in system.find(root) if str(path).startswith(beginning)]
+        found = map(str, system.find(root, maxdepth=depth))
+        return [path.removeprefix(beginning) for path in found if path.startswith(beginning)]
 
     names = _again(folder, find)
     return sorted(name for name in names if is_inside(name) and not any(p.startswith(".") for p in name.split("/")))
@@ -183,8 +191,10 @@ def file_at(address: str, sha256: str = "") -> RemoteFile:
         raise InputError(f"{without_secrets(address)}: the place does not tell how long it is; strathack dataset pull")
     large = facts.get("lfs")
     sha256 = sha256 or (getattr(large, "sha256", "") if large is not None else "")
-    marks = [address, str(size), *(str(facts[name]) for name in _MARKS if facts.get(name))]
-    key = sha256 or hashlib.sha256("\n".join(marks).encode()).hexdigest()
+    # Of this place alone: what a checksum is said to be of is not known before all of it is there.
+    place = re.sub(r"@[^/]+", "", address)
+    told = [sha256] if sha256 else [address, *(str(facts[name]) for name in _MARKS if facts.get(name))]
+    key = hashlib.sha256("\n".join([place, str(size), *told]).encode()).hexdigest()
     return RemoteFile(address, int(size), sha256, key)
 
 

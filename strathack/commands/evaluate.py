@@ -52,9 +52,10 @@ def evaluate(config: EvaluateConfig) -> int:
     }
     if costs is not None:
         told["language"] = asdict(costs)
-    measures = {} if config.protocol is None else measures_of(config.protocol, scores)
-    if config.protocol is not None:
-        told |= {"protocol": config.protocol, "measures": measures, "described": PROTOCOLS[config.protocol].source}
+    kept = config.protocol if len(scores) == len(seeds) else None  # a protocol of which games are missing is not kept
+    measures = {} if kept is None else measures_of(kept, scores)
+    if kept is not None:
+        told |= {"protocol": kept, "measures": measures, "described": PROTOCOLS[kept].source}
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         scores.to_parquet(config.out / SCORES, index=False)
@@ -68,9 +69,11 @@ def evaluate(config: EvaluateConfig) -> int:
     console.print(scores_table(by_role))
     if shares:
         console.print(normalised_table(shares))
-    if config.protocol is not None:
-        console.print(protocol_told(config.protocol, measures), highlight=False, soft_wrap=True)
-        console.print(PROTOCOLS[config.protocol].source, highlight=False, soft_wrap=True)
+    if kept is not None:
+        console.print(protocol_told(kept, measures), highlight=False, soft_wrap=True)
+        console.print(PROTOCOLS[kept].source, highlight=False, soft_wrap=True)
+    elif config.protocol is not None:
+        console.print(f"protocol {config.protocol} is not kept: {len(scores)} of {len(seeds)} games", highlight=False)
     console.print(f"{summary.games} games; {SCORES}, {EVALUATION} in {config.out}", highlight=False)
     for name, reason in made.failures.items():
         console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)

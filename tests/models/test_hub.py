@@ -12,6 +12,7 @@ pytest.importorskip("pytorch_lightning")
 torch = pytest.importorskip("torch")
 
 from hub import READER, WRITER  # noqa: E402
+from huggingface_hub import HfApi  # noqa: E402
 from made_up_games import write_games  # noqa: E402
 
 from strathack.cli import main  # noqa: E402
@@ -196,6 +197,7 @@ def test_without_the_hub_what_was_loaded_before_is_loaded(hub, policy, monkeypat
     assert same(policy, load_policy(Path(f"hf://{NAME}")))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert same(policy, load_policy(Path(f"hf://{NAME}")))
+    assert same(policy, Policy.from_pretrained(NAME))
     with pytest.raises(RunError, match=r"hf://me/other: cannot be reached, and model.safetensors of it is not in"):
         load_policy(Path("hf://me/other"))
 
@@ -211,6 +213,27 @@ def test_a_download_with_a_wrong_checksum_is_fetched_again_and_then_refused(hub,
     hub.faults.corrupt(r"/resolve/.*safetensors", times=2)
     with pytest.raises(RunError, match=r"the checksum of model.safetensors differs, twice"):
         load_policy(Path(f"hf://{NAME}"))
+
+
+def test_a_folder_that_was_made_otherwise_is_not_uploaded(hub, run, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    words = ["models", "publish", str(run), str(tmp_path / "out"), "--push", NAME]
+    hub.faults.fail(r"/commit/", 500, times=1)
+    with pytest.raises(SystemExit):
+        main(words)
+    assert main(words) == 0, "the same command goes on"
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--precision", "32"])
+    assert ended.value.code == 2
+    assert "exists already, made otherwise" in capfd.readouterr().err
+    assert ".published.json" not in {item.rfilename for item in HfApi(endpoint=hub.url).model_info(NAME).siblings}
+
+
+def test_how_it_acts_can_be_set_back(run, tmp_path):
+    for given, expected in (({}, 0.6), ({"temperature": 1.0}, None), ({"temperature": 0.9}, 0.9)):
+        out = tmp_path / f"{expected}.safetensors"
+        publish(PublishConfig(run=run, out=out, **given))
+        assert load_policy(out).about.get("temperature") == expected
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,29 @@ def test_what_was_cut_off_goes_on(tmp_path, monkeypatch):
 SCREENS_STORED = ("blstats", "tty_chars", "tty_colors", "tty_cursor")
 
 
+def test_a_folder_made_of_other_labels_is_refused(tmp_path, capfd):
+    for name in ("one", "two"):
+        write_games(tmp_path / name, [30, 40], keys=SCREENS, labelled=name == "one")
+    out = tmp_path / "out"
+    assert published(tmp_path / "one", out, "--observations") == 0
+    with pytest.raises(SystemExit) as ended:
+        published(tmp_path / "two", out, "--observations")
+    assert ended.value.code == 2
+    assert "holds games of other settings" in capfd.readouterr().err
+    assert published(tmp_path / "two", tmp_path / "unlabelled", "--observations") == 0
+    card = (tmp_path / "unlabelled" / "README.md").read_text()
+    assert ", without strategies." in card
+    assert "No step has one." in card
+
+
+def test_a_new_split_makes_the_checksums_go(tmp_path):
+    write_games(tmp_path / "data", [30, 40, 50], keys=SCREENS)
+    assert published(tmp_path / "data", tmp_path / "out", "--observations") == 0
+    words = ["dataset", "split", tmp_path / "out", "--train", "1", "--validation", "0", "--test", "0", "--quiet"]
+    assert main(list(map(str, words))) == 0
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
 def test_stored_screens_go_into_the_table_without_a_replay(tmp_path):
     arrays = write_games(tmp_path / "data", LENGTHS, keys=SCREENS)
     assert published(tmp_path / "data", tmp_path / "out", "--observations", "--screens") == 0
@@ -314,7 +337,7 @@ def test_checksums_are_read_as_they_were_written(contents):
     assert set(parse_manifest(text, "here")) == set(contents)
 
 
-@pytest.mark.parametrize("name", ["../up", "/etc/passwd", "a/../../b", "", "a\\b"])
+@pytest.mark.parametrize("name", ["../up", "/etc/passwd", "a/../../b", "", "a\\b", ".git/config", "a/.ssh/key"])
 def test_checksums_that_lead_elsewhere_are_refused(name):
     with pytest.raises(FormatError, match="here, line 1"):
         parse_manifest(f"{'ab' * 32}  {name}\n", "here")

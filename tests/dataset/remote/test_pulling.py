@@ -121,7 +121,7 @@ def test_a_file_with_a_wrong_checksum_is_fetched_again_and_then_refused(hub, ser
     [
         (None, f"push: {NAME}: there is no token that the hub knows; log in by: hf auth login"),
         ("hf_wrong", f"push: {NAME}: there is no token that the hub knows"),
-        (READER, f"push: {NAME}: the token may not write there (403)"),
+        (READER, f"push: {NAME}: the token may not do that there (403)"),
     ],
 )
 def test_who_may_not_write_is_told(hub, data, tmp_path, monkeypatch, capfd, token, message):
@@ -150,6 +150,19 @@ def test_a_push_that_broke_off_sends_nothing_twice(hub, data, tmp_path, monkeypa
     assert main(["dataset", "publish", str(data), str(tmp_path / "games"), *PUSH]) == 0
     assert hub.bytes_received(r"^/lfs/") == sent
     assert len(Dataset(f"hf://datasets/{NAME}")) == 4
+
+
+def test_a_newer_dataset_takes_the_place_of_the_older_one(hub, tmp_path, monkeypatch):
+    """Files that the newer one does not have are gone, so that nothing is counted twice."""
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    for name, lengths in (("old", [300, 90, 64, 70, 80, 50]), ("new", [40, 30])):
+        write_games(tmp_path / name, lengths, keys=KEYS, games_per_shard=2)
+        words = ["dataset", "publish", tmp_path / name, tmp_path / f"{name}-out", *PUSH]
+        assert main([*map(str, words), "--games-per-shard", "2"]) == 0
+    assert Dataset(f"hf://datasets/{NAME}").steps == 70
+    assert pull(f"hf://datasets/{NAME}", tmp_path / "pulled") == 0
+    names = {str(path.relative_to(tmp_path / "pulled")) for path in (tmp_path / "pulled").rglob("*.*")}
+    assert names == {str(path.relative_to(tmp_path / "new-out")) for path in (tmp_path / "new-out").rglob("*.*")}
 
 
 def test_folders_with_something_else_are_refused(served, tmp_path):

@@ -395,6 +395,15 @@ def part(file, offset, length):
     return bytes(buffer[:count])
 
 
+def test_a_block_that_is_there_and_cannot_be_read_is_fetched(tmp_path, monkeypatch):
+    place = Place(bytes(range(256)) * 400)
+    monkeypatch.setattr(remote, "bytes_of", place.fetch)
+    shard = RemoteShard(RemoteFile("https://x/y", 102_400, "", "aa" * 32), BlockCache(tmp_path, 1 << 30))
+    shard.read(0, 100_000)
+    monkeypatch.setattr(BlockCache, "read", lambda *_: None)
+    assert shard.read(5, 70_000) == place.content[5:70_005]
+
+
 def test_a_block_that_was_not_written_to_its_end_is_fetched_anew(tmp_path, monkeypatch):
     place = Place(bytes(range(256)) * 400)
     monkeypatch.setattr(remote, "bytes_of", place.fetch)
@@ -436,5 +445,32 @@ def test_other_paths_are_of_this_machine(path):
 
 
 def test_secrets_are_not_shown():
-    text = "https://me:secret@host/a?X-Amz-Signature=abc 401 hf_abcDEF1"
-    assert without_secrets(text) == "https://…host/a… 401 …"
+    text = f"https://me:se@cret@host/a?X-Amz-Signature=abc 401 hf_{'abcDEF1' * 5} https://token@host/b hf://datasets/a/b@v1"
+    assert without_secrets(text) == "https://…host/a… 401 … https://…host/b hf://datasets/a/b@v1"
+
+
+@pytest.mark.parametrize("address", ["https://me:secret@127.0.0.1:9/a", "https://127.0.0.1:9/a?sig=secret"])
+def test_addresses_with_secrets_are_refused_and_the_secrets_not_shown(address, hub):
+    with pytest.raises(InputError, match="passwords, tokens and queries in addresses are not taken") as refused:
+        Dataset(address)
+    assert "secret" not in str(refused.value)
+
+
+def test_nothing_is_written_to_an_address(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["dataset", "merge", "https://127.0.0.1:9/out", "data"])
+    assert ended.value.code == 2
+    assert "out: https://127.0.0.1:9/out is elsewhere; expected a path of this machine" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_of_games_elsewhere_is_sound_though_the_cache_is_not(served, folder, tmp_path):
+    batches(Dataset(served))
+    cache = Path(os.environ["STRATHACK_CACHE"]) / "blocks"
+    for path in cache.glob("*/*/*"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 3] ^= 1
+        path.write_bytes(content)
+    assert main(["dataset", "merge", str(tmp_path / "merged"), served, "--quiet"]) == 0
+    assert main(["dataset", "verify", str(tmp_path / "merged")]) == 0
