@@ -6,14 +6,14 @@ import json
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from strathack.dataset.copying import collisions, one_game_shard, sound_games
+from strathack.dataset.copying import collisions, copy_games, one_game_shard, sound_games
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.exporting import export_parquet
 from strathack.dataset.files import absolute
@@ -27,7 +27,6 @@ from strathack.dataset.options import (
     MergeConfig,
     RepairConfig,
     SplitConfig,
-    WriterOptions,
 )
 from strathack.dataset.printing import scores_by_role, strategy_shares
 from strathack.dataset.progress import progress
@@ -123,7 +122,7 @@ def repair(config: RepairConfig) -> int:
             problems += found
             for game in games:
                 kept.setdefault(game.name, game)
-    _copy(kept.values(), out, one_game_shard, config, "copying")
+    copy_games(kept.values(), out, one_game_shard, config, "copying")
     for problem in problems:
         print(problem)
     print(f"{len(kept):,} games kept, {len(problems)} problems, in {config.out}")
@@ -146,7 +145,7 @@ def merge(config: MergeConfig) -> int:
     for dataset in datasets:
         for game in dataset:
             games.setdefault(game.name, game)
-    _copy(games.values(), out, one_game_shard, config, "merging")
+    copy_games(games.values(), out, one_game_shard, config, "merging")
     for name, same in colliding.items():
         print(f"{name}: in several datasets, {'the same' if same else 'different'}; the first was kept")
     print(f"{len(games):,} games of {len(datasets)} datasets in {config.out}")
@@ -206,7 +205,7 @@ def compact(config: CompactConfig) -> int:
     dataset = Dataset(config.data).select(config.select)
     check_replayable(dataset, "compact")
     out = _make_dataset(config.out, {"compacted_from": place_text(config.data), "observations": []})
-    _copy(dataset, out, keys_only_shard, config, "compacting")
+    copy_games(dataset, out, keys_only_shard, config, "compacting")
     size = sum(path.stat().st_size for path in out.folder.shards())
     steps = max(Dataset(config.out).steps, 1)
     print(f"{len(Dataset(config.out)):,} games, {steps:,} steps, {size / steps:.2f} bytes a step in {config.out}")
@@ -227,21 +226,3 @@ def _make_dataset(path: Path, settings: dict[str, Any]) -> DatasetWriter:
     if there is not None and there != settings:
         raise InputError(f"{path}: holds another dataset, with settings {there}; expected a new folder")
     return DatasetWriter(path, settings)
-
-
-def _copy(
-    games: Iterable[Game],
-    out: DatasetWriter,
-    shard_of: Callable[[Game], bytes],
-    config: WriterOptions,
-    what: str,
-) -> None:
-    """Copies games; games that the new dataset already has are left as they are."""
-    games = list(games)
-    with out, progress(what, sum(len(game) for game in games), quiet=config.quiet) as advance:
-        out.begin()
-        for game in games:
-            if game.name not in out.present:
-                out.add(game.name, shard_of(game))
-            advance(len(game))
-        out.merge(config.games_per_shard)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -11,6 +11,8 @@ import h5py
 from strathack.dataset.chunks import ChunkEncoder, write_column
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.labels import label_names
+from strathack.dataset.options import WriterOptions
+from strathack.dataset.progress import progress
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.remote.shards import is_elsewhere
 from strathack.dataset.schema import INFERRED, LABEL_COLUMNS, LIBRARY_BOUNDS
@@ -23,7 +25,9 @@ from strathack.dataset.shard import (
     write_tables,
     write_vocabularies,
 )
+from strathack.dataset.splits import Fractions
 from strathack.dataset.verify import Problem, verify_shard
+from strathack.dataset.writer import DatasetWriter
 
 
 def one_game_shard(game: Game) -> bytes:
@@ -91,3 +95,33 @@ def collisions(datasets: Sequence[Dataset]) -> dict[str, bool]:
                 name = row["game"].decode()
                 found[name] = found.get(name, True) and before == digests
     return found
+
+
+def copy_games(
+    games: Iterable[Game],
+    out: DatasetWriter,
+    shard_of: Callable[[Game], bytes],
+    config: WriterOptions,
+    what: str,
+    fractions: Fractions | None = None,
+) -> None:
+    """Copies games into a dataset; games that it already has are left as they are.
+
+    Args:
+        games: The games.
+        out: Writes the dataset.
+        shard_of: Returns a shard with one game.
+        config: How the dataset is written.
+        what: One or two words for the work.
+        fractions: How the games are split, if not as the dataset's are already.
+    """
+    games = list(games)
+    with out, progress(what, sum(len(game) for game in games), quiet=config.quiet) as advance:
+        out.begin()
+        for _ in () if fractions is None else out.split(fractions):
+            pass
+        for game in games:
+            if game.name not in out.present:
+                out.add(game.name, shard_of(game))
+            advance(len(game))
+        out.merge(config.games_per_shard)

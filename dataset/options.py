@@ -233,10 +233,19 @@ class PublishDataConfig(WriterOptions):
             InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
-        if self.push is not None:
-            check_repository("push", self.push)
-        elif self.private:
-            raise InputError("private: nothing is uploaded; push names a repository")
+        check_push(self.push, private=self.private)
+
+
+def check_push(push: str | None, *, private: bool) -> None:
+    """Checks where a folder is to be uploaded, if it is.
+
+    Raises:
+        InputError: If that is no repository, or a private one is asked for and nothing is uploaded.
+    """
+    if push is not None:
+        check_repository("push", push)
+    elif private:
+        raise InputError("private: nothing is uploaded; push names a repository")
 
 
 def check_repository(option: str, name: str) -> None:

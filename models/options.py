@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError, near_match
-from strathack.dataset.options import check_above_zero, check_at_least, check_repository
+from strathack.dataset.options import check_above_zero, check_at_least, check_push, check_repository
 from strathack.dataset.schema import LABEL_COLUMNS
 from strathack.models.offline.options import Algorithm, OfflineConfig
 from strathack.models.presets import preset
@@ -331,11 +331,9 @@ class PublishConfig(Options):
         for option in ("name", "dataset", "license", "replay", "notes", "push", "private"):
             if not self.makes_folder and getattr(self, option) != getattr(PublishConfig, option):
                 raise InputError(f"{option}: is for a folder, and {self.out} is a file")
-        for option in ("dataset", "push"):
-            if getattr(self, option):
-                check_repository(option, getattr(self, option))
-        if self.private and self.push is None:
-            raise InputError("private: nothing is uploaded; push names a repository")
+        if self.dataset:
+            check_repository("dataset", self.dataset)
+        check_push(self.push, private=self.private)
 
     @property
     def makes_folder(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import yaml
 from strathack.dataset.codec import to_plain
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.files import absolute, atomic_write
+from strathack.dataset.publishing.manifest import sha256_of
 from strathack.models.cards import card_of, results_of
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.fitting import VALIDATION
@@ -104,10 +104,9 @@ def is_made(options: PublishConfig) -> bool:
 
 def _made_from(options: PublishConfig) -> dict[str, Any]:
     given: dict[str, Any] = to_plain(options)
-    digest = hashlib.sha256(checkpoint_at(options.run).read_bytes()).hexdigest()
-    evaluation = options.evaluation / EVALUATION if options.evaluation is not None else None
-    told = None if evaluation is None else hashlib.sha256(evaluation.read_bytes()).hexdigest()
-    return {**given, "push": None, "private": False, "checkpoint": digest, "evaluated": told}
+    evaluated = None if options.evaluation is None else sha256_of(options.evaluation / EVALUATION)
+    checkpoint = sha256_of(checkpoint_at(options.run))
+    return {**given, "push": None, "private": False, "checkpoint": checkpoint, "evaluated": evaluated}
 
 
 def _facts(options: PublishConfig) -> dict[str, str]:

@@ -16,7 +16,7 @@ from strathack.dataset.publishing.layout import Files, part_pattern
 from strathack.dataset.publishing.statistics import Statistics
 from strathack.dataset.reading import Dataset
 from strathack.dataset.remote.addresses import without_secrets
-from strathack.dataset.schema import OBSERVATIONS, STORED_COLUMNS
+from strathack.dataset.schema import OBSERVATIONS
 
 SIZES: Sequence[tuple[int, str]] = (
     (10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
@@ -43,7 +43,6 @@ COLUMNS: Mapping[str, str] = {
     "screen": "the terminal, 24 lines of 80 characters",
 }
 """What each column of the table of steps holds."""
-
 
 _BODY = Path(__file__).with_name("card.md")
 """The text that people read, with places for what is computed."""
@@ -89,9 +88,9 @@ def head_of(dataset: Dataset, about: About, files: Files) -> dict[str, Any]:
             {
                 "config_name": config,
                 **({"default": True} if config == "games" else {}),
-                "data_files": [{"split": split, "path": part_pattern(config, split)} for split in splits],
+                "data_files": [{"split": split, "path": part_pattern(config, split)} for split in files.splits],
             }
-            for config, splits in (("games", files.splits), ("steps", files.splits))
+            for config in ("games", "steps")
         ],
     }
 
@@ -163,8 +162,3 @@ def _options_told(dataset: Dataset) -> list[str]:
     """Returns the settings of the games, one line for each that differs."""
     options = (tables.provenance.settings for tables in dataset.tables)
     return sorted({json.dumps(one, sort_keys=True) for one in options})
-
-
-def described_columns() -> list[str]:
-    """Returns the columns of the table of steps that have a description; a test compares them with those stored."""
-    return [name for name in COLUMNS if name in STORED_COLUMNS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from strathack.dataset.errors import FormatError
@@ -74,13 +74,11 @@ def is_inside(name: str) -> bool:
     return bool(parts) and not name.startswith("/") and not hidden and "\\" not in name and "\0" not in name
 
 
-def differing(folder: Path, sums: Mapping[str, str], names: Iterable[str] | None = None) -> list[str]:
+def differing(folder: Path, sums: Mapping[str, str]) -> list[str]:
     """Returns the files whose content is not what the checksums say, and those that are missing.
 
     Args:
         folder: The folder.
         sums: Name → SHA-256.
-        names: The files to look at; by default all.
     """
-    wanted = sums if names is None else names
-    return [name for name in wanted if not (folder / name).is_file() or sha256_of(folder / name) != sums[name]]
+    return [name for name in sums if not (folder / name).is_file() or sha256_of(folder / name) != sums[name]]

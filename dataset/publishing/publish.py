@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from strathack.dataset.copying import one_game_shard
+from strathack.dataset.copying import copy_games, one_game_shard
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.exporting import StepTable
 from strathack.dataset.files import absolute, atomic_write, sync_folder
@@ -38,7 +38,7 @@ from strathack.dataset.publishing.layout import (
 )
 from strathack.dataset.publishing.manifest import MANIFEST, files_of, sha256_of, write_manifest
 from strathack.dataset.publishing.statistics import Statistics
-from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.reading import Dataset
 from strathack.dataset.schema import STORED_COLUMNS
 from strathack.dataset.writer import DatasetWriter, agreed_settings
 
@@ -62,9 +62,11 @@ def published_folder(config: PublishDataConfig) -> Dataset:
     agreed_settings(config.out, settings)
     try:
         (config.out / MANIFEST).unlink(missing_ok=True)  # what is there is not whole while this is not
-        _write_shards(config, dataset, DatasetWriter(config.out, settings))
+        shard_of = one_game_shard if config.observations else keys_only_shard
+        writer = DatasetWriter(config.out, settings)
+        copy_games(dataset, writer, shard_of, config, "writing shards", dataset.tables[0].fractions)
         made = Dataset(config.out)
-        files = _write_tables(config, made)
+        files = _write_tables(config, made, dataset if config.screens else made)
         _describe(config, made, files)
     except OSError as error:
         reason = error.strerror or error
@@ -97,25 +99,17 @@ def _check(config: PublishDataConfig, dataset: Dataset) -> None:
         raise InputError(f"notes: {config.notes}: no such file")
 
 
-def _write_shards(config: PublishDataConfig, dataset: Dataset, out: DatasetWriter) -> None:
-    shard_of: Callable[[Game], bytes] = one_game_shard if config.observations else keys_only_shard
-    with out, progress("writing shards", dataset.steps, quiet=config.quiet) as advance:
-        out.begin()
-        for _ in out.split(dataset.tables[0].fractions):
-            pass
-        for game in dataset:
-            if game.name not in out.present:
-                out.add(game.name, shard_of(game))
-            advance(len(game))
-        out.merge(config.games_per_shard)
+def _write_tables(config: PublishDataConfig, dataset: Dataset, shown: Dataset) -> Files:
+    """Writes the tables; one that is there is whole, and kept.
 
-
-def _write_tables(config: PublishDataConfig, dataset: Dataset) -> Files:
-    """Writes the tables; one that is there is whole, and kept."""
+    Args:
+        config: The options.
+        dataset: The games in the folder.
+        shown: The same games, with the frames that the steps are written with, if they are.
+    """
     splits = splits_of(dataset)
     table = StepTable.of(dataset, screens=config.screens, categories=False)
     most = STEPS_PER_FILE_OF_SCREENS if config.screens else STEPS_PER_FILE
-    shown = Dataset(config.data).select(config.select) if config.screens else dataset
     places = {name: place for place, name in enumerate(shown.names)}
     with (
         closing(source_of(shown)) as frames,

@@ -25,7 +25,6 @@ from strathack.dataset.remote.stores import (
     bytes_of,
     checksums_of,
     file_at,
-    name_in,
     names_in,
     pinned,
 )
@@ -153,8 +152,7 @@ def _found(address: str) -> Iterator[tuple[str, RemoteFile]]:
     names = names_in(place, 1) if sums is None else list(sums)
     for name in sorted(names, key=shard_order):
         if name.endswith(".h5") and "/" not in name:
-            file = file_at(f"{place}/{name}", (sums or {}).get(name, ""))
-            yield name_in(place, file), file
+            yield name, file_at(f"{place}/{name}", (sums or {}).get(name, ""))
 
 
 def is_elsewhere(path: Path) -> bool:
@@ -391,4 +389,4 @@ def _shard_at(path: Path, process: int, limit: str | None) -> RemoteShard:
     except (OSError, ValueError, TypeError) as error:
         raise FormatError(f"{path}: no file that stands for a shard elsewhere ({error})") from None
     # The cache that the file is in, which need not be the one that this process would choose.
-    return RemoteShard(file, BlockCache(path.parents[2] / BLOCKS, int(gigabytes_of(limit) * 1e9)))
+    return RemoteShard(file, CacheSettings(path.parents[2], gigabytes_of(limit)).blocks())

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.publishing.manifest import MANIFEST, is_inside, parse_manifest
-from strathack.dataset.remote.addresses import name_of, without_secrets
+from strathack.dataset.remote.addresses import without_secrets
 
 Fetched = TypeVar("Fetched")
 
@@ -30,7 +30,6 @@ PAUSE = 0.5
 
 _MARKS = ("ETag", "etag", "blob_id", "Last-Modified", "LastModified", "last_modified", "mtime", "updated")
 """What file systems tell of a file's version, by the names that they use."""
-
 
 RETRYING = ("s3", "gs")
 """Schemes whose file systems try again by themselves, many times."""
@@ -165,8 +164,7 @@ def names_in(folder: str, depth: int) -> list[str]:
         found = map(str, system.find(root, maxdepth=depth))
         return [path.removeprefix(beginning) for path in found if path.startswith(beginning)]
 
-    names = _again(folder, find)
-    return sorted(name for name in names if is_inside(name) and not any(p.startswith(".") for p in name.split("/")))
+    return sorted(name for name in _again(folder, find) if is_inside(name))
 
 
 def file_at(address: str, sha256: str = "") -> RemoteFile:
@@ -234,8 +232,3 @@ def _again(address: str, fetch: Callable[[], Fetched], tries: int = 2) -> Fetche
             time.sleep(PAUSE * 2**tried)
     with reaching(address):
         return fetch()
-
-
-def name_in(folder: str, file: RemoteFile) -> str:
-    """Returns a file's name below a folder, or its own name if the folder's address is the file's."""
-    return file.address.removeprefix(f"{folder}/") if file.address != folder else name_of(folder)

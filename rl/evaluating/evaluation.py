@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import closing
@@ -26,6 +25,7 @@ from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import STRATEGIES
+from strathack.dataset.publishing.manifest import sha256_of
 from strathack.dataset.remote.addresses import address_of
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, ObservationKeys, game_name
 from strathack.dataset.writer import agreed_settings
@@ -103,7 +103,7 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
     )
     settings = {
         "demonstrator": f"policy {named}",
-        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "checkpoint_sha256": sha256_of(checkpoint),
         "greedy": config.greedy,
         "hold": config.min_strategy_steps,  # the option's old name, as older evaluations have it
         # Which older evaluations do not have.
