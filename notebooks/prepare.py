@@ -1,7 +1,12 @@
 """Makes the small data that the notebooks are run on, from datasets, runs and evaluations made with this package.
 
-The notebooks only read what this writes, so that anybody can run them at once. benchmarks/RESULTS.md says with which
-commands the runs and evaluations were made; ``python notebooks/prepare.py --help`` what is wanted of them.
+    python notebooks/prepare.py --games GAMES --keys KEYS
+    python notebooks/prepare.py --study STUDY --clone flat=flat-0 --clone "published labels=published-labels-0"
+    python notebooks/prepare.py --beliefs STUDY/mixture-1/run --held-out data/full
+    python notebooks/prepare.py --finetuned nothing=RUN --evaluation autoascend=FOLDER
+
+The notebooks only read what this writes, so that anybody can run them at once. What is named is made anew, the rest of
+the data stays as it is. benchmarks/RESULTS.md says with which commands the runs and evaluations were made.
 """
 
 from __future__ import annotations
@@ -12,80 +17,72 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
-
 from strathack.dataset import Dataset
 from strathack.models.predicting import predictions
 from strathack.models.saving import load_policy
 
-HERE = Path(__file__).parent
 BELIEVED = 1500
 """Steps of a game whose beliefs are kept."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("notebooks/data"))
-    parser.add_argument("--games", type=Path, required=True, help="a dataset with screens; a few short games are kept")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "data")
+    parser.add_argument("--games", type=Path, help="a dataset with screens; a few short games are kept")
     parser.add_argument("--select", default="steps < 11000 and core != 7")
-    parser.add_argument("--keys", type=Path, required=True, help="a dataset of more games; their bottom lines are kept")
+    parser.add_argument("--keys", type=Path, help="a dataset of more games; their bottom lines are kept")
     parser.add_argument("--select-keys", default="core < 16")
-    parser.add_argument(
-        "--held-out", type=Path, required=True, help="a dataset on whose validation games runs are held"
-    )
-    parser.add_argument("--clone", action="append", default=[], metavar="NAME=RUN")
+    parser.add_argument("--study", type=Path, help="a folder of benchmarks/study.py; its tables are kept")
+    parser.add_argument("--clone", action="append", default=[], metavar="NAME=VARIANT-SEED", help="a run of the study")
+    parser.add_argument("--beliefs", type=Path, metavar="RUN", help="a hierarchical run whose beliefs are kept")
+    parser.add_argument("--held-out", type=Path, help="a dataset, one of whose validation games it is held against")
     parser.add_argument("--finetuned", action="append", default=[], metavar="NAME=RUN")
     parser.add_argument("--evaluation", action="append", default=[], metavar="NAME=FOLDER")
     options = parser.parse_args()
-    shutil.rmtree(options.out, ignore_errors=True)
-    options.out.mkdir(parents=True)
-    strathack("dataset", "expand", options.games, options.out / "games", "--select", options.select)
-    strathack(
-        "dataset",
-        "expand",
-        options.keys,
-        options.out / "many",
-        "--select",
-        options.select_keys,
-        "--observations",
-        "blstats",
-    )
-    runs = {**named(options.clone), **named(options.finetuned)}
-    for name, run in runs.items():
-        copy(run, options.out / "runs" / name, ("metrics.csv", "validation.json"))
+    if bool(options.beliefs) != bool(options.held_out):
+        parser.error("--beliefs and --held-out go together")
+    if options.clone and not options.study:
+        parser.error("--clone names a run of --study, which is missing")
+    if options.games:
+        expand(options.games, options.out / "games", options.select)
+    if options.keys:
+        expand(options.keys, options.out / "many", options.select_keys, "--observations", "blstats")
+    if options.study:
+        keep(options.study, options.out / "study", ("variants.csv", "by_strategy.csv"))
+    for name, clone in named(options.clone).items():
+        keep(options.study / clone / "run", options.out / "runs" / name, ("metrics.csv", "validation.json"))
+    if options.beliefs:
+        believe(options.beliefs, options.held_out, options.out / "beliefs.parquet")
+    for name, run in named(options.finetuned).items():
+        keep(Path(run), options.out / "runs" / name, ("metrics.csv",))
     for name, folder in named(options.evaluation).items():
-        copy(folder, options.out / "evaluations" / name, ("scores.parquet",))
-    held_out = Dataset(options.held_out).select(split="validation")
-    accuracy = []
-    for name, run in named(options.clone).items():
-        steps = predictions(load_policy(run), held_out)
-        steps["right"] = steps["action"] == steps["likely"]
-        by_strategy = steps.groupby("strategy").agg(
-            steps=("step", "size"), accuracy=("right", "mean"), nll=("nll", "mean")
-        )
-        accuracy.append(by_strategy.assign(run=name).reset_index())
-        if any(column.startswith("belief_") for column in steps):
-            game = min(held_out, key=lambda game: abs(len(game) - 8000)).name
-            shown = steps[steps["game"] == game].iloc[:BELIEVED]
-            shown.astype({column: "float32" for column in shown if column.startswith("belief_")}).round(4).to_parquet(
-                options.out / "beliefs.parquet", compression="zstd", index=False
-            )
-    pd.concat(accuracy).to_csv(options.out / "accuracy.csv", index=False, float_format="%.5f")
+        keep(Path(folder), options.out / "evaluations" / name, ("scores.parquet",))
 
 
-def named(pairs: list[str]) -> dict[str, Path]:
-    return {name: Path(path) for name, _, path in (pair.partition("=") for pair in pairs)}
+def expand(source: Path, target: Path, select: str, *more: str) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    words = ("dataset", "expand", source, target, "--select", select, *more, "--quiet")
+    subprocess.run([sys.executable, "-m", "strathack", *map(str, words)], check=True)
 
 
-def copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
+def keep(source: Path, target: Path, names: tuple[str, ...]) -> None:
+    shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in names:
-        if (source / name).exists():
-            shutil.copy(source / name, target / name)
+        shutil.copy(source / name, target / name)
 
 
-def strathack(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "strathack", *map(str, words), "--quiet"], check=True)
+def believe(run: Path, held_out: Path, out: Path) -> None:
+    """Writes what a policy expects in the first steps of that validation game whose length is nearest to 8,000."""
+    games = Dataset(held_out).select(split="validation")
+    middling = min(range(len(games)), key=lambda place: abs(len(games[place]) - 8000))
+    shown = predictions(load_policy(run), games.take([middling]), steps=BELIEVED)
+    beliefs = {column: "float32" for column in shown if column.startswith("belief_")}
+    shown.astype(beliefs).round(4).to_parquet(out, compression="zstd", index=False)
+
+
+def named(pairs: list[str]) -> dict[str, str]:
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 if __name__ == "__main__":

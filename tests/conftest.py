@@ -23,6 +23,8 @@ from hub import Hub
 from hypothesis import settings
 from pretend_cuda import build
 
+from strathack import cli
+
 # How long an example takes is decided by what else the machine does.
 settings.register_profile("strathack", deadline=None)
 settings.load_profile("strathack")
@@ -96,6 +98,21 @@ def run(start: Start) -> Run:
         process = start(*words, **options)
         out, err = process.communicate(timeout=timeout)
         return Ended(process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture
+def run_here(capsys: pytest.CaptureFixture[str]) -> Run:
+    """As ``run``, in this process, which has imported already what takes a new one many seconds."""
+
+    def run(*words: object) -> Ended:
+        capsys.readouterr()
+        try:
+            status = cli.main([*map(str, words)])
+        except SystemExit as error:
+            status = int(error.code or 0)
+        return Ended(status, *capsys.readouterr())
 
     return run
 

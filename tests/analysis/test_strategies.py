@@ -57,8 +57,8 @@ def test_a_dataset_without_labels_is_refused(tmp_path):
         strategies(StrategiesConfig(tmp_path / "data", tmp_path / "picture.png"))
 
 
-def test_inferred_labels_are_drawn_where_they_are_asked_for(data, tmp_path, run):
-    ended = run("analysis", "strategies", data, "--label", "strategy_inferred", "--out", tmp_path / "picture.png")
+def test_inferred_labels_are_drawn_where_they_are_asked_for(data, tmp_path, run_here):
+    ended = run_here("analysis", "strategies", data, "--label", "strategy_inferred", "--out", tmp_path / "picture.png")
     assert ended.status == 2
     assert ended.error.endswith("game_0 has no 'strategy_inferred'; strathack label apply writes it")
     (tmp_path / "labelled").mkdir()
@@ -72,12 +72,12 @@ def test_inferred_labels_are_drawn_where_they_are_asked_for(data, tmp_path, run)
         assert names[:4].tolist() == ["fight", "explore", "fight", "explore"][: game.info["steps"]]
     film = Film(labelled[0], label="strategy_inferred")
     assert [film.strategy_at(step) for step in range(3)] == ["fight", "explore", "fight"]
-    ended = run(
+    ended = run_here(
         "analysis", "strategies", tmp_path / "labelled", "--label", "strategy_inferred", "--out",
         tmp_path / "picture.png",
     )  # fmt: skip
     assert ended.status == 0, ended.err
-    ended = run(
+    ended = run_here(
         "report", tmp_path / "labelled", "--label", "strategy_inferred", "-o", tmp_path / "page.html", "--quiet"
     )
     assert ended.status == 0, ended.err

@@ -87,6 +87,7 @@ def all_unrolled() -> dict[str, dict[str, Any]]:
 def trained(games: str, out: str, name: str, options: str = "{}") -> dict[str, Any]:
     """Whole training runs of 6 and of 16 steps; what waited in one of the ten steps between."""
     waits = []
+    CALLS.clear()
     quieten()
     PRESETS[name] = SHRUNK[name]  # type: ignore[index]
     for steps in (6, 16):

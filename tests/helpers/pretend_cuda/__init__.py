@@ -10,9 +10,9 @@ The values are real; what a GPU would refuse is refused, and what would make the
 
 The stand-in has to be registered before PyTorch is imported, so it lives in processes of its own::
 
-    python -m pretend_cuda GUARD.so MODULE:FUNCTION ARGUMENTS…
+    python -m pretend_cuda GUARD.so '[["MODULE:FUNCTION", "ARGUMENT", …], …]'
 
-calls a function in such a process and prints what it returns as JSON on the last line; :func:`build` makes the guard.
+calls functions in such a process and prints what they return as JSON on the last line; :func:`build` makes the guard.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,14 @@ def build(folder: Path) -> Path:
     return library
 
 
-def call(guard: Path, function: str, *arguments: object, timeout: float = 300) -> Any:
+def call(guard: Path, function: str, *arguments: object) -> Any:
     """Calls a function (``module:name``, its module among the tests' helpers) in a process with pretend CUDA."""
-    words = [sys.executable, "-m", "pretend_cuda", str(guard), function, *map(str, arguments)]
+    return call_all(guard, [(function, *arguments)])[0]
+
+
+def call_all(guard: Path, calls: Sequence[tuple[object, ...]], timeout: float = 1200) -> list[Any]:
+    """Calls functions one after another in one process with pretend CUDA: its imports take longer than most of them."""
+    words = [sys.executable, "-m", "pretend_cuda", str(guard), json.dumps([list(map(str, words)) for words in calls])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
     ended = subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=environment)
     assert ended.returncode == 0, ended.stderr[-6000:]

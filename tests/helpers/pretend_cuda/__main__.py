@@ -1,4 +1,4 @@
-"""Runs a function in a world with a GPU; see the package."""
+"""Runs functions in a world with a GPU; see the package."""
 
 import ctypes
 import importlib
@@ -24,7 +24,9 @@ if __name__ == "__main__":
     library = load(sys.argv[1])
     from pretend_cuda import world
 
-    module, name = sys.argv[2].split(":")
+    results = []
     with world.entered(library):
-        result = getattr(importlib.import_module(module), name)(*sys.argv[3:])
-    print(json.dumps(result))
+        for function, *arguments in json.loads(sys.argv[2]):
+            module, name = function.split(":")
+            results.append(getattr(importlib.import_module(module), name)(*arguments))
+    print(json.dumps(results))

@@ -256,12 +256,12 @@ def test_which_games_were_over(games):
     assert training.terminated_games(dataset.take([])).tolist() == [False]
 
 
-def test_the_command_tells_its_algorithms(run, tmp_path):
+def test_the_command_tells_its_algorithms(run_here, tmp_path):
     write_games(tmp_path / "games", [50, 60, 70, 80, 90, 50, 60, 70], keys=(*SCREEN, "blstats"))
-    ended = run("train", tmp_path / "games", "--out", tmp_path / "run", "--algorithm", "dqn")
+    ended = run_here("train", tmp_path / "games", "--out", tmp_path / "run", "--algorithm", "dqn")
     assert ended.status == 2
     assert "algorithm" in ended.error
-    ended = run(
+    ended = run_here(
         "train", tmp_path / "games", "--out", tmp_path / "run", "--algorithm", "cql", "--offline.td-weight", 0.5,
         "--steps", 2, "--lanes", 2, "--unroll", 8, "--validate-every", 2, "--quiet", "--device", "cpu",
     )  # fmt: skip

@@ -309,8 +309,8 @@ def test_what_is_said_along_a_game_is_what_the_model_says_of_its_frames(games, t
         progress_along(progress, dataset, 40)
 
 
-def test_the_command_says_what_was_learned(run, games, tmp_path):
-    ended = run(
+def test_the_command_says_what_was_learned(run_here, games, tmp_path):
+    ended = run_here(
         "pretrain", games, "--out", tmp_path / "run", "--steps", 4, "--validate-every", 4, "--lanes", 2, "--unroll", 16,
         "--set", SMALL, "--quiet", "--device", "cpu",
     )  # fmt: skip
