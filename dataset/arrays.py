@@ -22,7 +22,7 @@ import numpy as np
 from strathack.dataset.chunks import FLETCHER32_FILTER, ZSTD_FILTER, ChunkDecoder, ChunkError
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import names_by_code
-from strathack.dataset.remote.shards import is_elsewhere, shard_at, shown
+from strathack.dataset.remote.pointers import is_elsewhere, shard_at, shown
 from strathack.dataset.schema import (
     CHECKPOINTS,
     LABEL_COLUMNS,

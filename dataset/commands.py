@@ -33,7 +33,7 @@ from strathack.dataset.progress import progress
 from strathack.dataset.publishing.minari import AboutMinari, export_minari
 from strathack.dataset.reading import Dataset, Game, shards_at
 from strathack.dataset.remote.addresses import place_text
-from strathack.dataset.remote.shards import size_of
+from strathack.dataset.remote.pointers import size_of
 from strathack.dataset.writer import DatasetWriter
 
 

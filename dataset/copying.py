@@ -14,7 +14,7 @@ from strathack.dataset.labels import label_names
 from strathack.dataset.options import WriterOptions
 from strathack.dataset.progress import progress
 from strathack.dataset.reading import Dataset, Game
-from strathack.dataset.remote.shards import is_elsewhere
+from strathack.dataset.remote.pointers import is_elsewhere
 from strathack.dataset.schema import INFERRED, LABEL_COLUMNS, LIBRARY_BOUNDS
 from strathack.dataset.shard import (
     InferredLabels,

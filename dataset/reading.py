@@ -20,7 +20,7 @@ from strathack.dataset.errors import CorruptionError, FormatError, InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, Vocabularies, unite_vocabularies
 from strathack.dataset.remote.addresses import address_of
-from strathack.dataset.remote.shards import shards_elsewhere
+from strathack.dataset.remote.pointers import shards_elsewhere
 from strathack.dataset.schema import (
     COMPLETENESS,
     GAME_DTYPE,

@@ -18,7 +18,8 @@ import numpy as np
 from strathack.dataset.chunks import ChunkEncoder, make_array, write_column
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.labels import Vocabularies, label_names
-from strathack.dataset.remote.shards import ShardFile, is_elsewhere, shard_at, shown
+from strathack.dataset.remote.pointers import is_elsewhere, shard_at, shown
+from strathack.dataset.remote.shards import ShardFile
 from strathack.dataset.schema import (
     CHECKPOINTS,
     FORMAT_NAME,

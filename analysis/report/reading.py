@@ -20,7 +20,7 @@ from strathack.dataset.errors import FormatError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.frames import FrameSource
 from strathack.dataset.remote.addresses import address_of
-from strathack.dataset.remote.shards import size_of
+from strathack.dataset.remote.pointers import size_of
 from strathack.dataset.schema import FORMAT_VERSION
 
 OnGame = Callable[[int], None]

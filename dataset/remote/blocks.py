@@ -15,7 +15,10 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+from strathack.dataset.errors import InputError
 
 BLOCK = 1 << 15
 """Bytes of a block. Smaller ones fetch less that is not needed, larger ones need fewer files."""
@@ -35,6 +38,11 @@ _USED_AGAIN = 300.0
 
 _ABANDONED = 3600.0
 """Seconds after which an unfinished block is one that nobody writes any more."""
+
+LIMIT = "STRATHACK_CACHE_GB"
+"""The environment variable that says how large the cache may grow."""
+
+DEFAULT_GIGABYTES = 10.0
 
 
 class BlockCache:
@@ -181,3 +189,46 @@ class BlockCache:
             size -= length
             if size <= _TRIMMED * limit:
                 return
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where the cache is, and how large it may grow.
+
+    Attributes:
+        folder: ``STRATHACK_CACHE``; by default ``strathack`` in the user's folder for caches.
+        gigabytes: ``STRATHACK_CACHE_GB``; by default 10.
+    """
+
+    folder: Path
+    gigabytes: float
+
+    @classmethod
+    def of_environment(cls) -> CacheSettings:
+        """Reads the settings.
+
+        Raises:
+            InputError: If the size is no number above 0.
+        """
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = os.environ.get("STRATHACK_CACHE") or Path(caches, "strathack")
+        return cls(Path(folder), gigabytes_of(os.environ.get(LIMIT)))
+
+    def blocks(self) -> BlockCache:
+        """Returns the cache of blocks."""
+        return BlockCache(self.folder / "blocks", int(self.gigabytes * 1e9))
+
+
+def gigabytes_of(text: str | None) -> float:
+    """Returns how large the cache may grow.
+
+    Raises:
+        InputError: If that is no number above 0.
+    """
+    try:
+        gigabytes = float(text or DEFAULT_GIGABYTES)
+    except ValueError:
+        gigabytes = 0.0
+    if not gigabytes > 0:
+        raise InputError(f"{LIMIT}: {text!r}; expected a number above 0")
+    return gigabytes
