@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,34 +11,37 @@ import pandas as pd
 from strathack.analysis.normalising import normalised
 from strathack.analysis.scores import figure_of
 
-MEASURES: Mapping[str, tuple[str, ...]] = {
-    "balrog": ("progression",),
-    "hihack": ("score",),
-    "katakomba": ("normalised_score", "max_depth"),
-}
-"""Protocol → what it reports."""
+Measures = dict[str, dict[str, float]]
+"""Measure → its figures."""
 
 
-def measures_of(protocol: str, scores: pd.DataFrame) -> dict[str, dict[str, float]]:
+def measures_of(protocol: str, scores: pd.DataFrame) -> Measures:
     """Returns what a protocol reports of some games.
 
     Args:
         protocol: Its name.
         scores: The table of games of an evaluation.
-
-    Returns:
-        Measure → its figures. ``balrog``: mean progression, and the population's standard deviation over √n.
-        ``hihack``: mean score, the sample's standard deviation over √n, and the median. ``katakomba``: mean, median and
-        interquartile mean of the scores over AutoAscend's mean with that character, and of the deepest level.
     """
-    if protocol == "balrog":
-        values = scores["progression"].to_numpy(np.float64)
-        return {
-            "progression": {"mean": float(values.mean()), "standard_error": float(values.std() / len(values) ** 0.5)}
-        }
-    if protocol == "hihack":
-        score = figure_of(scores["score"].to_numpy(np.float64))
-        return {"score": _values(score, "mean", "standard_error", "median")}
+    return REPORTS[protocol](scores)
+
+
+def balrog(scores: pd.DataFrame) -> Measures:
+    """Mean progression, and the population's standard deviation over √n."""
+    values = scores["progression"].to_numpy(np.float64)
+    return {"progression": {"mean": float(values.mean()), "standard_error": float(values.std() / len(values) ** 0.5)}}
+
+
+def hihack(scores: pd.DataFrame) -> Measures:
+    """Mean score, the sample's standard deviation over √n, and the median."""
+    score = figure_of(scores["score"].to_numpy(np.float64))
+    return {"score": _values(score, "mean", "standard_error", "median")}
+
+
+def katakomba(scores: pd.DataFrame) -> Measures:
+    """Mean, median and interquartile mean of the scores over AutoAscend's mean with that character, and of the depth.
+
+    The first are left out where a mean with one of the characters is not known.
+    """
     depth = figure_of(scores["max_depth"].to_numpy(np.float64))
     wanted = ("mean", "median", "interquartile_mean")
     shares = normalised(scores).get("katakomba")
@@ -48,6 +51,10 @@ def measures_of(protocol: str, scores: pd.DataFrame) -> dict[str, dict[str, floa
 
 def _values(figure: Any, *names: str) -> dict[str, float]:
     return {name: float(getattr(getattr(figure, name), "value", getattr(figure, name))) for name in names}
+
+
+REPORTS: Mapping[str, Callable[[pd.DataFrame], Measures]] = {"balrog": balrog, "hihack": hihack, "katakomba": katakomba}
+"""Protocol → what it reports of the table of games of an evaluation."""
 
 
 def told(protocol: str, measures: Mapping[str, Mapping[str, float]]) -> str:

@@ -14,11 +14,13 @@ from strathack.dataset.printing import table_by_role
 DIGITS = {"progression": 3, "max_depth": 2, "experience_level": 2}
 """Number of decimal places of figures that are not shown as whole numbers."""
 
+HEADINGS = ("mean ± s.e.", "median (95 %)", "IQM (95 %)")
+"""Of the columns that :func:`cells` fills."""
+
 
 def summary_table(summary: Summary) -> Table:
     """Makes a table of the figures of some games."""
-    right = [Column(name, justify="right") for name in ("mean ± s.e.", "median (95 %)", "IQM (95 %)")]
-    table = Table(Column(f"{summary.games:,} games", no_wrap=True), *right, box=SIMPLE_HEAD)
+    table = _figures_table(f"{summary.games:,} games")
     for name, figure in summary.figures.items():
         table.add_row(name.replace("_", " "), *cells(figure, DIGITS.get(name, 0)))
     table.add_row("cut by a limit", f"{summary.limited:.1%}", "", "")
@@ -44,12 +46,16 @@ def scores_table(by_role: Mapping[str, Summary]) -> Table:
 
 def normalised_table(shares: Mapping[str, Figure]) -> Table:
     """Makes a table of scores as shares of a demonstrator's mean; see :mod:`strathack.analysis.normalising`."""
-    right = [Column(name, justify="right") for name in ("mean ± s.e.", "median (95 %)", "IQM (95 %)")]
-    table = Table(Column("score over the bot's mean", no_wrap=True), *right, box=SIMPLE_HEAD)
+    table = _figures_table("score over the bot's mean")
     by = {"autoascend-1k": "of the role, autoascend-1k", "katakomba": "of the character, Katakomba's"}
     for name, figure in shares.items():
         table.add_row(by.get(name, name), *cells(figure, 3))
     return table
+
+
+def _figures_table(first: str) -> Table:
+    right = [Column(name, justify="right") for name in HEADINGS]
+    return Table(Column(first, no_wrap=True), *right, box=SIMPLE_HEAD)
 
 
 def cells(figure: Figure, digits: int) -> tuple[str, str, str]:

@@ -24,7 +24,7 @@ def pull(config: PullConfig) -> int:
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), disable=config.quiet, refresh_per_second=4) as shown:
         task = shown.add_task("", total=plan.size)
-        pull_all(plan, config.source, config.parallel, lambda count: shown.update(task, advance=count))
+        pull_all(plan, config.parallel, lambda count: shown.update(task, advance=count))
     checked = "checked by their SHA-256" if MANIFEST in plan.files else "checked by their sizes; no checksums are told"
     print(f"{len(plan.files):,} files, {plan.size:,} bytes, {checked}, in {config.out}")
     print(f"from {without_secrets(plan.place)}")

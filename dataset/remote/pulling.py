@@ -31,11 +31,13 @@ class Pull:
     """What is to be fetched.
 
     Attributes:
+        asked: The source as it was given, as text.
         place: The folder's address, with its revision.
         out: The folder here.
         files: Name → file, in the order in which they are fetched.
     """
 
+    asked: str
     place: str
     out: Path
     files: Mapping[str, RemoteFile]
@@ -54,20 +56,21 @@ def planned(source: Path, out: Path) -> Pull:
         RunError: If the place cannot be reached.
     """
     address = address_of(source) or str(absolute(source))
-    place = _begun(out, source) or pinned(address)
+    asked = place_text(source)
+    place = _begun(out, asked) or pinned(address)
     sums = checksums_of(place)
     names = names_in(place, 2) if sums is None else [*sums, MANIFEST]
     if not names:
         raise InputError(f"{without_secrets(address)}: holds no files")
     known = sums or {}
-    return Pull(place, out, {name: file_at(f"{place}/{name}", known.get(name, "")) for name in names})
+    return Pull(asked, place, out, {name: file_at(f"{place}/{name}", known.get(name, "")) for name in names})
 
 
-def _begun(out: Path, asked: Path) -> str | None:
+def _begun(out: Path, asked: str) -> str | None:
     """Returns the address with the revision that a folder was begun with, or None for a new folder."""
     try:
         begun = json.loads((out / BEGUN).read_bytes())
-        same = begun["asked"] == place_text(asked)
+        same = begun["asked"] == asked
         place = str(begun["place"])
     except FileNotFoundError:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -80,12 +83,11 @@ def _begun(out: Path, asked: Path) -> str | None:
     return place
 
 
-def pull_all(pull: Pull, asked: Path, parallel: int, on_bytes: Callable[[int], None]) -> None:
+def pull_all(pull: Pull, parallel: int, on_bytes: Callable[[int], None]) -> None:
     """Fetches what is not there yet.
 
     Args:
         pull: What to fetch.
-        asked: The source as it was given.
         parallel: Files that are fetched at the same time.
         on_bytes: Called with the number of bytes just fetched or found here.
 
@@ -95,7 +97,7 @@ def pull_all(pull: Pull, asked: Path, parallel: int, on_bytes: Callable[[int], N
     """
     try:
         pull.out.mkdir(parents=True, exist_ok=True)
-        begun = {"asked": place_text(asked), "place": pull.place}
+        begun = {"asked": pull.asked, "place": pull.place}
         with folder_lock(pull.out):
             atomic_write(pull.out / BEGUN, json.dumps(begun).encode())
             _fetch_files(pull, parallel, on_bytes)

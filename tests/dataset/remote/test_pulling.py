@@ -82,7 +82,7 @@ def test_a_pull_goes_on_after_a_cut_at_every_tenth(hub, served, folder, tmp_path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pull_all(plan, Path(served), 1, cut)
+        pull_all(plan, 1, cut)
     assert not (out / MANIFEST).exists()
     before = hub.bytes_sent("/plain/")
     assert pull(served, out) == 0
@@ -178,7 +178,7 @@ def test_a_pull_of_another_place_is_refused(served, tmp_path):
     out = tmp_path / "out"
     plan = planned(Path(served), out)
     with pytest.raises(KeyboardInterrupt):
-        pull_all(plan, Path(served), 1, interrupt)
+        pull_all(plan, 1, interrupt)
     with pytest.raises(InputError, match="holds an unfinished pull of http"):
         planned(Path(f"{served}/other"), out)
 
@@ -192,9 +192,9 @@ def test_two_pulls_into_one_folder_do_not_mix(served, tmp_path):
         if not refused:
             refused.append("tried")
             with pytest.raises(InputError, match="another process is writing to this dataset"):
-                pull_all(planned(Path(served), out), Path(served), 1, lambda _: None)
+                pull_all(planned(Path(served), out), 1, lambda _: None)
 
-    pull_all(plan, Path(served), 1, meanwhile)
+    pull_all(plan, 1, meanwhile)
     assert refused
     whole(out)
 
