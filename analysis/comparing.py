@@ -78,7 +78,9 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
         names = ["/".join(path.resolve().parts[-length:]) for path in paths]
         if len(set(names)) == len(names):
             return dict(zip(names, paths, strict=True))
-    raise InputError(f"data: {paths[0]} is given twice")
+    whole = [path.resolve() for path in paths]
+    twice = next(path for place, path in enumerate(paths) if whole[place] in whole[:place])
+    raise InputError(f"data: {twice} is given twice")
 
 
 def scores_at(path: Path) -> pd.DataFrame:
@@ -126,12 +128,15 @@ def check_protocols(paths: Mapping[str, Path]) -> str | None:
 
 
 def column_of(table: pd.DataFrame, figure: str, name: str) -> pd.Series:
-    """Returns a figure by seed; games whose figure is not known are left out.
+    """Returns a figure by seed, or by game where seeds are not known; games whose figure is not known are left out.
 
     Raises:
         InputError: If the figure is not known for any game, or a seed occurs twice.
     """
-    series = table.set_index("core")[figure].astype(np.float64).dropna()
+    seeds = table["core"]
+    if (seeds < 0).any():  # imported games, which nobody else has played
+        seeds = name + "/" + table["game"].astype(str)
+    series = pd.Series(table[figure].to_numpy(np.float64), pd.Index(seeds), name=figure).dropna()
     if series.empty:
         raise InputError(f"{name}: {figure} is known of none of its {len(table)} games")
     if series.index.has_duplicates:

@@ -249,3 +249,5 @@ class ImportConfig(ReplayOptions):
             raise InputError(f"seeds: {self.seeds!r} is unknown; expected auto, folder or none")
         if self.seeds == "none" and self.replay:
             raise InputError("replay: needs seeds; --seeds none leaves them out")
+        if not self.replay and self.observations != DEFAULT_OBSERVATIONS:
+            raise InputError(f"observations: {self.observations}; needs --replay, since recordings hold screens alone")

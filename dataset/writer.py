@@ -164,7 +164,7 @@ def agreed_settings(
         there |= {name: str(parse(there[name])) for name, parse in normalised.items() if name in there}
         differing = differences(there, asked)
         if differing:
-            raise InputError(f"{out}: holds games of other settings: {differing}")
+            raise InputError(f"{out}: holds games of other settings: {differing}; another folder would take these")
     return there
 
 

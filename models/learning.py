@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 import pytorch_lightning as pl
@@ -19,6 +19,7 @@ from strathack.models.cores import State
 from strathack.models.metrics import Sums
 from strathack.models.numbers import ReadLater, skip_unless
 from strathack.models.options import OptimizerOptions
+from strathack.models.saving import VALIDATED
 
 VALIDATION_SEED = 0
 """Seed for models that draw, so that validations are comparable."""
@@ -112,6 +113,7 @@ class StreamModule(pl.LightningModule):
         self.shown: dict[str, float] = {}
         self.trained: Any = None
         self.validated: Any = None
+        self._validated_at = -1
         self._share_done = share_done
         self._memories: dict[int, State] = {}
         self._validation_memories: dict[int, State] = {}
@@ -241,7 +243,7 @@ class StreamModule(pl.LightningModule):
         """Logs the result of the validation."""
         self._validation_memories.clear()
         result = self.summary(self._summed(self._validation_tally or self.empty()))
-        self.validated = result
+        self.validated, self._validated_at = result, self.trainer.global_step
         values = {f"validation/{name}": value for name, value in result.scalars().items()}
         name = f"validation/{self.monitored}"
         self.log(name, values[name], logger=False, rank_zero_only=False)
@@ -249,7 +251,7 @@ class StreamModule(pl.LightningModule):
         self._stopwatch.start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the frames, and the memories, random states and sums of every process.
+        """Adds the frames, the validation of these weights, and every process's memories, random states and sums.
 
         Raises:
             RunError: If the last batch gave numbers that are not finite, which the memories would keep.
@@ -263,6 +265,8 @@ class StreamModule(pl.LightningModule):
             "tally": (self._tally or self.empty()).to(torch.device("cpu")).sums(),
         }
         checkpoint["about"] = self.about
+        if self._validated_at == self.trainer.global_step:
+            checkpoint[VALIDATED] = asdict(self.validated)
         checkpoint[STATE] = {"frames": self.frames, "processes": _of_all_processes(mine, self.trainer.world_size)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from strathack.models.fitting import VALIDATION
 from strathack.models.options import PublishConfig
 from strathack.models.places import MODEL, checkpoint_at, published
 from strathack.models.running import OPTIONS
-from strathack.models.saving import frames_of, load_values, policy_from, save_policy
+from strathack.models.saving import VALIDATED, frames_of, load_values, policy_from, save_policy
 
 CONFIG, CARD, REPLAY, RESULTS = "config.json", "README.md", "replay.mp4", ".eval_results/nethack.yaml"
 """Files of a published folder beside the checkpoint."""
@@ -59,12 +59,7 @@ def publish(options: PublishConfig) -> Path:
             raise InputError(f"{name}: {path}: no such file")
     values = load_values(checkpoint_at(options.run))
     policy = policy_from(values)
-    about: dict[str, Any] = {**values["about"], "frames": frames_of(values)}
-    if options.run.is_dir():
-        run = _read(options.run / OPTIONS)
-        about["options"] = {name: run[name] for name in TOLD_OPTIONS if run.get(name) is not None}
-        validation = _read(options.run / VALIDATION)
-        about["validation"] = {name: validation.get(name) for name in TOLD_RESULTS}
+    about: dict[str, Any] = {**values["about"], "frames": frames_of(values), **_training_of(options.run, values)}
     if options.evaluation is not None:
         about["evaluation"] = evaluation_of(options.evaluation / EVALUATION)
     for name, usual in (("temperature", 1.0), ("patience", 0)):
@@ -91,6 +86,20 @@ def publish(options: PublishConfig) -> Path:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return options.out
+
+
+def _training_of(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is to be told of a run: its options, and the validation of the weights that are published."""
+    about: dict[str, Any] = {}
+    if run.is_dir():
+        given = _read(run / OPTIONS)
+        about["options"] = {name: given[name] for name in TOLD_OPTIONS if given.get(name) is not None}
+    validation = values.get(VALIDATED)
+    if validation is None and (run / VALIDATION).is_file():  # a run of the release before
+        validation = _read(run / VALIDATION)
+    if validation is not None:
+        about["validation"] = {name: validation.get(name) for name in TOLD_RESULTS}
+    return about
 
 
 def is_made(options: PublishConfig) -> bool:

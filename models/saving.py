@@ -137,6 +137,10 @@ def policy_values(policy: AnyPolicy, about: Mapping[str, Any]) -> dict[str, Any]
     return {"state_dict": weights, "policy": policy.config.to_values(), "about": dict(about)}
 
 
+VALIDATED = "validated"
+"""Where a checkpoint holds the validation of its very weights, if they were validated."""
+
+
 def frames_of(values: Mapping[str, Any]) -> int:
     """Returns the frames that a checkpoint's policy was cloned on, those of the weights it began with included."""
     about = values["about"]

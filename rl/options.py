@@ -50,7 +50,8 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
             steps the environments in this process.
         env_groups: Env groups of each rollout worker: environments that are stepped together. The groups take turns.
         envs: Environments in each env group.
-        frames: End after this many frames, including those from before a run was resumed.
+        frames: End after this many frames, including those from before a run was resumed; by default 10,000,000, or
+            no limit if minutes are given.
         minutes: End after this many minutes.
         checkpoint_every: Updates between checkpoints.
         log_every: Updates between rows of metrics.csv.
@@ -160,7 +161,7 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         out: The folder for scores.parquet, evaluation.json and the games' keys.
         protocol: Keep to the seeds, limits and way to act of others' evaluations, so that figures stand beside theirs:
             balrog, hihack, or katakomba, which is of one character.
-        games: Number of games.
+        games: Number of games; by default 128, or as many as there are seeds.
         seeds: Seeds to play, numbers and half-open ranges: 100000:101024; by default one per game, from 100000 on.
         greedy: Let a policy take the most likely action instead of drawing one.
         temperature: Divide the logits that a policy draws from by this; below 1, likely choices become likelier. By

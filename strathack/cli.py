@@ -10,6 +10,7 @@ import sys
 import warnings
 from argparse import HelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from functools import partial
 from io import TextIOWrapper
@@ -159,7 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kind = _import(command.options)
         given = from_plain(kind, options)
         _check_outputs(given)
-        return int(_import_run(command.run)(given))
+        with _telling_extras():
+            return int(_import(command.run)(given))
     except InputError as error:
         fail(str(error))
     except RunError as error:
@@ -231,7 +233,9 @@ def _add_option(where: Any, name: str, field: Field[Any], hint: Any, description
     if hint is bool:
         where.add_argument(f"--{name}", action=ActionYesNo(no_prefix="no_"), default=field.default, help=description)
     elif hint == list[Path]:
-        where.add_argument(name, nargs="+" if field.default_factory is MISSING else "*", type=Path, help=description)
+        # Without a default, help would call words required that may be left out.
+        several = {"nargs": "+"} if field.default_factory is MISSING else {"nargs": "*", "default": []}
+        where.add_argument(name, **several, type=Path, help=description)
     elif field.default is MISSING:
         where.add_argument(name, type=_registered(hint), help=description)
     else:
@@ -290,14 +294,15 @@ def _named(words: Sequence[str], commands: Mapping[str, Command | Mapping[str, C
     return _named(words[1:], found) if isinstance(found, Mapping) else found
 
 
-def _import_run(reference: str) -> Any:
-    """Imports a command's function.
+@contextmanager
+def _telling_extras() -> Iterator[None]:
+    """Tells how to install a package that is missed, as a command begins or where it first needs it.
 
     Raises:
-        InputError: If a package that it needs is not installed.
+        InputError: If one is missed that an extra of this package installs.
     """
     try:
-        return _import(reference)
+        yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:

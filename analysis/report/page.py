@@ -19,7 +19,7 @@ from strathack.analysis.palette import COLOURS, OTHER_COLOUR, TERMINAL, colour_o
 from strathack.analysis.report.films import PackedFilm
 from strathack.analysis.report.pictures import svg
 from strathack.analysis.runs import columns_of, runs_of
-from strathack.analysis.scores import Summary, summary_of
+from strathack.analysis.scores import LEAST, Summary, summary_of
 from strathack.analysis.steps import (
     GameSteps,
     before_death,
@@ -88,9 +88,6 @@ class Column:
 
 
 UNKNOWN = "unknown"
-
-_LEAST = {"turns": 0, "max_depth": 1, "experience_level": 1}
-"""The lowest valid value of a column; lower values, in imported games, mean that the value is not known."""
 
 TABLE: tuple[Column, ...] = (
     Column("game", "Game", text=True),
@@ -189,7 +186,7 @@ def _value(info: Mapping[str, Any], name: str) -> Any:
         return str(value) if value >= 0 else ""  # a seed is a name, without commas
     if name == "role":
         return value or UNKNOWN
-    if name in _LEAST and value < _LEAST[name]:
+    if name in LEAST and value < LEAST[name]:
         return None
     if isinstance(value, float):
         return None if np.isnan(value) else round(value, 4)

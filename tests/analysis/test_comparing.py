@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_games import write_games
+from made_up_games import made_up, provenance, write_games
 
-from strathack.analysis.comparing import compared, games_needed, named
+from strathack.analysis.comparing import column_of, compared, games_needed, named
 from strathack.analysis.scores import scores_of
 from strathack.cli import main
 from strathack.dataset import Dataset
+from strathack.dataset.shard import encode_shard
 
 
 def series(values: np.ndarray, start: int = 0) -> pd.Series:
@@ -66,12 +68,36 @@ def test_evaluations_and_datasets_are_compared(tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_games_without_seeds_and_figures_that_are_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two imports whose games have the same names: nobody played the same games, and 0 is no level."""
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        for number, level in enumerate((0, 4, 6)):
+            data, _ = made_up(number, 30)
+            row = data.row.copy()
+            row["core"], row["turns"], row["experience_level"] = -1, -1, level
+            game = encode_shard(replace(data, row=row), provenance())
+            (tmp_path / place / f"game_{number}.h5").write_bytes(game)
+    table = scores_of(Dataset(tmp_path / "one"))
+    assert table["experience_level"].isna().sum() == 1
+    first, second = (column_of(table, "experience_level", name) for name in ("one", "two"))
+    assert sorted(first) == [4, 6]
+    assert not compared(first, second).paired
+    words = ["compare", str(tmp_path / "one"), str(tmp_path / "two")]
+    assert main([*words, "--figure", "experience_level"]) == 0
+    assert "2 and 2 games" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--figure", "turns"])
+    assert "one: turns is known of none of its 3 games" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["one"], "data: one folder is nothing to compare; expected two or more"),
         (["one", "none"], "none: no such folder"),
         (["one", "one"], "data: one is given twice"),
+        (["one", "two", "two"], "data: two is given twice"),
         (["one", "odd"], "odd/scores.parquet: no table of an evaluation; it lacks core, score, turns"),
         (["one", "broken"], "broken/scores.parquet: cannot be read"),
         (["one", "two", "--out", "picture"], "out: picture has no ending that names a picture format"),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from strathack.models.commands import list_
 from strathack.models.options import ModelsConfig
 from strathack.models.places import published
 from strathack.models.presets import PRESETS
+
+DATA = str(Path(__file__).parents[2] / "data" / "autoascend-1k")
 
 
 def test_the_list_names_every_policy_with_its_parameters(capsys):
@@ -33,8 +36,28 @@ def test_as_json(capsys):
     assert all(known[name]["about"]["frames"] > 0 for name in published())
 
 
-def test_without_the_extra_one_line_says_what_to_install():
-    code = "import sys; sys.modules['torch'] = None; from strathack.cli import main; main(['models'])"
+@pytest.mark.parametrize(
+    ("words", "package", "extra"),
+    [
+        (["models"], "torch", "train"),
+        (["watch", "symbols-flat-1k"], "torch", "train"),
+        (["text", "tokens", DATA], "tokenizers", "text"),
+    ],
+)
+def test_without_the_extra_one_line_says_what_to_install(words, package, extra):
+    """Also where a command needs the package only later."""
+    code = f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == {package!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from strathack.cli import main
+main({words!r})
+"""
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 2
-    assert ended.stderr == "strathack: error: torch is not installed; pip install 'strathack[train]'\n"
+    assert ended.stderr == f"strathack: error: {package} is not installed; pip install 'strathack[{extra}]'\n"

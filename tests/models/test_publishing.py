@@ -18,7 +18,7 @@ from strathack.models.options import PublishConfig, TrainConfig  # noqa: E402
 from strathack.models.places import checkpoint_at  # noqa: E402
 from strathack.models.publishing import publish  # noqa: E402
 from strathack.models.running import with_absolute_paths  # noqa: E402
-from strathack.models.saving import load_policy, load_values  # noqa: E402
+from strathack.models.saving import load_policy, load_values, save_values  # noqa: E402
 from strathack.models.training import clone  # noqa: E402
 
 SMALL = "encoder.embedding=4; encoder.message=8; encoder.size=16; heads.hidden=8; core.hidden=16"
@@ -63,6 +63,24 @@ def test_a_published_policy_is_the_run_s_in_bf16_and_tells_how_it_was_made(run_o
     assert [load_values(exact)["about"][name] for name in ("temperature", "patience")] == [0.8, 50]
     assert all(torch.equal(load_policy(exact).state_dict()[name], value) for name, value in mine.items())
     assert out.stat().st_size < exact.stat().st_size
+
+
+def test_the_validation_told_is_that_of_the_very_weights(run_of, tmp_path):
+    """A run that got worse after its best validation, one whose validation is not known, and one without any."""
+    folder = tmp_path / "run"
+    shutil.copytree(run_of, folder)
+    (folder / "validation.json").write_text(json.dumps({"action_nll": 99.0}))
+    best = publish(PublishConfig(run=folder, out=tmp_path / "best.safetensors"))
+    told = load_values(best)["about"]["validation"]
+    assert told["action_nll"] == json.loads((run_of / "validation.json").read_text())["action_nll"]
+    values = load_values(folder / "best.safetensors")
+    del values["validated"]
+    save_values(folder / "best.safetensors", values)
+    former = publish(PublishConfig(run=folder, out=tmp_path / "former.safetensors"))
+    assert load_values(former)["about"]["validation"]["action_nll"] == 99.0
+    (folder / "validation.json").unlink()
+    unknown = publish(PublishConfig(run=folder, out=tmp_path / "unknown.safetensors"))
+    assert "validation" not in load_values(unknown)["about"]
 
 
 def test_what_is_there_or_is_no_evaluation_is_refused(run_of, tmp_path):

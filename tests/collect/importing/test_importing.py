@@ -259,6 +259,7 @@ def test_games_are_told_apart_and_seeds_are_taken_only_where_they_are(run, recor
         (("nowhere", "out"), "nowhere: holds no ttyrecs; expected <game>/nle.<pid>.<episode>.ttyrec<version>.bz2"),
         (("src", "out", "--seeds", "file"), "seeds: 'file' is unknown; expected auto, folder or none"),
         (("src", "out", "--seeds", "none", "--replay"), "replay: needs seeds; --seeds none leaves them out"),
+        (("src", "out", "--observations", "glyphs"), "observations: glyphs; needs --replay, since recordings hold"),
         (("src", "out", "--seeds", "folder"), "--seeds folder takes 'a' for a seed; expected a number"),
         (("src", "src"), "src: is not empty and holds no dataset.json; expected a dataset"),
     ],
