@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,9 @@ from torch import Tensor
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.streams import unrolls
+from strathack.models.acting import combine_of
 from strathack.models.cleaved import AnyPolicy
-from strathack.models.heads import PolicyOutput
+from strathack.models.heads import PolicyOutput, marginal_log_probs
 from strathack.models.losses import action_table, inputs_of
 
 BELIEF = "belief_"
@@ -33,7 +35,7 @@ def predictions(policy: AnyPolicy, dataset: Dataset, *, steps: int | None = None
     Returns:
         One row per step: ``game``, ``step``; by name, the ``strategy`` pursued, the ``action`` taken and the ``likely``
         one, most likely by the policy; ``nll``, the negative log-likelihood of the action in nats (NaN for actions that
-        the policy does not have); and for a hierarchical policy ``belief_<strategy>``, a strategy's probability, f32.
+        the policy does not have; where strategies are sampled, of the exact marginal); and for a hierarchical policy ``belief_<strategy>``, a strategy's probability, f32.
 
     Raises:
         InputError: If there are no steps, or an observation that the policy needs is not stored.
@@ -49,7 +51,9 @@ def _of_game(policy: AnyPolicy, game: Dataset, steps: int | None, unroll: int) -
     only = game[0]
     steps = len(only) if steps is None else min(steps, len(only))
     outputs = list(_outputs(policy, game, steps, unroll))
-    logits = torch.cat([output.action_logits for output in outputs])[:steps].float()
+    # Of sampled strategies, the marginal: what one draw's head gives differs from run to run.
+    told = marginal_log_probs if combine_of(policy.config) == "sampled" else attrgetter("action_logits")
+    logits = torch.cat([told(output) for output in outputs])[:steps].float()
     places = torch.from_numpy(action_table(policy.config.actions))[torch.from_numpy(only.actions[:steps]).long()]
     nll = -logits.log_softmax(-1).gather(-1, places.clamp(min=0)[:, None])[:, 0]
     nll[places < 0] = torch.nan

@@ -84,6 +84,15 @@ class Simulator(Protocol):
         """Closes the environment."""
 
 
+def _end_in(info: Mapping[str, Any]) -> End:
+    """Returns how a game of NLE ended."""
+    status = int(info["end_status"])
+    # Tasks give success a number above that of death; ascending is NetHack's own success. Below 0, NLE gave up.
+    if status > 1 or info.get("is_ascended"):
+        return "success"
+    return "over" if status >= 0 else "cut"
+
+
 class NLESimulator:
     """An environment of NLE or MiniHack: the demonstrators' settings, all keys, nothing skipped, no limits of its own.
 
@@ -114,10 +123,7 @@ class NLESimulator:
     def step(self, action: int) -> tuple[Observation, float, End | None]:
         """See :class:`Simulator`."""
         observation, reward, ended, _, info = self.env.step(self._indices[action])
-        if not ended:
-            return observation, reward, None
-        # Tasks give success a number above that of death; ascending is NetHack's own success.
-        return observation, reward, "success" if int(info["end_status"]) > 1 or info["is_ascended"] else "over"
+        return observation, reward, _end_in(info) if ended else None
 
     def close(self) -> None:
         """Ends the game."""
@@ -216,7 +222,9 @@ class GymnasiumSimulator:
         """See :class:`Simulator`."""
         observation, reward, terminated, truncated, info = self._env.step(action + self._first)
         end: End | None = "cut" if truncated else None
-        if terminated:
+        if terminated and self._nle is not None and "end_status" in info:
+            end = _end_in(info)
+        elif terminated:
             end = "success" if info.get("success") else "over"
         return observation, float(reward), end
 
@@ -243,8 +251,10 @@ def make_simulator(
         _register_minihack(env)
     spec = gymnasium.registry.get(env)
     if spec is not None and _is_nle(spec.entry_point) and not spec.additional_wrappers:
-        make = partial(gymnasium.make, env, disable_env_checker=True)
-        return _nle_simulator(env, make, _loaded(spec.entry_point), game, observation_keys, fix_moon_phase)
+        # By its class, since gymnasium.make keeps max_episode_steps for itself, and NLE's own limit would stay.
+        kind = _loaded(spec.entry_point)
+        make = partial(kind, **spec.kwargs)
+        return _nle_simulator(env, make, kind, game, observation_keys, fix_moon_phase)
     offered = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS)}
     if env in offered and _is_nle(found := offered[env].load()):
         return _nle_simulator(env, found, found, game, observation_keys, fix_moon_phase)

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from made_up_games import write_games
@@ -45,6 +46,14 @@ def test_predictions_are_those_of_a_plain_loop(dataset, name):
                 beliefs = [row[f"{BELIEF}{strategy}"] for strategy in policy.config.strategies]
                 assert beliefs == pytest.approx(output.strategy_logits[0].softmax(-1).tolist(), abs=1e-5)
     assert any(column.startswith(BELIEF) for column in told) == (name == "symbols-small")
+
+
+def test_of_sampled_strategies_the_marginal_is_told(dataset):
+    mixture = Policy(SHRUNK["symbols-small"]).eval()
+    sampled = Policy(mixture.config.changed(["heads.combine=sampled"])).eval()
+    sampled.load_state_dict(mixture.state_dict())
+    one, other = (predictions(policy, dataset, unroll=16) for policy in (mixture, sampled))
+    pd.testing.assert_frame_equal(one, other)
 
 
 def test_the_first_steps_alone(dataset):

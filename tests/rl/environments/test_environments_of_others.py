@@ -114,6 +114,28 @@ def test_an_nle_under_any_wrapper_plays_the_seed_that_is_given(name):
     plain.close()
 
 
+class Told(gymnasium.Wrapper):
+    """Ends the first step as it is told to."""
+
+    def __init__(self, status, ascended=False):
+        super().__init__(nle_env())
+        self.info = {"end_status": status, "is_ascended": ascended}
+
+    def step(self, action):
+        observation, reward, _, truncated, info = self.env.step(action)
+        return observation, reward, True, truncated, {**info, **self.info}
+
+
+@pytest.mark.parametrize(
+    ("env", "end"), [(Told(-1), "cut"), (Told(1), "over"), (Told(2), "success"), (Told(1, ascended=True), "success")]
+)
+def test_how_an_nle_under_a_wrapper_ended_is_what_nle_says(env, end):
+    simulator = GymnasiumSimulator(env, "told")
+    simulator.reset(1)
+    assert simulator.step(0)[2] == end
+    simulator.close()
+
+
 def wrapped_twice():
     return Wrapped(gymnasium.wrappers.TimeLimit(nle_env(), 1000))
 
