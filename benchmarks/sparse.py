@@ -3,20 +3,19 @@
     python benchmarks/sparse.py pretrained sparse --env Depth-2 --seeds 0 1 2
 
 Four variants of ``strathack finetune`` from fresh heads: from scratch, with the pre-trained encoder, with the progress
-reward, and with both; PRETRAINED is a run of ``strathack pretrain``. What is there already is not done again, and a run
-that was cut is resumed. Prints, for each variant, the share of games in which the task was done, over frames: the mean
-over seeds and its standard error.
+reward, and with both; PRETRAINED is a run of ``strathack pretrain``, whose encoder is trained further. What is there
+already is not done again, and a run that was cut is resumed. Prints, for each variant, the share of games in which the
+task was done, over frames: the mean over seeds and its standard error.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from runs import trained
 
 BINS = 8
 """Equal parts of the frames for which success is told."""
@@ -43,16 +42,13 @@ def main() -> None:
 
 def fine_tune(name: str, seed: int, options: argparse.Namespace) -> None:
     """Trains a variant, or goes on with one that was cut."""
-    run = options.out / f"{name}-{seed}"
-    if (run / "options.json").exists():
-        strathack("finetune", "--resume", run, "--frames", options.frames)
-        return
     words: list[object] = [options.pretrained] if name in ("encoder", "both") else []
     if name in ("progress", "both"):
         words += ["--reward.progress", options.pretrained, "--reward.progress-weight", options.weight]
-    size = ["--workers", 2, "--env-groups", 2, "--envs", 16, "--frames", options.frames, "--log-every", 10]
-    game = ["--env", options.env, "--game.max-steps", options.max_steps, "--recipe", "scratch"]
-    strathack("finetune", *words, "--out", run, "--seed", seed, *game, *size, "--precision", "bf16", "--device", "cpu")
+    words += ["--workers", 2, "--env-groups", 2, "--envs", 16, "--log-every", 10, "--precision", "bf16"]
+    words += ["--env", options.env, "--game.max-steps", options.max_steps, "--recipe", "scratch"]
+    words += ["--seed", seed, "--device", "cpu"]
+    trained("finetune", options.out / f"{name}-{seed}", words, ["--frames", options.frames])
 
 
 def tell(options: argparse.Namespace) -> None:
@@ -62,7 +58,9 @@ def tell(options: argparse.Namespace) -> None:
         name, _, seed = path.parent.name.rpartition("-")
         metrics = pd.read_csv(path)
         part = np.minimum((metrics["frames"] / options.frames * BINS).astype(int), BINS - 1)
-        means = metrics.groupby(part)["return/mean"].mean()
+        so_far = metrics.groupby(part)[["games", "return/total"]].last()
+        within = so_far.diff().fillna(so_far)  # the games of the part itself, each of which gives 0 or 1
+        means = within["return/total"] / within["games"]
         rows += [
             {"variant": name, "seed": int(seed), "part": place, "success": value} for place, value in means.items()
         ]
@@ -71,11 +69,6 @@ def tell(options: argparse.Namespace) -> None:
     by = table.groupby(["variant", "part"])["success"]
     shown = pd.DataFrame({"mean": by.mean(), "error": by.sem()}).unstack("part")
     print(shown.round(3).to_string(), flush=True)
-
-
-def strathack(*words: object) -> None:
-    """Runs a command of this package."""
-    subprocess.run([sys.executable, "-m", "strathack", *map(str, words), "--quiet"], check=True)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,22 @@
 """What the hierarchy, its labels, more games and rewards are worth: policies that differ in one thing, at equal frames.
 
     python benchmarks/study.py data/full study --seeds 0 1 --only flat mixture "published labels" sampled substrategies
-    python benchmarks/study.py data/full offline --seeds 0 1 --frames 5e6 --only flat awac iql cql rem
+    python benchmarks/study.py data/full offline --seeds 0 1 --frames 5e6 --only flat awac iql cql rem --greedy
 
 For each variant and each seed: a run of ``strathack train``, its NLL and its accuracy by the strategy pursued on the
-first steps of the validation's games, and the games of ``strathack evaluate``. What is there already is not done again,
-and a run that was cut is resumed. Writes variants.csv and by_strategy.csv in the study's folder.
+first steps of the validation's games, and the games of ``strathack evaluate``, in which all act in the same way. What
+is there already is not done again, and a run that was cut is resumed. Writes variants.csv and by_strategy.csv in the
+study's folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from runs import strathack, trained
 
 from strathack.analysis.scores import EVALUATION, SCORES, summary_of
 from strathack.dataset import Dataset
@@ -38,18 +38,19 @@ class Variant:
             such that all variants have 3.0 to 3.2 million parameters.
         select: The games to learn from, by a condition.
         algorithm: How it learns.
-        acting: How it acts.
     """
 
     changes: str = ""
     select: str = ""
     algorithm: str = "bc"
-    acting: tuple[object, ...] = ("--temperature", 0.8, "--patience", 50)
+
+    @property
+    def gives_values(self) -> bool:
+        """Whether its logits are values, by the largest of which it acts, and no likelihoods."""
+        return self.algorithm in ("cql", "rem")
 
 
 _FLAT = "heads.kind=flat; heads.hidden=[620]; heads.offered=true"
-_GREEDY = ("--greedy",)
-
 
 VARIANTS = {
     "mixture": Variant(),
@@ -62,8 +63,8 @@ VARIANTS = {
     "inventory": Variant("encoder.inventory=64"),
     "awac": Variant(_FLAT, algorithm="awac"),
     "iql": Variant(_FLAT, algorithm="iql"),
-    "cql": Variant(_FLAT, algorithm="cql", acting=_GREEDY),
-    "rem": Variant(_FLAT, algorithm="rem", acting=_GREEDY),
+    "cql": Variant(_FLAT, algorithm="cql"),
+    "rem": Variant(_FLAT, algorithm="rem"),
 }
 
 
@@ -76,31 +77,31 @@ def main() -> None:
     parser.add_argument("--frames", type=float, default=20e6)
     parser.add_argument("--games", type=int, default=128)
     parser.add_argument("--devices", type=int, default=1, help="processes of a run")
+    parser.add_argument("--greedy", action="store_true", help="all take the likeliest action, instead of drawing one")
     options = parser.parse_args()
+    if not options.greedy and any(VARIANTS[name].gives_values for name in options.only):
+        parser.error("cql and rem act by the largest value alone, so that all have to act so: --greedy")
     held_out = Dataset(options.data).select(split="validation")
     for seed in options.seeds:
         for name in options.only:
             place = options.out / f"{name.replace(' ', '-')}-{seed}"
             clone(VARIANTS[name], seed, place / "run", options)
             describe(place, name, seed, held_out)
-            evaluate(VARIANTS[name], place, options.games)
-            collect(options.out)
+            evaluate(place, options)
+            collect(options)
 
 
 def clone(variant: Variant, seed: int, run: Path, options: argparse.Namespace) -> None:
     """Trains a clone, or goes on with one that was cut."""
     if (run / "validation.json").exists():
         return
-    if (run / "options.json").exists():
-        strathack("train", "--resume", run)
-        return
     steps = round(options.frames / (LANES * UNROLL))
-    shape = ["--lanes", LANES // options.devices, "--unroll", UNROLL, "--device", "cpu", "--devices", options.devices]
-    chosen = ["--set", variant.changes] if variant.changes else []
-    chosen += ["--select", variant.select] if variant.select else []
-    chosen += ["--algorithm", variant.algorithm]
-    pace = ["--steps", steps, "--validate-every", steps, "--validation-batches", 20]
-    strathack("train", options.data, "--out", run, "--seed", seed, *pace, *shape, *chosen)
+    words: list[object] = [options.data, "--seed", seed, "--algorithm", variant.algorithm]
+    words += ["--lanes", LANES // options.devices, "--unroll", UNROLL, "--device", "cpu", "--devices", options.devices]
+    words += ["--set", variant.changes] if variant.changes else []
+    words += ["--select", variant.select] if variant.select else []
+    words += ["--validate-every", steps, "--validation-batches", 20]
+    trained("train", run, words, ["--steps", steps])
 
 
 def describe(place: Path, name: str, seed: int, held_out: Dataset) -> None:
@@ -109,6 +110,8 @@ def describe(place: Path, name: str, seed: int, held_out: Dataset) -> None:
         return
     policy = load_policy(place / "run")
     steps = predictions(policy, held_out, steps=HELD_OUT_STEPS)
+    if VARIANTS[name].gives_values:
+        steps["nll"] = float("nan")
     steps = steps.assign(right=steps["action"] == steps["likely"])
     means = {"steps": ("step", "size"), "accuracy": ("right", "mean"), "nll": ("nll", "mean")}
     by_strategy = steps.groupby("strategy").agg(**means).reset_index()
@@ -124,27 +127,35 @@ def parameters(policy: AnyPolicy) -> int:
     return sum(one.numel() for one in policy.parameters())
 
 
-def evaluate(variant: Variant, place: Path, games: int) -> None:
+def evaluation_of(place: Path, options: argparse.Namespace) -> Path:
+    """Returns the folder of a clone's games."""
+    return place / ("greedy" if options.greedy else "evaluation")
+
+
+def evaluate(place: Path, options: argparse.Namespace) -> None:
     """Plays a clone's games; those that are there are not played again."""
+    acting = ["--greedy"] if options.greedy else ["--temperature", 0.8, "--patience", 50]
     size = ["--workers", 2, "--env-groups", 2, "--envs", 16]
-    strathack("evaluate", place / "run", "--out", place / "evaluation", "--games", games, *variant.acting, *size)
+    out = evaluation_of(place, options)
+    strathack("evaluate", place / "run", "--out", out, "--games", options.games, *acting, *size)
 
 
-def collect(out: Path) -> None:
-    """Writes the tables of all clones that are there."""
-    places = sorted(path.parents[1] for path in out.glob(f"*/evaluation/{EVALUATION}"))
+def collect(options: argparse.Namespace) -> None:
+    """Writes the tables of all clones that are there and have played in this way."""
+    out = options.out
+    places = sorted(place for place in out.iterdir() if (evaluation_of(place, options) / EVALUATION).exists())
     by_strategy = pd.concat([pd.read_csv(place / "by_strategy.csv") for place in places])
     by_strategy.to_csv(out / "by_strategy.csv", index=False, float_format="%.5f")
     overall = by_strategy[by_strategy["strategy"] == "all"].drop(columns=["strategy", "steps"])
-    scores = pd.DataFrame([score(place) for place in places], index=overall.index)
+    scores = pd.DataFrame([score(evaluation_of(place, options)) for place in places], index=overall.index)
     table = pd.concat([overall, scores], axis=1).sort_values(["variant", "seed"])
     table.to_csv(out / "variants.csv", index=False, float_format="%.4f")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"), flush=True)
 
 
-def score(place: Path) -> dict[str, float]:
+def score(evaluation: Path) -> dict[str, float]:
     """Returns what a clone's games came to."""
-    summary = summary_of(pd.read_parquet(place / "evaluation" / SCORES))
+    summary = summary_of(pd.read_parquet(evaluation / SCORES))
     figure = summary.figures["score"]
     middle = figure.interquartile_mean
     return {
@@ -153,11 +164,6 @@ def score(place: Path) -> dict[str, float]:
         "depth": summary.figures["max_depth"].mean.value, "turns": summary.figures["turns"].mean.value,
         "limited": summary.limited,
     }  # fmt: skip
-
-
-def strathack(*words: object) -> None:
-    """Runs a command of this package."""
-    subprocess.run([sys.executable, "-m", "strathack", *map(str, words), "--quiet"], check=True)
 
 
 if __name__ == "__main__":

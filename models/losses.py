@@ -109,6 +109,16 @@ def _mean(total: Tensor, count: Tensor) -> Tensor:
     return total / count.clamp(min=torch.finfo(total.dtype).tiny)
 
 
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Returns the mean over the steps in a mask; 0 if no step is in it.
+
+    Args:
+        values: [...].
+        mask: bool [...].
+    """
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+
+
 def action_table(actions: Sequence[str]) -> np.ndarray:
     """Returns a table from a dataset's indices of actions to a policy's.
 

@@ -35,7 +35,8 @@ def predictions(policy: AnyPolicy, dataset: Dataset, *, steps: int | None = None
     Returns:
         One row per step: ``game``, ``step``; by name, the ``strategy`` pursued, the ``action`` taken and the ``likely``
         one, most likely by the policy; ``nll``, the negative log-likelihood of the action in nats (NaN for actions that
-        the policy does not have; where strategies are sampled, of the exact marginal); and for a hierarchical policy ``belief_<strategy>``, a strategy's probability, f32.
+        the policy does not have; where strategies are sampled, of the exact marginal); and for a hierarchical policy
+        ``belief_<strategy>``, a strategy's probability, f32.
 
     Raises:
         InputError: If there are no steps, or an observation that the policy needs is not stored.

@@ -46,7 +46,8 @@ class Run(Generic[AnyRunOptions]):
     Attributes:
         options: The run's options; those of a resumed run come from :meth:`RunOptions.continued`.
         folder: The run's folder.
-        saved: The contents of the checkpoint that a resumed run continues from; None for a new run.
+        saved: The contents of the checkpoint that a resumed run continues from; None for a new run, and for one that
+            was killed before it had saved any, which begins anew.
     """
 
     options: AnyRunOptions
@@ -74,7 +75,8 @@ class Run(Generic[AnyRunOptions]):
             own = from_plain(type(given), json.loads(path.read_text()))
         except (json.JSONDecodeError, InputError) as error:
             raise FormatError(f"{path}: not the options of a run of this release: {error}") from None
-        return cls(own.continued(given), folder, load_values(folder / LAST))
+        last = folder / LAST
+        return cls(own.continued(given), folder, load_values(last) if last.exists() else None)
 
     def begin(self, step: int) -> list[Logger]:
         """Writes the options of a new run, and opens the loggers.

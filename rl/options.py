@@ -129,8 +129,13 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
             raise InputError("imitation.teacher: none is given, and no run to begin with that could be it")
         if self.validate_every and imitation.demos is None and imitation.held_out is None:
             raise InputError("validate_every: no dataset is given to validate on; give demos or held_out")
-        if imitation.teacher is not None and not imitation.kickstarts:
-            raise InputError("imitation.kickstart_weight: 0, though a teacher is given; leave it out, or set a weight")
+        if imitation.held_out is not None and not self.validate_every:
+            raise InputError("imitation.held_out: nothing is measured on it; set validate_every, or leave it out")
+        for name in ("teacher", "direction"):
+            if getattr(imitation, name) != getattr(ImitationConfig, name) and not imitation.kickstarts:
+                raise InputError(
+                    f"imitation.kickstart_weight: 0, though a {name} is given; leave it out, or set a weight"
+                )
 
     @property
     def learners(self) -> int:
@@ -215,6 +220,8 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         check_at_least(1, self, "env_groups", "envs", "games")
         check_at_least(0, self, "min_strategy_steps", "retries", "patience")
         check_above_zero(self, "temperature", finite=True)
+        if self.greedy and self.temperature is not None:
+            raise InputError("temperature: with greedy there is nothing to draw; leave one out")
         if not self.asks_a_model:
             self._check_language()
         if self.games is not None and self.seeds and self.games != len(self.seeds):

@@ -1,7 +1,10 @@
 """Benchmarks that no machine here can run for real are run on pretend CUDA."""
 
+import argparse
+import importlib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 pytest.importorskip("pytorch_lightning")
@@ -11,6 +14,20 @@ from pretend_cuda import call
 from strathack.models.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
+
+
+def test_success_is_told_of_the_games_of_each_part_of_the_frames(tmp_path, monkeypatch, capsys):
+    """Two of ten games in the first eighth; then three of the next four; validations tell nothing of games."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    sparse = importlib.import_module("sparse")
+    (tmp_path / "both-0").mkdir()
+    lines = ["frames,games,return/total,validation/action_nll", "50,4,0.0,", "99,10,2.0,", "120,12,4.0,", "199,14,5.0,",
+             "199,,,0.5"]  # fmt: skip
+    (tmp_path / "both-0" / "metrics.csv").write_text("\n".join(lines) + "\n")
+    sparse.tell(argparse.Namespace(out=tmp_path, frames=800))
+    told = pd.read_csv(tmp_path / "success.csv")
+    assert told["success"].tolist() == [0.2, 0.75]
+    assert "both" in capsys.readouterr().out
 
 
 @pytest.mark.slow

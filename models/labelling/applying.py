@@ -16,6 +16,7 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
 from strathack.dataset.labels import Vocabulary
 from strathack.dataset.progress import progress
+from strathack.dataset.publishing.manifest import sha256_of
 from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.schema import INFERRED
 from strathack.dataset.shard import InferredLabels
@@ -41,9 +42,11 @@ def apply(config: LabelApplyConfig) -> tuple[int, int]:
     labeller = load_labeller(config.run, "cuda" if usable_gpus(config.device) else "cpu")
     dataset = Dataset(config.data).select(config.select)
     check_applicable(labeller, dataset, config)
+    checkpoint = checkpoint_at(config.run)
     settings = {
         "labelled_from": place_text(config.data),
-        "labeller": path_text(absolute(checkpoint_at(config.run))),
+        "labeller": path_text(absolute(checkpoint)),
+        "labeller_sha256": sha256_of(checkpoint),
         "ahead": config.ahead,
     }
     agreed_settings(config.out, settings)

@@ -67,7 +67,10 @@ class LabellingModule(StreamModule):
         """See :meth:`StreamModule.learn`."""
         codes = batch[self.labeller.config.label].long()
         labels = torch.where(batch["mask"], self.table[codes], UNKNOWN)
-        logits, after = self.labeller(batch, memory, batch["starts"])
+        # In training, games follow each other without end; elsewhere, a game read backwards must not begin in padding.
+        starts = batch["starts"] if self.training else None
+        inputs = batch if self.training else {**batch, "first": batch["first"].bool() | ~batch["mask"].bool()}
+        logits, after = self.labeller(inputs, memory, starts)
         total, count = nll_sum(logits, labels)
         # Each process's mean counts as much as another's: the labels of rare steps are not weighted.
         return Learned(total / count.clamp(min=1), logits, label_sums(logits, labels), after)

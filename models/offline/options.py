@@ -25,7 +25,8 @@ class OfflineConfig(Options):
         expectile: The expectile of the action values that IQL's state values follow.
         td_weight: Weight of the squared TD error beside CQL's gap between the values of all actions and the one taken.
         heads: Heads of REM's value function.
-        reward_clip: Largest absolute value of a reward, after its division by the deviation of the returns.
+        reward_clip: Largest absolute value of a reward, after its division by the root mean square of the discounted
+            returns so far.
     """
 
     discount: float = 0.999

@@ -19,7 +19,7 @@ from strathack.models.config import HierarchicalConfig
 from strathack.models.cores import State
 from strathack.models.label_tables import LabelTables
 from strathack.models.learning import Learned, StreamModule
-from strathack.models.losses import inputs_of, nll_sum, targets_of
+from strathack.models.losses import inputs_of, masked_mean, nll_sum, targets_of
 from strathack.models.metrics import Result, Tally, result_of, tally
 from strathack.models.offline.losses import (
     advantage_weights,
@@ -308,11 +308,6 @@ class OfflineModule(StreamModule):
 def after(values: Tensor) -> Tensor:
     """Returns the value of the next row for each row, [T, B]; the last one's is not known, and 0."""
     return torch.cat([values[1:], torch.zeros_like(values[:1])])
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Returns the mean of the values where the mask is true; 0 if it is nowhere."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def terminated_games(dataset: Dataset) -> Tensor:

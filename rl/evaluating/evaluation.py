@@ -128,8 +128,6 @@ def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[s
     for name in ("patience", "min_strategy_steps"):
         if getattr(config, name):
             raise InputError(f"{name}: is for policies; a language model has no such choice")
-    if config.greedy and config.temperature is not None:
-        raise InputError("temperature: with greedy there is nothing to draw; leave one out")
     where = config.what.removeprefix(LANGUAGE_MODEL)
     temperature = 0.0 if config.greedy else config.temperature or 1.0
     client: Client

@@ -87,16 +87,26 @@ def save_checkpoint(parts: Finetuning) -> None:
     save_values(parts.run.folder / LAST, values)
 
 
-def load_checkpoint(parts: Finetuning, saved: Mapping[str, Any]) -> None:
-    """Restores the state that a run had when it was saved.
+def own_state(saved: Mapping[str, Any], fabric: Fabric) -> Mapping[str, Any]:
+    """Returns what a checkpoint holds of this process alone.
 
     Raises:
         InputError: If the run had another number of processes.
     """
-    fabric, learner, processes = parts.fabric, parts.learner, saved["processes"]
+    processes = saved["processes"]
     if len(processes) != fabric.world_size:
         raise InputError(f"devices: the run had {len(processes)} processes, here are {fabric.world_size}")
-    mine = processes[fabric.global_rank]
+    mine: Mapping[str, Any] = processes[fabric.global_rank]
+    return mine
+
+
+def load_checkpoint(parts: Finetuning, saved: Mapping[str, Any]) -> None:
+    """Restores the state that a run had when it was saved, but for the policy and the counters.
+
+    Raises:
+        InputError: If the run had another number of processes.
+    """
+    fabric, learner, mine = parts.fabric, parts.learner, own_state(saved, parts.fabric)
     learner.optimizer.load_state_dict(saved["optimizer"])
     learner.updates = parts.counters.updates
     parts.rewards.load_state_dict(mine["rewards"])

@@ -34,7 +34,7 @@ from strathack.rl.acting.serving import WorkerSpec
 from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
 from strathack.rl.environments.simulators import GymnasiumSimulator, Simulator, make_simulator
 from strathack.rl.environments.stepping import LaneSpec
-from strathack.rl.learning.checkpoints import Finetuning, load_checkpoint
+from strathack.rl.learning.checkpoints import Finetuning, load_checkpoint, own_state
 from strathack.rl.learning.imitation import Demonstrations, Demos, Teacher, check_teacher
 from strathack.rl.learning.learner import Gradients, Learner
 from strathack.rl.learning.loop import FinetuningLoop
@@ -110,7 +110,7 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
     about = {"env": config.env, "dataset": "" if demos is None else demos.dataset.fingerprint}
     if saved is not None and saved["about"] != about:
         raise InputError(f"{config.imitation.demos}: other games than those that the run was trained on")
-    counters = Counters() if saved is None else Counters.from_values(saved["counters"])
+    counters = Counters() if saved is None else Counters.from_values(own_state(saved, fabric)["counters"])
     summed = None if fabric.world_size == 1 else partial(summed_array, fabric)
     rewards = Rewards(config.reward, config.appo.discount, summed)
     player = InferencePolicy(policy, ActingConfig(min_strategy_steps=config.appo.min_strategy_steps), counters.updates)
@@ -123,19 +123,10 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
         # Nothing of the run is written before all of its parts are there.
         loggers = run.begin(counters.updates) if fabric.is_global_zero else []
         parts = Finetuning(
-            run,
-            fabric,
-            learner,
-            rollouts,
-            rewards,
-            progress,
-            counters,
-            held_out,
-            loggers,
-            about,
-            groups,
-            threads_of(config),
-        )
+            run=run, fabric=fabric, learner=learner, rollouts=rollouts, rewards=rewards, progress=progress,
+            counters=counters, held_out=held_out, loggers=loggers, about=about, groups=groups,
+            threads=threads_of(config),
+        )  # fmt: skip
         if saved is not None:
             load_checkpoint(parts, saved)
         stop = stack.enter_context(StopOnSignal())  # also while the last games are written

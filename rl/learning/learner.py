@@ -19,6 +19,7 @@ from strathack.dataset.errors import RunError
 from strathack.models.acting import ActingConfig, entropy_of, log_prob_of, steps_held
 from strathack.models.cleaved import AnyPolicy, CleavedPolicy
 from strathack.models.heads import FlatHeads, HierarchicalHeads, PolicyOutput
+from strathack.models.losses import masked_mean
 from strathack.models.numbers import ReadLater, skip_unless
 from strathack.models.policy import Policy
 from strathack.rl.config import APPOConfig, ImitationConfig
@@ -27,7 +28,6 @@ from strathack.rl.learning.imitation import Demonstrations, Teacher
 from strathack.rl.learning.losses import (
     Parts,
     Weights,
-    masked_mean,
     normalised,
     ppo_loss,
     teacher_divergence,

@@ -175,8 +175,10 @@ class FinetuningLoop:
             "frames": counters.frames,
             "frames_per_second": speed,
             "seconds": counters.seconds,
-            "games": counters.games,
-            "workers_lost": counters.lost,
+            # Each process plays its own games.
+            "games": int(self._summed(counters.games)),
+            "return/total": self._summed(counters.total_return),
+            "workers_lost": int(self._summed(counters.lost)),
             **counters.recent(),
             **metrics,
             **{f"learner/{name}": share for name, share in shares(self._stopwatch.seconds).items()},

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from strathack.models.heads import PolicyOutput, chosen, marginal_log_probs
+from strathack.models.losses import masked_mean
 
 Direction = Literal["forward", "reverse"]
 """Of a divergence from a teacher: ``forward`` is KL(teacher ‖ student), ``reverse`` is KL(student ‖ teacher)."""
@@ -48,16 +49,6 @@ class Parts:
         signs = {"entropy": -1.0}
         parts = [(signs.get(name, 1.0) * getattr(weights, name), part) for name, part in vars(self).items()]
         return torch.stack([weight * part for weight, part in parts if weight] or [torch.zeros_like(self.value)]).sum()
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Returns the mean over the steps in a mask; 0 if no step is in it.
-
-    Args:
-        values: [...].
-        mask: bool [...].
-    """
-    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
 def normalised(advantages: Tensor, mask: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class Counters:
         frames: Steps that were learned from.
         seconds: Seconds spent.
         games: Games that ended.
+        total_return: Sum of the rewards of all these games.
         lost: Rollout workers that died or hung, and were replaced.
         why_lost: Why the last of them was replaced.
         returns: Sums of the rewards of each of the last games.
@@ -37,6 +38,7 @@ class Counters:
     frames: int = 0
     seconds: float = 0.0
     games: int = 0
+    total_return: float = 0.0
     lost: int = 0
     why_lost: str = ""
     returns: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -49,6 +51,7 @@ class Counters:
         """Counts a game that ended; may be called from any thread."""
         with self._lock:
             self.games += 1
+            self.total_return += game.reward
             self.returns.append(game.reward)
             self.lengths.append(game.steps)
             if game.score is not None:

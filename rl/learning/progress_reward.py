@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from strathack.dataset.errors import InputError
+from strathack.models.losses import masked_mean
 from strathack.models.places import checkpoint_at
 from strathack.models.pretraining.networks import ProgressModel, load_progress
 from strathack.models.pretraining.pairs import places_of
 from strathack.models.saving import load_values
 from strathack.rl.config import RewardConfig
 from strathack.rl.learning.batches import Batch
-from strathack.rl.learning.losses import masked_mean
 
 
 class ProgressReward:

@@ -98,6 +98,18 @@ def assert_same_weights(one, other):
         assert torch.equal(one[name], other[name]), name
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(games, tmp_path):
+    options = {"steps": 4, "validate_every": 4}
+    whole = clone(config_of(games, tmp_path / "whole", **options))
+    killed = clone(config_of(games, tmp_path / "killed", **options)).folder
+    for path in killed.iterdir():
+        if path.name not in ("options.json", METRICS):
+            path.unlink()
+    resumed = clone(TrainConfig(resume=killed, quiet=True))
+    assert_same_weights(weights_of(resumed), weights_of(whole))
+    assert [timeless(row) for row in rows_of(killed)] == [timeless(row) for row in rows_of(whole.folder)]
+
+
 # Lightning's epochs are of 7 steps here: in the midst of one, and at its end.
 @pytest.mark.parametrize(
     ("ema", "accumulate", "cuts", "precision"),

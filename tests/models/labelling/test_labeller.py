@@ -27,7 +27,9 @@ from strathack.models.labelling.metrics import LabelSums, label_result, label_su
 from strathack.models.labelling.options import LabelApplyConfig, LabelTrainConfig  # noqa: E402
 from strathack.models.labelling.training import LabellingModule, train_labeller  # noqa: E402
 from strathack.models.options import TrainConfig  # noqa: E402
+from strathack.models.places import checkpoint_at  # noqa: E402
 from strathack.models.running import quieten  # noqa: E402
+from strathack.models.saving import load_values, save_values  # noqa: E402
 from strathack.models.training import clone  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -110,6 +112,19 @@ def test_a_game_is_labelled_by_its_own_steps_whatever_runs_beside_and_after_it(k
             alone = {name: value[start:stop, lane : lane + 1] for name, value in inputs.items()}
             own, _ = labeller(alone, labeller.initial_state(1))
             torch.testing.assert_close(logits[start:stop, lane], own[:, 0], atol=1e-5, rtol=1e-4)
+
+
+def test_in_a_validation_no_game_read_backwards_begins_in_padding(games, tmp_path):
+    module = train_labeller(config_of(games, tmp_path / "run", steps=1, validate_every=1)).module.eval()
+    batch = made_up_inputs(np.random.default_rng(0), 20, 2, with_first((20, 2), [(0, 0), (0, 1)]))
+    batch |= {"mask": torch.ones(20, 2, dtype=torch.bool), "strategy": torch.zeros(20, 2, dtype=torch.uint8)}
+    batch["starts"] = (0,)
+    batch["mask"][12:, 1] = False
+    with torch.no_grad():
+        padded = module.learn(batch, module.initial_memory(2)).scores
+        alone = {name: value[:12, 1:] for name, value in batch.items() if name != "starts"} | {"starts": (0,)}
+        expected = module.learn(alone, module.initial_memory(1)).scores
+    torch.testing.assert_close(padded[:12, 1], expected[:, 0], atol=1e-5, rtol=1e-4)
 
 
 def test_what_came_before_is_remembered_from_unroll_to_unroll():
@@ -250,6 +265,13 @@ def test_applying_goes_on_where_it_was_cut(games, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             apply(config)
     assert len(Dataset(tmp_path / "out")) == 10
+    checkpoint = checkpoint_at(tmp_path / "run")
+    mine = checkpoint.read_bytes()
+    values = load_values(checkpoint)
+    save_values(checkpoint, {**values, "about": {"trained": "further"}})
+    with pytest.raises(InputError, match="holds games of other settings: labeller_sha256 is "):
+        apply(config)
+    checkpoint.write_bytes(mine)
     assert apply(config) == (16, Dataset(games).steps)
     whole = replace(config, out=tmp_path / "whole")
     apply(whole)

@@ -117,6 +117,7 @@ def test_a_policy_of_another_environment_is_refused(tmp_path: Path, capsys: pyte
             ["autoascend", "--min-strategy-steps", "3"],
             "min_strategy_steps: is for policies; a demonstrator has no such choice",
         ),
+        (["random", "--greedy", "--temperature", "2"], "temperature: with greedy there is nothing to draw"),
         (["random", "--games", "3", "--seeds", "0:2"], "games: 3 are asked for and 2 seeds are given"),
         (["random", "--seeds", "x"], "seeds: 'x' in 'x' is neither a number nor a range"),
         (["random", "--clock", "noon"], "clock: 'noon' is neither an instant"),

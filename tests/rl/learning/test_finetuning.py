@@ -27,6 +27,7 @@ from strathack.rl.learning.finetuning import fine_tune
 from strathack.rl.learning.imitation import Demos, validation_nll
 from strathack.rl.learning.learner import Gradients
 from strathack.rl.learning.loop import bad_batch
+from strathack.rl.learning.progress import RECENT
 from strathack.rl.options import FinetuneConfig
 from strathack.rl.schedules import Schedule
 
@@ -67,6 +68,13 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_the_returns_of_all_games_are_summed(tmp_path: Path) -> None:
+    ended = fine_tune(options(tmp_path, frames=300)).counters
+    assert 10 < ended.games <= RECENT
+    assert ended.total_return == pytest.approx(sum(ended.returns))
+    assert "return/total" in rows(tmp_path / "run")[-1]
 
 
 def test_a_run_goes_on_where_it_ended_and_loses_no_count(tmp_path: Path, nothing_left: None) -> None:
@@ -191,6 +199,9 @@ def test_a_run_of_the_release_before_goes_on_whatever_its_options_were_called(tm
         (["{run}", "--imitation.teacher", "{other}", "--recipe", "kickstart"], "teacher: {other} has 12 strategies"),
         (["{run}", "--imitation.demos", "{demos}"], "demos_lanes: 32 lanes are more than the 5 games to train on"),
         (["{run}", "--imitation.demos-weight", "1"], "demos: demos_weight is 1, and no dataset is given"),
+        (["{run}", "--imitation.held-out", "{demos}"], "held_out: nothing is measured on it; set validate_every"),
+        (["{run}", "--imitation.direction", "reverse"], "kickstart_weight: 0, though a direction is given"),
+        (["--reward.progress-lag", "8"], "progress_lag: there is no reward for progress"),
         (["--recipe", "kickstart"], "teacher: none is given, and no run to begin with"),
         (["--recipe", "kickstar"], "recipe: 'kickstar' is unknown; did you mean 'kickstart'?"),
         (["{run}", "--imitation.kickstart-weight", "exponential:0.1:0.9:0.5"], "begins at 0.1, below its floor of 0.5"),
@@ -254,9 +265,15 @@ def test_two_processes_learn_the_same_each_from_its_own_games(
     assert mine["updates"] == others["updates"] == len(rows(tmp_path / "run"))
     assert mine["frames"] == others["frames"] >= 1000
     assert mine["returns"] != others["returns"]
+    row = rows(tmp_path / "run")[-1]
+    assert int(row["games"]) == mine["games"] + others["games"]
+    assert float(row["return/total"]) == pytest.approx(mine["total_return"] + others["total_return"])
     assert run("finetune", "--resume", tmp_path / "run", "--frames", 2000).status == 0
     again = load_values(tmp_path / "run" / "last.safetensors")
     assert again["counters"]["frames"] >= 2000
+    for process, before in zip(again["processes"], (mine, others), strict=True):
+        assert process["counters"]["games"] > before["games"]
+    assert int(rows(tmp_path / "run")[-1]["games"]) == sum(one["counters"]["games"] for one in again["processes"])
 
 
 def test_gradients_of_several_learners_are_averaged() -> None:

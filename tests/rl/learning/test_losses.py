@@ -10,11 +10,11 @@ from torch import Tensor
 
 from strathack.models.acting import ActingConfig, ActingPolicy, entropy_of, log_prob_of
 from strathack.models.heads import PolicyOutput, combined
+from strathack.models.losses import masked_mean
 from strathack.models.policy import Policy
 from strathack.rl.learning.losses import (
     Parts,
     Weights,
-    masked_mean,
     normalised,
     ppo_loss,
     teacher_divergence,
