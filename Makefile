@@ -33,7 +33,7 @@ demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursue
 	  '  $(BIN)/strathack watch demo/data --game 5' \
 	  '  $(BIN)/strathack report demo/data --out demo/demonstrations.html' \
 	  '  $(BIN)/strathack compare demo/evaluation demo/data' \
-	  '  $(BIN)/strathack collect data --seeds 0:1000'
+	  '  $(BIN)/strathack collect games --seeds 0:1000'
 
 data: $(VENV)/.run ## the thousand games with their screens and inventories, in data/full
 	$(BIN)/strathack dataset expand data/autoascend-1k data/full \

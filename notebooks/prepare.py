@@ -15,7 +15,10 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from strathack.dataset import Dataset
 from strathack.models.predicting import predictions
@@ -60,16 +63,27 @@ def main() -> None:
 
 
 def expand(source: Path, target: Path, select: str, *more: str) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    words = ("dataset", "expand", source, target, "--select", select, *more, "--quiet")
-    subprocess.run([sys.executable, "-m", "strathack", *map(str, words)], check=True)
+    with replaced(target) as new:
+        words = ("dataset", "expand", source, new, "--select", select, *more, "--quiet")
+        subprocess.run([sys.executable, "-m", "strathack", *map(str, words)], check=True)
 
 
 def keep(source: Path, target: Path, names: tuple[str, ...]) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for name in names:
-        shutil.copy(source / name, target / name)
+    with replaced(target) as new:
+        new.mkdir()
+        for name in names:
+            shutil.copy(source / name, new / name)
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """Gives a place for a new folder, which takes the old one's place once it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent) as there:
+        new = Path(there) / folder.name
+        yield new
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
 
 
 def believe(run: Path, held_out: Path, out: Path) -> None:

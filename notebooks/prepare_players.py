@@ -41,7 +41,8 @@ def main() -> None:
         game = dataset.take([dataset.names.index(name)])
         (labels,) = inferred(labeller, game, 1, 64)
         since, first = progress_along(progress, game, LAG)
-        lines = game[0].obs["blstats"][:]
+        known = "blstats" in game.observations  # human games are screens alone
+        lines = game[0].obs["blstats"][:] if known else np.full((len(game[0]), len(BLStat)), -1)
         table = pd.DataFrame(
             {
                 "player": player,

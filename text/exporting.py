@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,14 +93,16 @@ class ExportFolder:
         """Adds a game's rows."""
         atomic_write(self.path / PARTS / f"{game}.parquet", data)
 
-    def finish(self, splits: Mapping[str, Sequence[str]], to: str, rows_per_file: int, card: str) -> dict[str, int]:
+    def finish(
+        self, splits: Mapping[str, Sequence[str]], to: str, rows_per_file: int, card: Callable[[int], str]
+    ) -> dict[str, int]:
         """Joins the games' files into those of the splits, and removes them.
 
         Args:
             splits: Split → names of games.
             to: ``parquet``, ``jsonl`` or ``balrog``, which has a file for each row.
             rows_per_file: Rows of a file.
-            card: The text of the export's README.md.
+            card: Returns the text of the export's README.md, given the number of rows.
 
         Returns:
             Split → rows.
@@ -113,7 +115,7 @@ class ExportFolder:
                 self._write_records(split, paths)
             else:
                 self._write_tables(split, paths, to, -(-rows[split] // rows_per_file), rows_per_file)
-        atomic_write(self.path / CARD, card.encode())
+        atomic_write(self.path / CARD, card(sum(rows.values())).encode())
         self._write({**self.settings(), "finished": True, "rows": rows})
         for path in (self.path / PARTS).glob("*.parquet"):
             path.unlink()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -64,7 +66,7 @@ def export(config: ExportConfig) -> int:
         print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
         return 128 + stop.number
     splits = {name: list(dataset.select(split=name).names) for name in ("train", "validation", "test")}
-    rows = folder.finish(splits, config.to, config.rows_per_file, card_of(config, dataset))
+    rows = folder.finish(splits, config.to, config.rows_per_file, partial(card_of, config, dataset))
     print(f"{told_rows(rows)}, in {config.out}")
     for name, reason in failures.items():
         print(f"not exported: {name}: {reason}")
@@ -118,8 +120,8 @@ tags:
 
 # NetHack games as text
 
-{chunks} chunks of {steps} steps from {games} games: `{history}` history, dialect `{dialect}`, strategies: {strategies}.
-Splits are by game. Made by strathack {version}:
+{chunks:,} chunks of {steps} steps from {games} games: `{history}` history, dialect `{dialect}`,
+strategies: {strategies}. Splits are by game. Made by strathack {version}:
 
     strathack text export {data} {out} {options}
 
@@ -136,13 +138,22 @@ action and the reward that led to each. Names tell when the game began, its seed
 actions, and its first step in the game."""
 
 
-def card_of(config: ExportConfig, dataset: Dataset) -> str:
-    """Returns the text of an export's README.md."""
+TOLD_OPTIONS = (
+    "select", "chunks", "steps", "seed", "dialect", "history", "layout", "strategies", "to", "rows_per_file",
+)  # fmt: skip
+"""Options that decide what an export holds, which its card tells where they are not the usual ones."""
+
+
+def card_of(config: ExportConfig, dataset: Dataset, chunks: int) -> str:
+    """Returns the text of the README.md of an export that has so many chunks."""
+    given = {name: getattr(config, name) for name in TOLD_OPTIONS}
+    chosen = [[f"--{name.replace('_', '-')}", str(value)] for name, value in given.items()
+              if value != getattr(ExportConfig, name)]  # fmt: skip
     columns = "messages" if config.layout == "messages" else "prompt`, `completion"
     return CARD.format(
-        chunks=config.chunks, steps=config.steps, games=len(dataset), history=config.history, dialect=config.dialect,
+        chunks=chunks, steps=config.steps, games=len(dataset), history=config.history, dialect=config.dialect,
         strategies=config.strategies, version=strathack.__version__, data=config.data.name, out=config.out.name,
-        options=f"--chunks {config.chunks} --steps {config.steps} --seed {config.seed}",
+        options=shlex.join(word for words in chosen for word in words),
         rows=RECORDS if config.to == "balrog" else ROWS.format(columns=columns),
     )  # fmt: skip
 

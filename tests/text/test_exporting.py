@@ -104,7 +104,9 @@ def test_files_are_named_by_split_and_tell_what_they_are(exported):
     for file in (exported / "data").iterdir():
         assert {row["game"] for row in parquet.read_table(file).to_pylist()} <= splits[file.name.split("-")[0]]
         assert file.name.endswith("-00000-of-00001.parquet")
-    assert "chunks of 16 steps from 3 games" in (exported / "README.md").read_text()
+    card = (exported / "README.md").read_text()
+    assert f"\n{len(rows_of(exported))} chunks of 16 steps from 3 games" in card
+    assert f"export --select '{SHORT}' --chunks all --steps 16 --strategies tokens\n" in card
     assert not (exported / "parts").exists()
 
 

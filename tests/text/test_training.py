@@ -132,7 +132,7 @@ def export(tmp_path):
     for number in range(15):
         folder.add(f"game_{number}", encode_rows([row_of(number)], "completion"))
     games = [f"game_{number}" for number in range(15)]
-    folder.finish({"train": games[:12], "validation": games[12:], "test": []}, "parquet", 100, "")
+    folder.finish({"train": games[:12], "validation": games[12:], "test": []}, "parquet", 100, str)
     return tmp_path / "export"
 
 
