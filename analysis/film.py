@@ -72,7 +72,7 @@ class Film:
 
     def __init__(self, game: Game, source: FrameSource | None = None, label: str = "strategy") -> None:
         if not len(game):
-            raise InputError(f"{game.path}: {game.name} has no steps; there is nothing to show")
+            raise InputError(f"{game.place}: {game.name} has no steps; there is nothing to show")
         self.game = game
         self.strategy, self.substrategy = (game.checked_labels(name) for name in (label, "substrategy"))
         self._label = label

@@ -107,7 +107,7 @@ def steps_of(game: Game, names: Sequence[str], frames: FrameSource | None = None
     codes = np.full(256, place[UNLABELLED_NAME], np.uint16)
     for name, code in game.stored(label).codes.items():
         if code != UNLABELLED and name not in place:
-            raise FormatError(f"{game.path}: {game.name}/{label} has {name!r}, which its shard does not name")
+            raise FormatError(f"{game.place}: {game.name}/{label} has {name!r}, which its shard does not name")
         codes[code] = place[UNLABELLED_NAME if code == UNLABELLED else name]
     labels = codes[game.checked_labels(label)]
     published = game.checked_labels("hihack_strategy").astype(np.int64)

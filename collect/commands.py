@@ -81,7 +81,10 @@ def expand(config: ExpandConfig) -> int:
     settings = {"expanded_from": place_text(config.data), "observations": list(config.observations)}
     agreed_settings(config.out, settings)
     work = replaying(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
-    made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
+    made = make_dataset(
+        config.out, settings, work, fractions=dataset.fractions, games_per_shard=config.games_per_shard,
+        quiet=config.quiet,
+    )  # fmt: skip
     games = made.folder.games()
     steps = sum(int(game.row["steps"]) for game in games)
     print(f"{len(games):,} of {len(dataset):,} games came back, {steps:,} steps, in {config.out}")
@@ -96,7 +99,10 @@ def relabel(config: RelabelConfig) -> int:
     settings = {"relabelled_from": place_text(config.data), "observations": list(config.observations)}
     work = relabelling(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
     agreed_settings(config.out, settings)
-    made = make_dataset(config.out, settings, work, games_per_shard=config.games_per_shard, quiet=config.quiet)
+    made = make_dataset(
+        config.out, settings, work, fractions=dataset.fractions, games_per_shard=config.games_per_shard,
+        quiet=config.quiet,
+    )  # fmt: skip
     games = made.folder.games()
     print(f"{len(games) - len(made.notes):,} of {len(dataset):,} games relabelled, in {config.out}")
     for name, note in made.notes.items():
@@ -128,13 +134,14 @@ def verify(config: VerifyConfig) -> int:
     unsound = {problem.game for problem in problems}
     dataset = Dataset(config.data, on_corrupt="skip").select(config.select)
     sound = dataset.without(unsound)
-    record = ReplayRecord(config.data)
+    record = ReplayRecord(config.data, sound)
     work = replaying(sound.without(record.done), None, config, quiet=config.quiet)
     with stop_on_signal() as stop:
         do_jobs(work, list(work.jobs), record.keep, stop, quiet=config.quiet)
     for name, reason in record.departed.items():
         print(f"{name}: {reason}")
     if stop:
+        record.write()
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return 128 + stop.number
     record.remove()

@@ -165,6 +165,17 @@ class VerifyConfig(WorkerOptions):
     select: str | None = None
     quiet: bool = False
 
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            InputError: If an option is invalid; the message names the option.
+        """
+        super().__post_init__()
+        for name in () if self.replay else ("select", "workers", "address"):
+            if getattr(self, name) is not None:
+                raise InputError(f"{name}: is for replaying; without --replay every shard is read whole, here")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayOptions(MakingOptions):

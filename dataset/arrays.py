@@ -282,25 +282,25 @@ class _Place:
     game: str
 
     def wrong(self, name: str, what: str) -> FormatError:
-        return FormatError(f"{self.path}: {self.game}/{name}: {what}")
+        return FormatError(f"{shown(self.path)}: {self.game}/{name}: {what}")
 
 
 # From here on h5py's low-level interface is used, for speed: every game that a stream opens is indexed.
 
 
-def _check_link(place: _Place, group: Any, name: str, shown: str) -> None:
+def _check_link(place: _Place, group: Any, name: str, called: str) -> None:
     """Raises if ``name`` is missing or links to another place or file."""
     if not group.links.exists(name.encode()):
-        raise FormatError(f"{place.path}: {shown} is missing")
+        raise FormatError(f"{shown(place.path)}: {called} is missing")
     if group.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-        raise FormatError(f"{place.path}: {shown} is a link to elsewhere, which is not followed")
+        raise FormatError(f"{shown(place.path)}: {called} is a link to elsewhere, which is not followed")
 
 
-def _group(place: _Place, parent: Any, name: str, shown: str) -> Any:
-    _check_link(place, parent, name, shown)
+def _group(place: _Place, parent: Any, name: str, called: str) -> Any:
+    _check_link(place, parent, name, called)
     found = h5py.h5o.open(parent, name.encode())
     if not isinstance(found, h5py.h5g.GroupID):
-        raise FormatError(f"{place.path}: {shown} is no group")
+        raise FormatError(f"{shown(place.path)}: {called} is no group")
     return found
 
 

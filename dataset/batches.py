@@ -122,7 +122,7 @@ class Recoding:
         """
         wrong = game.first_out_of_range(name, values)
         if wrong is not None:
-            place = f"{game.path}: {game.name}/{name}, step {start + wrong}"
+            place = f"{game.place}: {game.name}/{name}, step {start + wrong}"
             raise CorruptionError(f"{place}: {values[wrong]} is out of range")
         if name not in LABEL_COLUMNS:
             return values
@@ -130,7 +130,8 @@ class Recoding:
         for text, code in game.arrays[name].codes.items():
             if code != UNLABELLED:
                 if text not in self._places[name]:
-                    raise CorruptionError(f"{game.path}: {game.name}/{name}: the shard does not know the name {text!r}")
+                    place = f"{game.place}: {game.name}/{name}"
+                    raise CorruptionError(f"{place}: the shard does not know the name {text!r}")
                 table[code] = self._places[name][text]
         return table[values]
 

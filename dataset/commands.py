@@ -34,6 +34,7 @@ from strathack.dataset.publishing.minari import AboutMinari, export_minari
 from strathack.dataset.reading import Dataset, Game, shards_at
 from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.remote.pointers import size_of
+from strathack.dataset.splits import Fractions
 from strathack.dataset.writer import DatasetWriter
 
 
@@ -76,6 +77,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "games": len(dataset),
         "steps": dataset.steps,
         "bytes": sum(map(size_of, dataset.paths)),
+        "whole_shards": len(dataset) == sum(len(tables.rows) for tables in dataset.tables),
         "observations": list(dataset.observations),
         "demonstrators": sorted({_demonstrator(game) for game in dataset}),
         "by_role": by_role,
@@ -94,9 +96,12 @@ def _counts(column: Any) -> dict[str, int]:
 
 
 def _print_facts(facts: dict[str, Any], rows: np.ndarray, console: Console) -> None:
-    per_step = f", {facts['bytes'] / facts['steps']:.2f} bytes a step" if facts["steps"] else ""
+    # Of shards with other games, too, the bytes say nothing of a step.
+    tells = facts["steps"] and facts["whole_shards"]
+    per_step = f", {facts['bytes'] / facts['steps']:.2f} bytes a step" if tells else ""
+    shards = f"{facts['shards']} shards" + ("" if facts["whole_shards"] else " with other games, too")
     line = f"{facts['games']:,} games, {facts['steps']:,} steps, {facts['bytes']:,} bytes{per_step}"
-    console.print(f"{line} in {facts['shards']} shards", highlight=False)
+    console.print(f"{line} in {shards}", highlight=False)
     console.print(f"played by {', '.join(facts['demonstrators'])}", highlight=False, markup=False)
     console.print(f"observations: {', '.join(facts['observations']) or 'none, keys only'}", highlight=False)
     for name in ("end", "completeness", "origin", "split", "bot"):
@@ -109,13 +114,15 @@ def _print_facts(facts: dict[str, Any], rows: np.ndarray, console: Console) -> N
 
 def repair(config: RepairConfig) -> int:
     """``strathack dataset repair``: returns 0 if nothing was wrong, 1 if something was left out."""
-    out = _make_dataset(config.out, {"repaired_from": place_text(config.data)})
     shards = shards_at(config.data)
     kept: dict[str, Game] = {}
     problems = []
     with warnings.catch_warnings():  # about shards that cannot be read, which are printed below
         warnings.simplefilter("ignore")
-        steps = Dataset(shards, on_corrupt="skip").steps
+        readable = Dataset(shards, on_corrupt="skip")
+        steps = readable.steps
+    fractions = readable.tables[0].fractions if len(readable) else Fractions()
+    out = _make_dataset(config.out, {"repaired_from": place_text(config.data)}, fractions)
     with progress("verifying", steps, quiet=config.quiet) as advance:
         for shard in shards:
             games, found = sound_games(shard, lambda game: advance(len(game)))
@@ -140,7 +147,11 @@ def merge(config: MergeConfig) -> int:
             f"merge: {different[0]}{more} stands in several of the datasets and differs; --keep-first takes the "
             "first of them"
         )
-    out = _make_dataset(config.out, {"merged_from": [place_text(source) for source in config.sources]})
+    split_by = dict.fromkeys(dataset.fractions for dataset in datasets)
+    if len(split_by) > 1:
+        raise InputError("merge: the datasets are split in different ways; strathack dataset split makes them alike")
+    settings = {"merged_from": [place_text(source) for source in config.sources]}
+    out = _make_dataset(config.out, settings, datasets[0].fractions)
     games: dict[str, Game] = {}
     for dataset in datasets:
         for game in dataset:
@@ -204,7 +215,8 @@ def compact(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
     dataset = Dataset(config.data).select(config.select)
     check_replayable(dataset, "compact")
-    out = _make_dataset(config.out, {"compacted_from": place_text(config.data), "observations": []})
+    settings = {"compacted_from": place_text(config.data), "observations": []}
+    out = _make_dataset(config.out, settings, dataset.fractions)
     copy_games(dataset, out, keys_only_shard, config, "compacting")
     size = sum(path.stat().st_size for path in out.folder.shards())
     steps = max(Dataset(config.out).steps, 1)
@@ -216,8 +228,8 @@ def _counting(advance: Callable[[int], None]) -> Callable[[Game], None]:
     return lambda game: advance(len(game))
 
 
-def _make_dataset(path: Path, settings: dict[str, Any]) -> DatasetWriter:
-    """Returns a writer for a dataset that is new or was begun with the same settings.
+def _make_dataset(path: Path, settings: dict[str, Any], fractions: Fractions) -> DatasetWriter:
+    """Returns a writer for a dataset that is new or was begun with the same settings, split as the one it is made of.
 
     Raises:
         InputError: If the folder holds a dataset with other settings.
@@ -225,4 +237,4 @@ def _make_dataset(path: Path, settings: dict[str, Any]) -> DatasetWriter:
     there = DatasetFolder(path).read_settings()
     if there is not None and there != settings:
         raise InputError(f"{path}: holds another dataset, with settings {there}; expected a new folder")
-    return DatasetWriter(path, settings)
+    return DatasetWriter(path, settings, fractions=fractions)

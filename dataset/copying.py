@@ -61,7 +61,7 @@ def shard_with_inferred(game: Game, inferred: Mapping[str, InferredLabels]) -> b
     """
     for label in inferred:
         if INFERRED[label] in game.arrays:
-            raise InputError(f"{game.path}: {game.name} has {INFERRED[label]} already, which is not written over")
+            raise InputError(f"{game.place}: {game.name} has {INFERRED[label]} already, which is not written over")
     buffer = io.BytesIO(one_game_shard(game))
     with h5py.File(buffer, "r+", libver=LIBRARY_BOUNDS) as file:
         for name, values, dtype in inferred_columns(inferred):

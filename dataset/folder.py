@@ -86,9 +86,10 @@ class DatasetFolder:
             )
         return dict(content["settings"])
 
-    def write_settings(self, settings: Mapping[str, Any]) -> None:
-        """Writes ``dataset.json``."""
-        self._write_content(settings=dict(settings))
+    def write_settings(self, settings: Mapping[str, Any], fractions: Fractions | None = None) -> None:
+        """Writes ``dataset.json``, with the shares by which the games of a new folder are split, if they are given."""
+        splits = {} if fractions is None or fractions == Fractions() else {"splits": asdict(fractions)}
+        self._write_content(settings=dict(settings), **splits)
 
     def _write_content(self, **changes: Any) -> None:
         path = self.path / _SETTINGS_FILE
@@ -188,10 +189,11 @@ class DatasetFolder:
         merged = [p for p in self.shards() if is_merged(p.name)]
         present = {row["game"] for path in merged for row in read_games(path)}
         single = {path: read_tables(path) for path in self.shards() if path not in merged}
-        self._remove(path for path, tables in single.items() if tables.rows[0]["game"] in present)
+        known = {path: [row["game"] in present for row in tables.rows] for path, tables in single.items()}
+        self._remove(path for path, games in known.items() if games and all(games))
         if games_per_shard == 1:
             return
-        waiting = [path for path, tables in single.items() if tables.rows[0]["game"] not in present]
+        waiting = [path for path, games in known.items() if games and not any(games)]
         waiting.sort(key=lambda path: (int(single[path].rows[0]["core"]), single[path].rows[0]["game"]))
         alike: dict[Provenance, list[Path]] = {}
         for path in waiting:

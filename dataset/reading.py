@@ -20,7 +20,7 @@ from strathack.dataset.errors import CorruptionError, FormatError, InputError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, Vocabularies, unite_vocabularies
 from strathack.dataset.remote.addresses import address_of
-from strathack.dataset.remote.pointers import shards_elsewhere
+from strathack.dataset.remote.pointers import shards_elsewhere, shown
 from strathack.dataset.schema import (
     COMPLETENESS,
     GAME_DTYPE,
@@ -33,7 +33,7 @@ from strathack.dataset.schema import (
     row_values,
 )
 from strathack.dataset.shard import Provenance, ShardTables, read_shard, read_tables, read_text, readable
-from strathack.dataset.splits import SPLITS
+from strathack.dataset.splits import SPLITS, Fractions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ class Observations(dict[str, StoredArray]):
 
     def __missing__(self, key: str) -> StoredArray:
         stored = ", ".join(self) or "none, since only its keys are kept: `strathack dataset expand` brings them back"
-        raise KeyError(f"{self._game.path}: {self._game.name} has no observation {key!r}; stored: {stored}")
+        raise KeyError(f"{self._game.place}: {self._game.name} has no observation {key!r}; stored: {stored}")
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class Game:
     def name(self) -> str:
         """Name of the game's group under ``/data``."""
         return str(self.row["game"].decode())
+
+    @property
+    def place(self) -> str:
+        """What the shard is called in messages: its path, or its address elsewhere."""
+        return shown(self.path)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -107,7 +112,7 @@ class Game:
             hint = "; only its keys are kept: expand the dataset, or stream it by replaying" if not self.obs else ""
             if name in OPTIONAL_COLUMNS - {"rewards"}:
                 hint = "; strathack label apply writes it"
-            raise InputError(f"{self.path}: {self.name} has no {name!r}{hint}")
+            raise InputError(f"{self.place}: {self.name} has no {name!r}{hint}")
         return array
 
     @cached_property
@@ -164,7 +169,7 @@ class Game:
         values: np.ndarray = self.stored(name)[:]
         step = self.first_out_of_range(name, values)
         if step is not None:
-            raise CorruptionError(f"{self.path}: {self.name}/{name}, step {step}: {values[step]} is no label")
+            raise CorruptionError(f"{self.place}: {self.name}/{name}, step {step}: {values[step]} is no label")
         return values
 
     @property
@@ -175,7 +180,7 @@ class Game:
             KeyError: If only the keys of this game are kept.
         """
         if "rewards" not in self.arrays:
-            raise KeyError(f"{self.path}: {self.name} has no rewards; only its keys are kept")
+            raise KeyError(f"{self.place}: {self.name} has no rewards; only its keys are kept")
         return self.arrays["rewards"]
 
     @property
@@ -297,6 +302,19 @@ class Dataset:
     def tables(self) -> list[ShardTables]:
         """The tables of each shard in :attr:`paths`, which describe all games of the shard."""
         return [self._tables[index] for index in np.unique(self._shards)]
+
+    @property
+    def fractions(self) -> Fractions:
+        """How the games are split.
+
+        Raises:
+            InputError: If not all shards are split in the same way.
+        """
+        found = dict.fromkeys(tables.fractions for tables in self._tables)
+        if len(found) > 1:
+            told = " and ".join(fractions.to_json() for fractions in found)
+            raise InputError(f"{self.paths[0].parent}: is split in several ways, by {told}; strathack dataset split")
+        return next(iter(found), Fractions())
 
     @cached_property
     def vocabularies(self) -> Vocabularies:

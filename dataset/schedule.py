@@ -299,7 +299,8 @@ class WindowPlan:
         keys = self._keys(self._epoch)
 
         def cut(game: int) -> int:
-            return 1 + shuffled(game, len(self._lengths), keys) % self._steps
+            # Of many numbers, so that a small dataset's games are cut anywhere, too.
+            return 1 + shuffled(game, 1 << 32, keys) % self._steps
 
         return self._index.window(shuffled(number, self._size, keys), cut)
 

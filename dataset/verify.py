@@ -16,6 +16,7 @@ from strathack.dataset.arrays import StoredArray
 from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.progress import progress
 from strathack.dataset.reading import Dataset, Game
+from strathack.dataset.remote.pointers import shown
 from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS
 from strathack.dataset.shard import ShardTables, read_shard, read_tables, readable
 
@@ -36,7 +37,8 @@ class Problem:
 
     def __str__(self) -> str:
         """Returns one line that begins with the file."""
-        return self.what if self.what.startswith(str(self.path)) else f"{self.path}: {self.what}"
+        place = shown(self.path)
+        return self.what if self.what.startswith(place) else f"{place}: {self.what}"
 
 
 def verify_shard(path: Path, on_game: Callable[[Game], None]) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
     Args:
         path: The folder.
         settings: The settings to write; None leaves existing settings as they are.
+        fractions: How the games of a new folder are split; by default by the usual shares.
         joins: Whether this process adds games without the lock, while another process holds it, begins and merges.
 
     Attributes:
@@ -31,10 +32,17 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         present: Names of the games that the folder has.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any] | None = None, *, joins: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        fractions: Fractions | None = None,
+        joins: bool = False,
+    ) -> None:
         self.folder = DatasetFolder(path)
         self.present: set[str] = set()
-        self._settings, self._joins = settings, joins
+        self._settings, self._fractions, self._joins = settings, fractions, joins
         self._there: Mapping[str, Any] | None = None
         self._lock = ExitStack()
         self._locked = False
@@ -76,16 +84,18 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         """Makes the folder if it is new, removes what a killed writer left, and writes the settings.
 
         Raises:
-            InputError: If another process locked the folder first.
+            InputError: If another process locked the folder first, or has made it since.
             RunError: If the folder cannot be written.
         """
         path = self.folder.path
         with self.writing():
             path.mkdir(parents=True, exist_ok=True)
             self._hold()
+            if not self._joins and self.folder.read_settings() != self._there:
+                raise InputError(f"{path}: another process has begun it meanwhile; the same command goes on from there")
             remove_temporary_files(path)
             if self._settings is not None and self._settings != self._there:
-                self.folder.write_settings(self._settings)
+                self.folder.write_settings(self._settings, self._fractions if self._there is None else None)
 
     def add(self, name: str, shard: bytes) -> bool:
         """Writes the shard of one game, whole or not at all. Returns False if the folder already has the game.

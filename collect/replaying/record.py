@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from strathack.collect.running.pools import Failed, Outcome
 from strathack.collect.running.results import Refused
+from strathack.dataset import Dataset
 from strathack.dataset.files import atomic_write
+
+WRITE_EVERY = 5.0
+"""Seconds between writes of the file, which holds all games; what a killed run had not written is replayed again."""
 
 
 class ReplayRecord:
@@ -17,15 +24,23 @@ class ReplayRecord:
 
     Args:
         data: The dataset folder, or a shard.
+        games: The games that are to be replayed. What is recorded of others, or of games that have changed since, is
+            forgotten.
 
     Attributes:
         done: Game name → why the game could not be reproduced; empty if it was.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, games: Dataset) -> None:
         self._path = (data if data.is_dir() else data.parent) / f".replayed-{data.stem}.json"
+        self._digests = {name: _digest_of(row) for name, row in zip(games.names, games.rows, strict=True)}
         content: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
-        self.done: dict[str, str] = content
+        self.done: dict[str, str] = {
+            name: one["reason"]
+            for name, one in content.items()
+            if isinstance(one, dict) and one.get("digest") == self._digests.get(name)
+        }
+        self._written = time.monotonic()
 
     @property
     def departed(self) -> dict[str, str]:
@@ -39,9 +54,21 @@ class ReplayRecord:
         else:
             reason = outcome.result.reason if isinstance(outcome.result, Refused) else ""
         self.done[outcome.job] = reason
-        if os.access(self._path.parent, os.W_OK):  # a read-only dataset has to be verified in one run
-            atomic_write(self._path, json.dumps(self.done).encode())
+        if time.monotonic() - self._written > WRITE_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Writes the file; a read-only dataset has to be verified in one run."""
+        if os.access(self._path.parent, os.W_OK):
+            told = {name: {"digest": self._digests[name], "reason": reason} for name, reason in self.done.items()}
+            atomic_write(self._path, json.dumps(told).encode())
+        self._written = time.monotonic()
 
     def remove(self) -> None:
         """Removes the file."""
         self._path.unlink(missing_ok=True)
+
+
+def _digest_of(row: np.void) -> str:
+    """Returns what a game's keys and frames are told apart by."""
+    return f"{row['keys_sha256'].decode()} {row['frames_sha256'].decode()}"

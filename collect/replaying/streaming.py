@@ -54,7 +54,7 @@ class ReplayedFrames(AbstractContextManager["ReplayedFrames"]):
         keys = keys_only(game)
         with self._lock:
             process = min(self._processes, key=lambda candidate: candidate.open_games)
-            process.open_games += 1
+            process.take()
         return ReplayedReader(process, game, Open(process.next_number(), keys, tuple(names), start))
 
     def close(self) -> None:
@@ -106,6 +106,11 @@ class _Process:
         except OSError as error:
             raise self.gone() from error
 
+    def take(self) -> None:
+        """Counts a game that is about to be opened."""
+        with self._sending:
+            self.open_games += 1
+
     def block(self, number: int) -> Block:
         """Waits for a game's next block and returns it.
 
@@ -122,7 +127,8 @@ class _Process:
         with suppress(RunError):
             self.send(Close(number))
         self._waiting.pop(number, None)
-        self.open_games -= 1
+        with self._sending:
+            self.open_games -= 1
 
     def gone(self) -> RunError:
         """Returns the error that reports that the process is gone."""
@@ -189,7 +195,7 @@ class ReplayedReader:
     def _next(self) -> None:
         block = self._process.block(self._number)
         if block.error:
-            raise CorruptionError(f"{self._game.path}: {self._game.name}: {block.error}")
+            raise CorruptionError(f"{self._game.place}: {self._game.name}: {block.error}")
         self._arrays = block.arrays
         self._start = block.start
         self._stop = block.start + len(next(iter(block.arrays.values())))
@@ -214,13 +220,15 @@ class AnyFrames(AbstractContextManager["AnyFrames"]):
     def __init__(self, processes: int | None = None) -> None:
         self._processes = processes
         self._replayed: ReplayedFrames | None = None
+        self._starting = threading.Lock()  # since threads that fill a batch open games at the same time
 
     def open(self, game: Game, names: Sequence[str], start: int) -> FrameReader:
         """Opens a game; see :class:`strathack.dataset.frames.FrameSource`."""
         if all(name in game.obs or name in game.arrays for name in names):
             return StoredFrames().open(game, names, start)
-        if self._replayed is None:
-            self._replayed = ReplayedFrames(self._processes)
+        with self._starting:
+            if self._replayed is None:
+                self._replayed = ReplayedFrames(self._processes)
         return self._replayed.open(game, names, start)
 
     def close(self) -> None:

@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from strathack.collect.running.display import Display, Report
-from strathack.collect.running.pools import Factory, Failed, LocalPool, Outcome, Pool, RayPool, WorkerOptions
+from strathack.collect.running.pools import (
+    Factory,
+    Failed,
+    Finished,
+    LocalPool,
+    Outcome,
+    Pool,
+    RayPool,
+    WorkerOptions,
+)
 from strathack.collect.running.results import GameShard, JobResult, Refused
+from strathack.dataset.errors import FormatError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.schema import GAMES_PER_SHARD
 from strathack.dataset.signals import StopOnSignal
+from strathack.dataset.splits import Fractions
 from strathack.dataset.writer import DatasetWriter
 
 
@@ -105,6 +116,7 @@ def make_dataset(
     settings: Mapping[str, Any],
     work: Work,
     *,
+    fractions: Fractions | None = None,
     games_per_shard: int = GAMES_PER_SHARD,
     quiet: bool = False,
 ) -> Made:
@@ -116,6 +128,7 @@ def make_dataset(
         out: The dataset folder.
         settings: The dataset's settings, which agree with those of an existing dataset.
         work: The jobs.
+        fractions: How the games of a new dataset are split; by default by the usual shares.
         games_per_shard: Games in a merged shard.
         quiet: Plain lines instead of a live display.
 
@@ -123,7 +136,8 @@ def make_dataset(
         InputError: If another process writes to the folder.
         RunError: If a file cannot be written.
     """
-    with stop_on_signal() as stop, DatasetWriter(out, settings) as writer, writer.writing():
+    dataset = DatasetWriter(out, settings, fractions=fractions)
+    with stop_on_signal() as stop, dataset as writer, writer.writing():
         missing = {job: name for name, job in work.jobs.items() if name not in writer.present}
 
         def keep(outcome: Outcome) -> None:
@@ -172,7 +186,12 @@ def do_jobs(
         while (waiting or pool.running) and not stop:
             while waiting and pool.has_room:
                 job = waiting.popleft()
-                pool.submit(job, work.load(job))
+                try:
+                    pool.submit(job, work.load(job))
+                except FormatError as error:  # this game is damaged; the others are not
+                    unreadable = Finished(job, Refused(str(error)))
+                    keep(unreadable)
+                    display.show(work.report(unreadable, again=False), counted=True)
             for outcome in _poll(pool):
                 attempts[outcome.job] += 1
                 again = isinstance(outcome, Failed) and attempts[outcome.job] <= work.retries

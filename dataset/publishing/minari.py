@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from strathack.dataset.actions import ACTION_NAMES
+from strathack.dataset.batches import Recoding
 from strathack.dataset.errors import InputError
 from strathack.dataset.exporting import package
 from strathack.dataset.files import absolute
@@ -109,6 +110,7 @@ def _box(spaces: Any, key: str) -> Any:
 
 def _episodes(dataset: Dataset, on_game: Callable[[Game], None]) -> Iterator[Any]:
     buffer = importlib.import_module("minari.data_collector").EpisodeBuffer
+    labels = Recoding(dataset)
     for number, game in enumerate(dataset):
         steps = len(game)
         if not steps:
@@ -123,7 +125,7 @@ def _episodes(dataset: Dataset, on_game: Callable[[Game], None]) -> Iterator[Any
             rewards=game.rewards[:],
             terminations=last & complete,
             truncations=last & ~complete,
-            infos={name: _one_more(game.arrays[name][:]) for name in ("strategy", "substrategy", "hihack_strategy")},
+            infos={name: _one_more(labels.read(game, name)) for name in ("strategy", "substrategy", "hihack_strategy")},
         )
         on_game(game)
 

@@ -52,7 +52,7 @@ def apply(config: LabelApplyConfig) -> tuple[int, int]:
     agreed_settings(config.out, settings)
     label, codes = labeller.config.label, Vocabulary(labeller.config.names).codes
     with (
-        DatasetWriter(config.out, settings) as out,
+        DatasetWriter(config.out, settings, fractions=dataset.fractions) as out,
         progress("labelling", dataset.steps, quiet=config.quiet) as advance,
     ):
         out.begin()

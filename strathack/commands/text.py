@@ -30,7 +30,7 @@ from strathack.text.options import ExportConfig, ShowConfig, TokensConfig
 
 
 def export(config: ExportConfig) -> int:
-    """``strathack text export``: returns 1 if a game could not be described.
+    """``strathack text export``: returns 1 if a game could not be described; if it may be another time, nothing ends.
 
     Raises:
         InputError: If there is nothing to export, or the folder holds something else.
@@ -49,10 +49,12 @@ def export(config: ExportConfig) -> int:
         return 0
     print_plan(planned, config)
     failures: dict[str, str] = {}
+    died: list[str] = []
 
     def keep(outcome: Outcome) -> None:
         if isinstance(outcome, Failed):
             failures[outcome.job] = outcome.reason
+            died.append(outcome.job)
         elif isinstance(outcome.result, GameText):
             folder.add(outcome.job, outcome.result.rows)
         elif isinstance(outcome.result, Refused):
@@ -65,11 +67,14 @@ def export(config: ExportConfig) -> int:
     if stop:
         print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
         return 128 + stop.number
+    for name, reason in failures.items():
+        print(f"not exported: {name}: {reason}")
+    if died:
+        print(f"{config.out}: is not finished; the same command tries the {len(died)} games whose workers died again")
+        return 1
     splits = {name: list(dataset.select(split=name).names) for name in ("train", "validation", "test")}
     rows = folder.finish(splits, config.to, config.rows_per_file, partial(card_of, config, dataset))
     print(f"{told_rows(rows)}, in {config.out}")
-    for name, reason in failures.items():
-        print(f"not exported: {name}: {reason}")
     return 1 if failures else 0
 
 

@@ -12,6 +12,7 @@ from made_up_games import made_up, provenance, write_games, write_tables_alone
 
 from strathack.cli import main
 from strathack.dataset import Dataset
+from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.schema import GAME_DTYPE
 from strathack.dataset.shard import encode_shard, read_tables
 
@@ -50,6 +51,9 @@ def test_info(data, capfd):
     _, table = run(capfd, "dataset", "info", data, "--select", "steps > 20")
     assert "3 games, 1,194 steps" in table
     assert "complete 3" in table
+    assert "bytes a step" not in table, "of shards with other games, too, the bytes say nothing of a step"
+    assert "in 2 shards with other games, too" in table
+    assert "bytes a step in 2 shards\n" in run(capfd, "dataset", "info", data)[1]
 
 
 def flip(path, name, index=0):
@@ -169,9 +173,21 @@ def test_splits_follow_from_the_seed_and_adding_games_moves_none(tmp_path, capfd
     assert names == set(Dataset(next((tmp_path / "few").glob("*.h5"))).games["game"])
 
 
-def test_games_added_to_a_folder_with_its_own_shares_get_those(data, capfd):
-    from strathack.dataset.folder import DatasetFolder
+def test_what_is_made_of_a_dataset_is_split_as_it_is(tmp_path, capfd):
+    write_games(tmp_path / "data", [3] * 30)
+    write_games(tmp_path / "other", [4] * 30)
+    run(capfd, "dataset", "split", tmp_path / "data", "--train", 0.2, "--validation", 0.5, "--test", 0.3)
+    splits = Dataset(tmp_path / "data").games["split"].tolist()
+    for command in ("repair", "compact"):
+        assert run(capfd, "dataset", command, tmp_path / "data", tmp_path / command)[0] == 0
+        assert Dataset(tmp_path / command).games["split"].tolist() == splits
+    run(capfd, "dataset", "merge", tmp_path / "merged", tmp_path / "data")
+    assert Dataset(tmp_path / "merged").games["split"].tolist() == splits
+    words = ("dataset", "merge", tmp_path / "out", tmp_path / "data", tmp_path / "other", "--keep-first")
+    assert "merge: the datasets are split in different ways" in refused(capfd, *words)
 
+
+def test_games_added_to_a_folder_with_its_own_shares_get_those(data, capfd):
     run(capfd, "dataset", "split", data, "--train", 0, "--validation", 1, "--test", 0)
     DatasetFolder(data).add_game("game_50", encode_shard(made_up(50, 4)[0], provenance()))
     assert set(Dataset(data).games["split"]) == {"validation"}
@@ -238,6 +254,7 @@ def test_export_to_minari(tmp_path, capfd, monkeypatch):
         (("merge", "x", "data", "nowhere"), "nowhere: does not exist"),
         (("compact", "data", "x", "--games-per-shard", "0"), "games_per_shard: 0 is below 1"),
         (("split", "nowhere"), "nowhere: expected a dataset folder"),
+        (("verify", "data", "--select", "steps > 3"), "select: is for replaying; without --replay every shard is read"),
     ],
 )
 def test_bad_requests_are_refused_in_one_line(data, capfd, monkeypatch, words, message):

@@ -48,6 +48,18 @@ def test_one_game_a_shard_means_no_merge(tmp_path):
     assert len(folder.shards()) == 3
 
 
+def test_a_merge_removes_no_game_that_is_nowhere_else(tmp_path):
+    folder = fill(tmp_path / "data", range(3))
+    list(folder.merge(3))
+    other = fill(tmp_path / "other", [2, 3, 4])
+    list(other.merge(3))
+    shutil.copy(other.shards()[0], tmp_path / "data" / "more.h5")
+    before = read_dataset(folder.path)
+    list(folder.merge(3))
+    assert same_games(before, read_dataset(folder.path))
+    assert sorted(game.name for game in folder.games()) == [f"game_{seed}" for seed in range(5)]
+
+
 @pytest.mark.parametrize("removed_before_the_kill", [0, 1, 2, 3])
 def test_a_merge_may_be_killed_between_writing_and_removing(tmp_path, removed_before_the_kill):
     folder = fill(tmp_path / "data", range(3))

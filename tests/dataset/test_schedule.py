@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strathack.dataset.schedule import GameQueue, LanePlan, Share, WindowIndex, shuffled
+from strathack.dataset.schedule import GameQueue, LanePlan, Share, WindowIndex, WindowPlan, shuffled
 
 
 def queue(games, seed=0, share=None, epochs=1, usable=lambda game: True):
@@ -99,6 +99,14 @@ def test_windows_cover_every_step_once(lengths, steps, cuts):
     seen = [(game, start + i) for game, start, count in filter(None, windows) for i in range(count)]
     assert sorted(seen) == [(game, step) for game, length in enumerate(lengths) for step in range(length)]
     assert all(count <= steps for _, _, count in filter(None, windows))
+
+
+def test_a_game_is_cut_anywhere_from_epoch_to_epoch_however_few_games_there_are():
+    plan = WindowPlan(1, 8, np.array([40]), 0, Share(), 60, lambda game: True, replacement=False)
+    starts = set()
+    while segments := plan.advance(8):
+        starts |= {segment.step % 8 for segment in segments}
+    assert starts == set(range(8))
 
 
 @given(size=st.integers(1, 300), keys=st.lists(st.integers(0, 2**64 - 1), min_size=4, max_size=4))

@@ -55,6 +55,16 @@ def test_another_writer_is_refused_be_it_there_first_or_faster(tmp_path):
         free.begin()
 
 
+def test_a_folder_that_another_process_has_made_meanwhile_is_left_to_it(tmp_path):
+    out = tmp_path / "out"
+    with DatasetWriter(out, SETTINGS) as late:
+        with DatasetWriter(out, {"other": 1}) as first:
+            first.begin()
+        with pytest.raises(InputError, match="another process has begun it meanwhile"):
+            late.begin()
+    assert DatasetFolder(out).read_settings() == {"other": 1}
+
+
 def test_what_a_killed_writer_left_is_removed_and_settings_stay_unless_they_are_given(tmp_path):
     with DatasetWriter(tmp_path, SETTINGS) as writer:
         writer.begin()

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -10,12 +13,17 @@ import pytest
 from looking import BOTS, wait_for
 
 from strathack.cli import main
+from strathack.collect.replaying import streaming
+from strathack.collect.replaying.record import ReplayRecord
 from strathack.collect.replaying.streaming import ReplayedFrames
+from strathack.collect.running.pools import Finished
+from strathack.collect.running.results import Verified
 from strathack.dataset import Dataset
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import CorruptionError, InputError, RunError
 from strathack.dataset.frames import StoredFrames
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS
+from strathack.dataset.splits import Fractions
 from strathack.dataset.streams import unrolls, windows
 
 HERE = ("--workers", 0, "--quiet")
@@ -67,14 +75,49 @@ def test_a_game_that_does_not_come_back_is_listed_with_the_first_steps_that_diff
     longest = max(Dataset(played / "keys"), key=len)
     name, step = longest.name, len(longest) * 3 // 4
     changed(tmp_path / "keys", name, step)
+    split = ("--train", 0.2, "--validation", 0.5, "--test", 0.3)
+    assert main(["dataset", "split", *map(str, (tmp_path / "keys", *split, "--quiet"))]) == 0
     ended = run("dataset", "expand", tmp_path / "keys", tmp_path / "data", *HERE)
     assert ended.status == 1
     assert "5 of 6 games came back" in ended.out
+    assert Dataset(tmp_path / "data").fractions == Dataset(tmp_path / "keys").fractions == Fractions(0.2, 0.5, 0.3)
     reason = f"did not come back: {name}: the replay shows other frames, first between steps {step // 1024 * 1024} and "
     assert reason in ended.out
     again = run("dataset", "expand", tmp_path / "keys", tmp_path / "data", *HERE)
     assert "5 of 6 games came back" in again.out
     assert again.err.count("\n") == 1, "the others are not replayed again"
+
+
+def test_a_damaged_game_is_listed_and_the_others_come_back(run, played, tmp_path):
+    shutil.copytree(played / "keys", tmp_path / "keys")
+    path = next((tmp_path / "keys").glob("*.h5"))
+    with h5py.File(path) as file:
+        chunk = file["data/game_2/actions"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + chunk.size // 2] ^= 16
+    path.write_bytes(content)
+    ended = run("dataset", "expand", tmp_path / "keys", tmp_path / "data", "--workers", "0", "--quiet")
+    assert ended.status == 1
+    assert "5 of 6 games came back" in ended.out
+    assert "did not come back: game_2: " in ended.out
+
+
+def test_two_threads_start_the_replaying_processes_once(monkeypatch):
+    made = []
+
+    class Slow:
+        def __init__(self, processes):
+            time.sleep(0.05)
+            made.append(self)
+
+        def open(self, *_):
+            return self
+
+    monkeypatch.setattr(streaming, "ReplayedFrames", Slow)
+    frames, game = streaming.AnyFrames(), SimpleNamespace(obs={}, arrays={})
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(lambda _: frames.open(game, ["tty_chars"], 0), range(8)))
+    assert opened == made * 8
 
 
 @pytest.mark.slow
@@ -90,11 +133,18 @@ def test_verify_replays_without_writing_and_goes_on_after_an_interruption(run, s
     assert "5 of 6 games came back from their keys" in found.out
     record = tmp_path / "keys" / ".replayed-keys.json"
     assert not record.exists()
-    record.write_text(json.dumps({f"game_{i}": "" for i in range(5)}))
     shutil.copy(next((played / "keys").glob("*.h5")), next((tmp_path / "keys").glob("*.h5")))
+    sound = Dataset(tmp_path / "keys")
+    interrupted = ReplayRecord(tmp_path / "keys", sound)
+    for name in sound.names[:5]:
+        interrupted.keep(Finished(name, Verified(1)))
+    interrupted.write()
+    told = json.loads(record.read_text())
+    told[sound.names[1]]["digest"] = "of what it was before"
+    record.write_text(json.dumps(told))
     found = run("dataset", "verify", tmp_path / "keys", "--replay", *HERE)
     assert "6 of 6 games came back" in found.out
-    assert found.err.count("game_") == 1, "only the one that the interrupted run had not replayed"
+    assert found.err.count("game_") == 2, "one that the interrupted run had not replayed, one that has changed since"
 
 
 def test_an_interrupted_expansion_goes_on(start, run, played, tmp_path):
