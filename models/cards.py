@@ -130,10 +130,12 @@ def _kind(config: AnyConfig) -> str:
 
 def _how(evaluation: Mapping[str, Any]) -> str:
     greedy = "greedy" if evaluation["greedy"] else f"temperature {evaluation.get('temperature', 1.0):g}"
+    parts = [f"protocol {evaluation['protocol']}"] if evaluation.get("protocol") else []
+    parts += [f"{name} {evaluation[name]}" for name in ("character", "roles") if evaluation.get(name)]
+    parts += [f"strategies held for {hold} steps"] if (hold := evaluation.get("min_strategy_steps")) else []
     limit = f"at most {evaluation['max_steps']:,} steps" if evaluation["max_steps"] else "each to its end"
-    protocol = f"protocol {evaluation['protocol']}, " if evaluation.get("protocol") else ""
     return (
-        f"{protocol}seeds {evaluation['seeds']}, {limit}; clock {evaluation['clock']}; {greedy}, "
+        f"{', '.join([*parts, ''])}seeds {evaluation['seeds']}, {limit}; clock {evaluation['clock']}; {greedy}, "
         f"patience {evaluation.get('patience', 0)}; NLE {evaluation['nle_version']}"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -9,6 +10,12 @@ from torch import Tensor
 from strathack.dataset.errors import InputError
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.policy import Policy
+
+ADDED = re.compile(r"encoders\.\d+\.inventory\.|offered\.")
+"""Matches the names of the weights of parts that can be added."""
+
+WIDENED = re.compile(r"encoders\.\d+\.out\.weight")
+"""Matches the name of the layer that what is added goes into, after everything else."""
 
 
 def grown(policy: AnyPolicy, changes: Sequence[str]) -> Policy:
@@ -28,24 +35,26 @@ def grown(policy: AnyPolicy, changes: Sequence[str]) -> Policy:
     if not isinstance(policy, Policy):
         raise InputError("set: a cleaved policy cannot be changed")
     new = Policy(policy.config.changed(changes))
-    weights = new.state_dict()
-    for name, value in policy.state_dict().items():
+    weights, old = new.state_dict(), policy.state_dict()
+    for name in weights:
+        if name not in old and not ADDED.match(name):
+            raise InputError(f"set: {name} cannot be added to a policy; encoder.inventory and heads.offered can")
+    for name, value in old.items():
         there = weights.get(name)
         if there is None:
             raise InputError(f"set: the weights have {name}, which the changed policy lacks")
-        if not copied(there, value):
+        if not fitted(there, value, wider=WIDENED.fullmatch(name) is not None):
             raise InputError(f"set: {name} is {list(value.shape)} in the weights, {list(there.shape)} once changed")
     return new
 
 
-def copied(there: Tensor, value: Tensor) -> bool:
-    """Copies a weight to its place in another network, where the layer may have more inputs.
-
-    A layer's inputs beyond those of ``value`` are multiplied by zero.
+def fitted(there: Tensor, value: Tensor, *, wider: bool) -> bool:
+    """Copies a weight to its place in another network.
 
     Args:
         there: The place, of any shape; overwritten if the weight fits.
         value: The weight: of the place's shape, or a matrix [outputs, fewer inputs].
+        wider: Whether the layer may have further inputs, after those of ``value``; they are multiplied by zero.
 
     Returns:
         Whether the weight fits; where not, the place stays as it is.
@@ -53,7 +62,7 @@ def copied(there: Tensor, value: Tensor) -> bool:
     if there.shape == value.shape:
         there.copy_(value)
         return True
-    if there.ndim == value.ndim == 2 and len(there) == len(value) and there.shape[1] > value.shape[1]:
+    if wider and there.ndim == value.ndim == 2 and len(there) == len(value) and there.shape[1] > value.shape[1]:
         there.zero_()
         there[:, : value.shape[1]] = value
         return True

@@ -158,6 +158,9 @@ def evaluation_of(path: Path) -> dict[str, Any]:
     try:
         settings, summary = values["settings"], values["summary"]
         acting = {name: settings[name] for name in ("seeds", "clock", "max_steps", "greedy", "nle_version")}
+        # Of the games that are summed up; the folder may have more.
+        acting["seeds"] = values.get("seeds", settings["seeds"])
+        acting |= {name: settings[name] for name in ("character", "roles") if settings.get(name) not in (None, "", "@")}
         acting |= {"temperature": settings.get("temperature", 1.0), "patience": settings.get("patience", 0)}
         acting |= {"min_strategy_steps": settings["hold"]}
         acting |= {"games": summary["games"], "ends": summary["ends"]}

@@ -54,7 +54,8 @@ def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
         policy.config, dataset, options.data[0], label=options.label, balance=options.balance, quiet=quiet
     )
     if saved is None and options.weights is not None:
-        about["frames_before"] = frames_of(load_values(checkpoint_at(options.weights)))
+        before = load_values(checkpoint_at(options.weights))
+        about["frames_before"] = 0 if is_pretrained(before) else frames_of(before)
     if options.compile:
         compile_parts(policy, dynamic=begun.accelerator == "cpu")
     data = demonstrations(options, dataset, begun.lanes, policy.config)

@@ -134,7 +134,8 @@ def model_of(config: TrainConfig, rows: Sequence[Mapping[str, Any]]) -> tuple[To
     tokenizer = load_tokenizer(Path(config.model))
     tokenizer.add_special_tokens([END])
     try:
-        model = AutoModelForCausalLM.from_pretrained(config.model)
+        # In 32 bits whatever the file has: smaller weights lose most of what they learn.
+        model = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise InputError(f"model: {config.model} cannot be loaded ({str(error).splitlines()[0]})") from None
     if tokenizer.get_vocab_size() > model.get_input_embeddings().num_embeddings:

@@ -15,7 +15,7 @@ from strathack.dataset.codec import from_plain, to_plain
 from strathack.dataset.errors import InputError
 from strathack.models.config import EncoderConfig, PixelsConfig, SymbolsConfig
 from strathack.models.encoders import PixelsEncoder, SymbolsEncoder, make_encoder
-from strathack.models.growing import copied
+from strathack.models.growing import fitted
 from strathack.models.policy import Policy
 from strathack.models.pretraining.options import Objective
 from strathack.models.saving import load_network
@@ -164,6 +164,13 @@ def load_progress(path: Path, device: str | torch.device = "cpu") -> ProgressMod
     return progress
 
 
+def _without_additions(config: EncoderConfig) -> EncoderConfig:
+    """Returns an encoder's configuration without what a policy's may see beside the screen, after everything else."""
+    if isinstance(config, SymbolsConfig):
+        return replace(config, blstats=0, previous_action=0, inventory=0)
+    return replace(config, previous_action=0)
+
+
 def take_encoder(policy: Policy, pretrained: Pretrained, path: Path) -> None:
     """Copies a pre-trained encoder's weights into the encoders of a policy.
 
@@ -180,12 +187,15 @@ def take_encoder(policy: Policy, pretrained: Pretrained, path: Path) -> None:
     if pretrained.contrastive is None:
         raise InputError(f"{path}: a model of progress alone; strathack pretrain --objective encoder makes an encoder")
     source = pretrained.contrastive.encoder
+    own = _without_additions(cast("SymbolsEncoder | PixelsEncoder", source).config)
     for encoder in policy.encoders:
+        config = cast("SymbolsEncoder | PixelsEncoder", encoder).config
+        alike = _without_additions(config) == own
         weights = encoder.state_dict()
         for name, value in source.state_dict().items():
             there = weights.get(name)
-            if there is None or not copied(there, value):
-                kind = type(cast("SymbolsEncoder | PixelsEncoder", encoder).config).kind
+            if there is None or not fitted(there, value, wider=alike and name == "out.weight"):
+                kind = type(config).kind
                 raise InputError(
                     f"{path}: its encoder does not fit the policy's ({kind}): {name} is {list(value.shape)}, "
                     f"{'missing' if there is None else list(there.shape)} in the policy"

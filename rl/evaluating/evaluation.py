@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import closing
@@ -35,7 +36,7 @@ from strathack.models.running import usable_gpus
 from strathack.models.saving import load_policy, load_values
 from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
-from strathack.rl.config import ActionNames, GameConfig
+from strathack.rl.config import ActionNames, GameConfig, LanguageConfig
 from strathack.rl.environments.stepping import LaneSpec
 from strathack.rl.evaluating.pool import (
     Evaluable,
@@ -131,19 +132,35 @@ def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[s
     where = config.what.removeprefix(LANGUAGE_MODEL)
     temperature = 0.0 if config.greedy else config.temperature or 1.0
     client: Client
+    which: dict[str, str] = {}
     if "://" in where:
         client = ServerClient(where, config.model, config.language, temperature, config.answer_tokens)
         name = config.model
     else:
+        if config.model:
+            raise InputError(f"model: is a name on a server; {where} is a folder, which has one model")
+        for option in ("timeout", "tries", "key_from"):
+            if getattr(config.language, option) != getattr(LanguageConfig, option):
+                raise InputError(f"language.{option}: is for servers; {where} is a folder")
         device = "cuda" if usable_gpus(config.device) else "cpu"
         client = LocalClient(Path(where), temperature, config.answer_tokens, device, chats=config.prompt == "balrog")
         name = Path(where).resolve().name
+        # Which older evaluations do not have.
+        which = {"model_sha256": digest_of_model(Path(where))}
     settings = {
         "demonstrator": f"llm {name}", "prompt": config.prompt, "temperature": temperature,
         "history": config.language.history, "dialect": config.language.dialect, "max_tokens": config.answer_tokens,
+        **which,
     }  # fmt: skip
     strategies = STRATEGIES if config.prompt == "diff" else ()
     return LanguagePlayer(client, config.prompt, config.language, strategies, config.games_folder), settings
+
+
+def digest_of_model(folder: Path) -> str:
+    """Returns what a model in a folder is told apart by: a digest of its weights, its settings and its tokenizer."""
+    names = sorted(path for kind in ("*.safetensors", "*.bin", "*.json") for path in folder.glob(kind))
+    told = "\n".join(f"{path.name} {sha256_of(path)}" for path in names)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _refuse_acting(config: EvaluateConfig, who: str) -> None:

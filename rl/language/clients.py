@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 import torch
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -21,6 +23,10 @@ from strathack.rl.language.asking import Answer, Messages, UnansweredError
 NO_KEY = "none"
 """The key that is sent to a server if there is none: local servers ask for none, but the protocol has its place."""
 
+
+_NEWER_LIMIT = "max_completion_tokens"
+
+_SAID = {"role": "user", "content": "x"}
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 """The files that a tokenizer may be in."""
@@ -49,6 +55,7 @@ class ServerClient:
         if not model:
             raise InputError("model: none is given; a server has several")
         self._model, self._config, self._temperature, self._max_tokens = model, config, temperature, max_tokens
+        self._limit = "max_tokens"
         key = os.environ.get(config.key_from) or NO_KEY
         self._server = openai.OpenAI(base_url=url, api_key=key, timeout=config.timeout, max_retries=config.tries - 1)
         self._check(url)
@@ -73,13 +80,25 @@ class ServerClient:
         asked: Any = list(messages)
         began = time.monotonic()
         try:
-            found = self._server.chat.completions.create(
-                model=self._model, messages=asked, temperature=self._temperature, max_tokens=self._max_tokens
-            )
+            found = self._chat(asked)
             text = found.choices[0].message.content
         except (openai.OpenAIError, ValueError, IndexError, AttributeError, TypeError) as error:
             raise UnansweredError(reason_of(error)) from None
         return _answered(text, found.usage, began)
+
+    def _chat(self, messages: Any) -> Any:
+        """Asks for a reply; models that know the limit of its length by its newer name alone are asked by that."""
+        ask = partial(
+            self._server.chat.completions.create,
+            model=self._model, messages=messages, temperature=self._temperature,
+        )  # fmt: skip
+        try:
+            return ask(**{self._limit: self._max_tokens})
+        except openai.BadRequestError as error:
+            if self._limit == _NEWER_LIMIT or _NEWER_LIMIT not in str(error):
+                raise
+            self._limit = _NEWER_LIMIT
+            return ask(**{self._limit: self._max_tokens})
 
     def complete(self, text: str, stop: str) -> Answer:
         """See :class:`strathack.rl.language.asking.Client`."""
@@ -88,6 +107,8 @@ class ServerClient:
             found = self._server.completions.create(
                 model=self._model, prompt=text, stop=stop, temperature=self._temperature,
                 max_tokens=self._max_tokens,
+                # Servers may leave them out of the text, and not stop at them either: vLLM does so unless it is told.
+                extra_body={"skip_special_tokens": False},
             )  # fmt: skip
             continued = found.choices[0].text
         except (openai.OpenAIError, ValueError, IndexError, AttributeError, TypeError) as error:
@@ -113,7 +134,8 @@ def _answered(text: object, usage: Any, began: float) -> Answer:
 def reason_of(error: Exception) -> str:
     """Returns why a request failed, in one line of at most 200 characters."""
     if isinstance(error, openai.APIStatusError):
-        return f"status {error.status_code}"
+        said = "" if error.status_code in (401, 403) else " ".join(str(error.message).split())  # which may show the key
+        return f"status {error.status_code}{': ' * bool(said)}{said}"[:200]
     if isinstance(error, openai.APITimeoutError):
         return "no answer in time"
     if isinstance(error, openai.APIConnectionError):
@@ -151,41 +173,66 @@ class LocalClient:
             raise InputError(f"what: {path} holds no model that can be loaded ({first_line(error)})") from None
         if chats and not getattr(self._tokenizer, "chat_template", None):
             raise InputError(f"what: {path} knows no form of conversations; give --prompt diff, or another model")
+        # Some forms of conversations want the roles in turn, and BALROG's begin with two messages of the user.
+        self._merges = chats and not self._has_form([_SAID, _SAID])
+        if self._merges and not self._has_form([_SAID]):
+            raise InputError(f"what: the form of conversations that {path} has cannot be used")
         self._temperature, self._max_tokens = temperature, max_tokens
         self._context = int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 30)
         self._one_at_a_time = threading.Lock()
 
+    def _has_form(self, messages: Messages) -> bool:
+        try:
+            self._formed(messages)
+        except (TemplateError, ValueError):
+            return False
+        return True
+
+    def _formed(self, messages: Messages) -> str:
+        """Returns the text of a conversation."""
+        return str(self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+
     def chat(self, messages: Messages) -> Answer:
         """See :class:`strathack.rl.language.asking.Client`."""
-        text = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return self._continued(text, None)
+        text = self._formed(in_turn(messages) if self._merges else messages)
+        return self._continued(self._tokens(text), None)
 
     def complete(self, text: str, stop: str) -> Answer:
         """See :class:`strathack.rl.language.asking.Client`."""
-        return self._continued(text, stop)
+        return self._continued(self._begun(text), stop)
 
     def fits(self, text: str) -> bool:
         """See :class:`strathack.rl.language.asking.Client`."""
-        return len(self._tokens(text)) + self._max_tokens <= self._context
+        return len(self._begun(text)) + self._max_tokens <= self._context
 
     def _tokens(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def _begun(self, text: str) -> list[int]:
+        """Returns the tokens of a text to be continued: begun as in training, and not ended."""
+        tokens = list(self._tokenizer(text)["input_ids"])
+        return tokens[:-1] if tokens[-1:] == [self._tokenizer.eos_token_id] else tokens
+
     @torch.inference_mode()
-    def _continued(self, text: str, stop: str | None) -> Answer:
-        tokens = self._tokens(text)
+    def _continued(self, tokens: list[int], stop: str | None) -> Answer:
         if len(tokens) + self._max_tokens > self._context:
             raise UnansweredError(f"{len(tokens)} tokens and {self._max_tokens} new ones exceed the context")
-        ends = [self._tokenizer.eos_token_id]
+        # A model may end its turns by other tokens than texts, and tells which.
+        own = self._model.generation_config.eos_token_id
+        ends = [self._tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
         if stop is not None and len(ending := self._tokens(stop)) == 1:
             ends.append(ending[0])
-        drawn = {"do_sample": True, "temperature": self._temperature, "top_k": 0} if self._temperature else {}
+        # All of it is said, since a model's folder may have other settings, which hold where nothing is said.
+        drawn: dict[str, Any] = {"do_sample": False, "temperature": 1.0, "top_k": 50}
+        if self._temperature:
+            drawn = {"do_sample": True, "temperature": self._temperature, "top_k": 0}
         given = torch.tensor([tokens], device=self._model.device)
         with self._one_at_a_time:
             began = time.monotonic()
             found = self._model.generate(
                 given, attention_mask=torch.ones_like(given), max_new_tokens=self._max_tokens,
-                eos_token_id=[end for end in ends if end is not None], pad_token_id=ends[0] or 0, **drawn,
+                eos_token_id=[end for end in ends if end is not None], pad_token_id=ends[0] or 0,
+                top_p=1.0, repetition_penalty=1.0, **drawn,
             )  # fmt: skip
             seconds = time.monotonic() - began
         new = found[0, len(tokens) :].tolist()
@@ -193,6 +240,17 @@ class LocalClient:
 
     def close(self) -> None:
         """Does nothing: an answer takes a moment."""
+
+
+def in_turn(messages: Messages) -> list[dict[str, str]]:
+    """Returns a conversation in which messages of the same role that follow each other are one."""
+    turns: list[dict[str, str]] = []
+    for message in messages:
+        if turns and turns[-1]["role"] == message["role"]:
+            turns[-1]["content"] += f"\n\n{message['content']}"
+        else:
+            turns.append(dict(message))
+    return turns
 
 
 def first_line(error: Exception) -> str:

@@ -332,11 +332,11 @@ class DiffPrompter:
 def said_in(reply: str) -> tuple[str, str]:
     """Returns what a continuation tells of the strategy, and the text of its action; empty where it has none.
 
-    Servers may leave out the special tokens; then the last line is the action.
+    Servers may leave out the special tokens; then the last line before what follows the action is the action.
     """
     said = reply.split(OBSERVATION)[0].strip()
     if ACTION in said:
         telling, action = said.split(ACTION)[:2]
         return telling.strip(), action.strip()
-    *telling_lines, action = said.split("\n") if said else [""]
+    *telling_lines, action = said.split("\n\n")[0].split("\n") if said else [""]
     return "\n".join(telling_lines).strip(), action.strip()

@@ -52,7 +52,9 @@ def evaluate(config: EvaluateConfig) -> int:
     }
     if costs is not None:
         told["language"] = asdict(costs)
-    kept = config.protocol if len(scores) == len(seeds) else None  # a protocol of which games are missing is not kept
+    # A protocol of which games are missing, or were cut for want of answers, is not kept.
+    missing = len(seeds) - len(scores) + (0 if costs is None else len(costs.cut))
+    kept = config.protocol if not missing else None
     measures = {} if kept is None else measures_of(kept, scores)
     if kept is not None:
         told |= {"protocol": kept, "measures": measures, "described": PROTOCOLS[kept].source}
@@ -73,7 +75,8 @@ def evaluate(config: EvaluateConfig) -> int:
         console.print(protocol_told(kept, measures), highlight=False, soft_wrap=True)
         console.print(PROTOCOLS[kept].source, highlight=False, soft_wrap=True)
     elif config.protocol is not None:
-        console.print(f"protocol {config.protocol} is not kept: {len(scores)} of {len(seeds)} games", highlight=False)
+        told_games = f"{len(seeds) - missing} of {len(seeds)} games"
+        console.print(f"protocol {config.protocol} is not kept: {told_games}", highlight=False)
     console.print(f"{summary.games} games; {SCORES}, {EVALUATION} in {config.out}", highlight=False)
     for name, reason in made.failures.items():
         console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
@@ -97,6 +100,7 @@ def _told(config: EvaluateConfig, settings: Any, summary: Summary, by_role: dict
         "options": to_plain(config),
         "games": os.path.relpath(config.games_folder, config.out),
         "settings": settings,
+        "seeds": str(config.all_seeds),
         **made_now(),
         "summary": summary.to_values(),
         "by_role": {role: part.to_values() for role, part in by_role.items()},

@@ -33,6 +33,9 @@ def test_a_grown_policy_plays_as_before_and_its_new_part_learns():
     [
         ("core.hidden=64", r"set: core.* is \[\d+, \d+\] in the weights, \[\d+, \d+\] once changed"),
         ("encoder.blstats=0", "set: the weights have encoders.0.blstats.weight, which the changed policy lacks"),
+        ("encoder.crop=11", r"set: encoders.0.crop_out.weight is \[\d+, \d+\] in the weights"),
+        ("encoder.embedding=8", r"set: encoders.0.\S+ is \["),
+        ("core.layers=2", r"set: core\.\S+ cannot be added to a policy; encoder.inventory and heads.offered can"),
         ("encoder.inventry=8", "set: 'encoder.inventry=8': 'inventry' is unknown; did you mean 'inventory'"),
     ],
 )

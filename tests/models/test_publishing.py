@@ -83,6 +83,15 @@ def test_the_validation_told_is_that_of_the_very_weights(run_of, tmp_path):
     assert "validation" not in load_values(unknown)["about"]
 
 
+def test_an_evaluation_is_told_with_who_played_which_games(run_of, evaluation, tmp_path):
+    told = json.loads((evaluation / "evaluation.json").read_text())
+    told["settings"] |= {"character": "val-dwa-law-fem", "roles": "val", "hold": 8, "seeds": "1:129"}
+    (evaluation / "evaluation.json").write_text(json.dumps({**told, "seeds": "1:3"}))
+    publish(PublishConfig(run=run_of, out=tmp_path / "folder", evaluation=evaluation))
+    card = (tmp_path / "folder" / "README.md").read_text()
+    assert "2 games: character val-dwa-law-fem, roles val, strategies held for 8 steps, seeds 1:3, " in card
+
+
 def test_what_is_there_or_is_no_evaluation_is_refused(run_of, tmp_path):
     (tmp_path / "there").touch()
     with pytest.raises(InputError, match="there: exists already"):

@@ -255,6 +255,8 @@ def test_an_encoder_of_another_make_is_refused(games, playable, tmp_path):
     options = {"data": [playable], "out": tmp_path / "clone", "weights": run, "quiet": True, "device": "cpu"}
     with pytest.raises(InputError, match=r"its encoder does not fit the policy's \(symbols\): .* is \["):
         clone(TrainConfig(**options))
+    with pytest.raises(InputError, match=r"its encoder does not fit the policy's \(symbols\): crop_out.weight is \["):
+        clone(TrainConfig(**options, set=f"{SMALL}; encoder.crop=11"))
     with pytest.raises(InputError, match=r"its encoder does not fit the policy's \(pixels\)"):
         clone(TrainConfig(**options, policy="lstm"))
     policy = clone(

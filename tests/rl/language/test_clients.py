@@ -13,13 +13,17 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("openai")
 
+from talking import MODEL, Fault, server  # noqa: E402
+
 from strathack import cli  # noqa: E402
 from strathack.dataset import Dataset  # noqa: E402
 from strathack.dataset.errors import InputError  # noqa: E402
 from strathack.dataset.labels import STRATEGIES  # noqa: E402
 from strathack.dataset.replies import read_replies, replies_path  # noqa: E402
+from strathack.rl.config import LanguageConfig  # noqa: E402
+from strathack.rl.evaluating.evaluation import digest_of_model  # noqa: E402
 from strathack.rl.language.asking import UnansweredError  # noqa: E402
-from strathack.rl.language.clients import LocalClient  # noqa: E402
+from strathack.rl.language.clients import LocalClient, ServerClient  # noqa: E402
 from strathack.text.history import ACTION, ACTION_TEXTS, OBSERVATION, STRATEGY  # noqa: E402
 from strathack.text.tokens import trained_tokenizer  # noqa: E402
 
@@ -71,6 +75,41 @@ def test_a_text_is_continued_up_to_the_observation(folder: Path, monkeypatch: An
     assert client._tokens(OBSERVATION)[0] in says.asked["eos_token_id"]
     assert says.asked["given"].tolist() == [client._tokens(prompt)]
     assert says.asked["max_new_tokens"] == 6
+    assert (says.asked["do_sample"], says.asked["top_p"], says.asked["repetition_penalty"]) == (False, 1, 1)
+
+
+def test_a_models_own_settings_do_not_decide_how_it_plays_but_where_its_turns_end(
+    folder: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    path = tmp_path / "own"
+    shutil.copytree(folder, path)
+    own = {"do_sample": True, "top_p": 0.5, "repetition_penalty": 1.5, "eos_token_id": [3, 4]}
+    (path / "generation_config.json").write_text(json.dumps(own))
+    client = client_of(path)
+    assert len({client.complete("north", OBSERVATION).text for _ in range(4)}) == 1, "the likeliest tokens"
+    says = Says([1])
+    monkeypatch.setattr(client._model, "generate", says)
+    client.complete("north", OBSERVATION)
+    assert {3, 4} < set(says.asked["eos_token_id"])
+    assert (says.asked["do_sample"], says.asked["top_p"], says.asked["repetition_penalty"]) == (False, 1, 1)
+
+
+def test_texts_begin_as_in_training(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "begins"
+    shutil.copytree(folder, path)
+    told = json.loads((path / "tokenizer.json").read_text())
+    end = next(one["id"] for one in told["added_tokens"] if one["content"] == END)
+    piece = {"SpecialToken": {"id": END, "type_id": 0}}
+    told["post_processor"] = {
+        "type": "TemplateProcessing", "single": [piece, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [],
+        "special_tokens": {END: {"id": END, "ids": [end], "tokens": [END]}},
+    }  # fmt: skip
+    (path / "tokenizer.json").write_text(json.dumps(told))
+    client = client_of(path)
+    says = Says([1])
+    monkeypatch.setattr(client._model, "generate", says)
+    client.complete("north", OBSERVATION)
+    assert says.asked["given"].tolist() == [[end, *client._tokens("north")]]
 
 
 def test_greedy_models_say_the_same_and_others_what_they_draw(folder: Path) -> None:
@@ -101,6 +140,64 @@ def test_conversations_have_the_form_of_the_models_own_template(folder: Path, tm
     monkeypatch.setattr(client._model, "generate", says)
     assert client.chat([{"role": "user", "content": "hello"}]).text == "north", "special tokens are no answer"
     assert says.asked["given"].tolist() == [client._tokens("user:hello;assistant:")]
+
+
+def test_where_roles_have_to_take_turns_neighbours_are_one_message(
+    folder: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    path = tmp_path / "turns"
+    shutil.copytree(folder, path)
+    told = json.loads((path / "tokenizer_config.json").read_text())
+    strict = "{% if loop.index0 % 2 != (turn.role != 'user') | int %}{{ raise_exception('turns') }}{% endif %}"
+    told["chat_template"] = (
+        f"{{% for turn in messages %}}{strict}{{{{ turn.role }}}}:{{{{ turn.content }}}};{{% endfor %}}"
+    )
+    (path / "tokenizer_config.json").write_text(json.dumps(told))
+    client = client_of(path, chats=True)
+    says = Says([1])
+    monkeypatch.setattr(client._model, "generate", says)
+    client.chat([{"role": "user", "content": "rules"}, {"role": "user", "content": "seen"}])
+    assert says.asked["given"].tolist() == [client._tokens("user:rules\n\nseen;")]
+
+
+def test_models_are_told_apart_by_what_is_in_their_folders(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "other")
+    assert digest_of_model(folder) == digest_of_model(tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").write_bytes(b"further trained")
+    assert digest_of_model(folder) != digest_of_model(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "other"], "model: is a name on a server"),
+        (["--language.tries", "3"], "language.tries: is for servers"),
+    ],
+)
+def test_what_is_for_servers_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["evaluate", f"llm:{folder}", "--prompt", "diff", "--out", str(tmp_path / "out"), *words])
+    assert said in capsys.readouterr().err
+
+
+def test_a_limit_is_told_by_the_name_that_a_server_knows_and_refusals_are_told_in_its_words() -> None:
+    def speaks(number: int, asked: dict[str, Any]) -> str | Fault:
+        if "max_tokens" in asked:
+            return Fault(400, body=b'{"error": {"message": "use max_completion_tokens"}}')
+        if asked["messages"][0]["content"] == "long":
+            return Fault(400, body=b'{"error": {"message": "your prompt is too long"}}')
+        return "north"
+
+    with server(speaks) as there:
+        client = ServerClient(there.url, MODEL, LanguageConfig(), 1.0, 9)
+        said = [client.chat([{"role": "user", "content": "?"}]).text for _ in range(2)]
+        assert said == ["north"] * 2
+        assert ["max_completion_tokens" in asked for asked in there.asked] == [False, True, True]
+        with pytest.raises(UnansweredError, match="status 400: .*your prompt is too long"):
+            client.chat([{"role": "user", "content": "long"}])
+        client.close()
 
 
 def test_folders_that_are_no_models_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ def test_a_history_is_as_long_as_the_context_and_never_longer_than_asked_for() -
         ("<|strategy|>fight\n<|action|>far west\n<|observation|>", ("<|strategy|>fight", "far west")),
         ("<|action|>esc", ("", "esc")),
         ("fight\nnorth\n", ("fight", "north")),
+        ("fight\nnorth\n\n@@ -14,2 +14,2 @@\n-Time: 1", ("fight", "north")),
         ("", ("", "")),
         ("<|observation|>", ("", "")),
     ],
