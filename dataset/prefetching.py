@@ -92,7 +92,7 @@ class Prefetcher:
         """Returns the plan's position after the batches handed out; batches filled ahead do not count."""
         if not self._slabs:
             return self._plan.state()
-        return position_after(self._plan, self._slabs[0].state, self._slabs[0].handed_out * self._config.steps)
+        return position_after(self._plan, self._slabs[0].state, self._slabs[0].handed_out, self._config.steps)
 
     def stop(self) -> None:
         """Ends the threads and drops the slabs; the plan keeps its position."""

@@ -116,11 +116,16 @@ class Plan(Protocol):
         """Restores a position of the plan."""
 
 
-def position_after(plan: Plan, state: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """Returns the position of a plan ``rows`` rows after a state; the plan stays where it is."""
+_PLANNED_AT_ONCE = 1000
+"""Batches whose segments are in memory at a time while a plan is moved."""
+
+
+def position_after(plan: Plan, state: Mapping[str, Any], batches: int, steps: int) -> dict[str, Any]:
+    """Returns the position of a plan some batches of ``steps`` rows after a state; the plan stays where it is."""
     now = plan.state()
     plan.load(state)
-    plan.advance(rows)
+    for start in range(0, batches, _PLANNED_AT_ONCE):
+        plan.advance(min(batches - start, _PLANNED_AT_ONCE) * steps)
     after = plan.state()
     plan.load(now)
     return after

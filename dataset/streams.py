@@ -159,7 +159,7 @@ class Stream:
 
     def skip(self, batches: int) -> None:
         """Moves past ``batches`` batches without filling them; takes only as long as planning them."""
-        self._go_to(position_after(self._plan, self._ahead.position(), batches * self.config.steps))
+        self._go_to(position_after(self._plan, self._ahead.position(), batches, self.config.steps))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the stream's position as plain values; the next batch is the one after the last handed out."""

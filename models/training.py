@@ -49,6 +49,10 @@ def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     policy = policy_of(options, dataset) if saved is None else make_policy(config_from_values(saved["policy"]))
     if options.freeze == "encoder" and isinstance(policy, Policy):
         policy.encoders.requires_grad_(False)
+    if saved is None and policy.config.label is None:
+        for name in ("balance", "strategy_weight", "head_weight"):
+            if getattr(options, name) != getattr(TrainConfig, name):
+                raise InputError(f"{name}: is of policies with strategies, and this one is flat")
     quiet = options.quiet or not is_first_process()
     tables = label_tables(
         policy.config, dataset, options.data[0], label=options.label, balance=options.balance, quiet=quiet

@@ -171,7 +171,8 @@ class TrainConfig(Options):
         accumulate: Such batches per optimiser step.
         epochs: Passes over the chunks.
         steps: End training after this many optimiser steps.
-        minutes: End training after this many minutes.
+        minutes: End training after this many minutes. The learning rate falls over the steps or the epochs, so give the
+            steps, too, about as many as fit.
         learning_rate: The largest learning rate; it rises first, then falls linearly.
         warmup: Share of the steps in which it rises.
         seed: Determines fresh weights and the order of chunks.

@@ -332,6 +332,8 @@ def test_more_lanes_than_games_are_not_used(games, tmp_path, capsys):
         ({"weights": "nowhere", "set": ""}, "nowhere: no such checkpoint"),
         ({"high": "here", "low": "there"}, "high: the policy is what the checkpoints hold; leave set out"),
         ({"resume": "somewhere"}, "out: a resumed run keeps its own; only steps, minutes, passes, data may be given"),
+        ({"set": f"{SMALL_LSTM}; heads.kind=flat", "balance": True}, "balance: is of policies with strategies"),
+        ({"set": f"{SMALL_LSTM}; heads.kind=flat", "head_weight": 0.5}, "head_weight: is of policies with strategies"),
         ({"wandb": "project"}, "wandb: the package is not installed"),
         ({"device": "cuda"}, "device: cuda was asked for, and PyTorch finds no GPU here"),
     ],
