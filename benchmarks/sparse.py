@@ -57,6 +57,8 @@ def tell(options: argparse.Namespace) -> None:
     for path in sorted(options.out.glob("*-*/metrics.csv")):
         name, _, seed = path.parent.name.rpartition("-")
         metrics = pd.read_csv(path)
+        if "return/total" not in metrics:
+            continue  # a run of an earlier release
         part = np.minimum((metrics["frames"] / options.frames * BINS).astype(int), BINS - 1)
         so_far = metrics.groupby(part)[["games", "return/total"]].last()
         within = so_far.diff().fillna(so_far)  # the games of the part itself, each of which gives 0 or 1

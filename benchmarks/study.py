@@ -72,7 +72,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a dataset with screens")
     parser.add_argument("out", type=Path, help="the folder of runs and evaluations")
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    likelihoods = [name for name, variant in VARIANTS.items() if not variant.gives_values]
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=likelihoods)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--frames", type=float, default=20e6)
     parser.add_argument("--games", type=int, default=128)

@@ -109,7 +109,10 @@ def windows(
         lanes, steps, dataset.rows["steps"], config.seed, config.share, config.epochs, usable_games(dataset, config),
         replacement=replacement,
     )  # fmt: skip
-    kind = "WindowStream 2", "with replacement" if replacement else "without replacement"
+    kind = (
+        "WindowStream" if replacement else "WindowStream 2",
+        "with replacement" if replacement else "without replacement",
+    )
     return Stream(dataset, config, plan, WindowFiller(dataset, config), kind, allocate)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -157,7 +157,10 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
 
 
 def agreed_settings(
-    out: Path, asked: Mapping[str, Any], normalised: Mapping[str, Callable[[str], object]] = MappingProxyType({})
+    out: Path,
+    asked: Mapping[str, Any],
+    normalised: Mapping[str, Callable[[str], object]] = MappingProxyType({}),
+    newer: Collection[str] = (),
 ) -> dict[str, Any] | None:
     """Returns the settings of an existing dataset, or None; existing settings must agree with those asked for.
 
@@ -165,6 +168,7 @@ def agreed_settings(
         out: The dataset folder.
         asked: The settings asked for.
         normalised: How to parse settings that earlier releases stored as the user had typed them.
+        newer: Settings that earlier releases did not store, so that they may be missing.
 
     Raises:
         InputError: If the settings differ, or the folder holds something else.
@@ -172,7 +176,7 @@ def agreed_settings(
     there = DatasetFolder(out).read_settings()
     if there is not None:
         there |= {name: str(parse(there[name])) for name, parse in normalised.items() if name in there}
-        differing = differences(there, asked)
+        differing = differences(there, {name: asked[name] for name in asked if name in there or name not in newer})
         if differing:
             raise InputError(f"{out}: holds games of other settings: {differing}; another folder would take these")
     return there

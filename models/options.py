@@ -391,9 +391,6 @@ class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
         super().__post_init__()
         if self.algorithm == "bc" and self.offline != OfflineConfig() and self.resume is None:
             raise InputError("offline: bc has no such options; algorithm names another one")
-        for name in () if self.algorithm == "bc" else ("balance", "head_weight", "early_stop"):
-            if getattr(self, name) != getattr(TrainConfig, name):
-                raise InputError(f"{name}: is of cloning; {self.algorithm} has no use for it")
         labels = (*LABEL_COLUMNS, "hihack_strategy")
         if self.label is not None and self.label not in labels:
             raise InputError(f"label: {self.label!r} is unknown{near_match(self.label, labels)}")

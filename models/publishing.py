@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import yaml
 
@@ -20,7 +21,7 @@ from strathack.models.cleaved import AnyPolicy
 from strathack.models.fitting import VALIDATION
 from strathack.models.options import PublishConfig
 from strathack.models.places import MODEL, checkpoint_at, published
-from strathack.models.running import OPTIONS
+from strathack.models.running import METRICS, OPTIONS
 from strathack.models.saving import VALIDATED, frames_of, load_values, policy_from, save_policy
 
 CONFIG, CARD, REPLAY, RESULTS = "config.json", "README.md", "replay.mp4", ".eval_results/nethack.yaml"
@@ -95,11 +96,20 @@ def _training_of(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
         given = _read(run / OPTIONS)
         about["options"] = {name: given[name] for name in TOLD_OPTIONS if given.get(name) is not None}
     validation = values.get(VALIDATED)
-    if validation is None and (run / VALIDATION).is_file():  # a run of the release before
+    if validation is None and _is_of_last_validation(run, values):  # a run of the release before
         validation = _read(run / VALIDATION)
     if validation is not None:
         about["validation"] = {name: validation.get(name) for name in TOLD_RESULTS}
     return about
+
+
+def _is_of_last_validation(run: Path, values: Mapping[str, Any]) -> bool:
+    """Returns whether a checkpoint of a run is of the step of the last validation, which validation.json tells."""
+    if not (run / VALIDATION).is_file() or not (run / METRICS).is_file():
+        return False
+    rows = pd.read_csv(run / METRICS)
+    validated = rows.filter(like="validation/").notna().any(axis=1)
+    return bool(validated.any()) and int(rows["step"][validated].iloc[-1]) == values.get("global_step")
 
 
 def is_made(options: PublishConfig) -> bool:

@@ -75,8 +75,8 @@ class Run(Generic[AnyRunOptions]):
             own = from_plain(type(given), json.loads(path.read_text()))
         except (json.JSONDecodeError, InputError) as error:
             raise FormatError(f"{path}: not the options of a run of this release: {error}") from None
-        last = folder / LAST
-        return cls(own.continued(given), folder, load_values(last) if last.exists() else None)
+        begun = any(folder.glob("*.safetensors"))
+        return cls(own.continued(given), folder, load_values(folder / LAST) if begun else None)
 
     def begin(self, step: int) -> list[Logger]:
         """Writes the options of a new run, and opens the loggers.

@@ -49,10 +49,8 @@ def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     policy = policy_of(options, dataset) if saved is None else make_policy(config_from_values(saved["policy"]))
     if options.freeze == "encoder" and isinstance(policy, Policy):
         policy.encoders.requires_grad_(False)
-    if saved is None and policy.config.label is None:
-        for name in ("balance", "strategy_weight", "head_weight"):
-            if getattr(options, name) != getattr(TrainConfig, name):
-                raise InputError(f"{name}: is of policies with strategies, and this one is flat")
+    if saved is None:
+        check_used(options, policy.config)
     quiet = options.quiet or not is_first_process()
     tables = label_tables(
         policy.config, dataset, options.data[0], label=options.label, balance=options.balance, quiet=quiet
@@ -71,6 +69,21 @@ def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
         valued = check_learnable(policy, dataset, options)
         module = OfflineModule(valued, options, tables, dataset, budget.share_done, about, options.log_every)
     return fit_of(begun, module, data, budget)
+
+
+def check_used(options: TrainConfig, policy: AnyConfig) -> None:
+    """Checks that every option of a new run has an effect.
+
+    Raises:
+        InputError: If one has none.
+    """
+    flat = () if policy.label is not None else ("balance", "strategy_weight", "head_weight")
+    offline = () if options.algorithm == "bc" else ("balance", "head_weight")
+    for names, why in ((flat, "is of policies with strategies, and this one is flat"),
+                       (offline, f"is of cloning; {options.algorithm} has no use for it")):  # fmt: skip
+        for name in names:
+            if getattr(options, name) != getattr(TrainConfig, name):
+                raise InputError(f"{name}: {why}")
 
 
 def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:

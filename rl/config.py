@@ -192,9 +192,6 @@ class RewardConfig(Options):
         super().__post_init__()
         check_finite(self, "scale", "clip", "progress_weight")
         check_at_least(1, self, "progress_lag")
-        for name in () if self.progress is not None else ("progress_weight", "progress_lag"):
-            if getattr(self, name) != getattr(RewardConfig, name):
-                raise InputError(f"{name}: there is no reward for progress; progress names a run of pretrain")
 
 
 @dataclass(frozen=True)

@@ -129,13 +129,23 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
             raise InputError("imitation.teacher: none is given, and no run to begin with that could be it")
         if self.validate_every and imitation.demos is None and imitation.held_out is None:
             raise InputError("validate_every: no dataset is given to validate on; give demos or held_out")
+        if imitation.teacher is not None and not imitation.kickstarts:
+            raise InputError("imitation.kickstart_weight: 0, though a teacher is given; leave it out, or set a weight")
+
+    def check_used(self) -> None:
+        """Checks that what is asked of a new run has an effect.
+
+        Raises:
+            InputError: If an option has none.
+        """
+        imitation, reward = self.imitation, self.reward
         if imitation.held_out is not None and not self.validate_every:
             raise InputError("imitation.held_out: nothing is measured on it; set validate_every, or leave it out")
-        for name in ("teacher", "direction"):
-            if getattr(imitation, name) != getattr(ImitationConfig, name) and not imitation.kickstarts:
-                raise InputError(
-                    f"imitation.kickstart_weight: 0, though a {name} is given; leave it out, or set a weight"
-                )
+        if imitation.direction != ImitationConfig.direction and not imitation.kickstarts:
+            raise InputError("imitation.direction: there is no teacher to be near to; kickstart_weight is 0")
+        for name in () if reward.progress is not None else ("progress_weight", "progress_lag"):
+            if getattr(reward, name) != getattr(RewardConfig, name):
+                raise InputError(f"reward.{name}: there is no reward for progress; progress names a run of pretrain")
 
     @property
     def learners(self) -> int:

@@ -27,7 +27,7 @@ from strathack.collect.running.display import Report
 from strathack.collect.running.jobs import Work
 from strathack.collect.running.pools import OnStep, WorkerOptions
 from strathack.collect.running.provenance import made_now
-from strathack.collect.running.results import GameShard, JobResult
+from strathack.collect.running.results import GameShard, JobResult, Refused
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.copying import one_game_shard
 from strathack.dataset.errors import InputError
@@ -201,6 +201,8 @@ def relabelling(
 
 
 def _described(quiet: bool, name: str, game: JobResult) -> Report:
+    if isinstance(game, Refused):
+        return Report(f"{name}: {game.reason}", failed=True)
     assert isinstance(game, GameShard), "a game that cannot be relabelled stays as it was"
     if game.note:
         return Report(f"{name}: published labels only, {game.note}", failed=True)

@@ -49,7 +49,7 @@ def apply(config: LabelApplyConfig) -> tuple[int, int]:
         "labeller_sha256": sha256_of(checkpoint),
         "ahead": config.ahead,
     }
-    agreed_settings(config.out, settings)
+    agreed_settings(config.out, settings, newer=("labeller_sha256",))
     label, codes = labeller.config.label, Vocabulary(labeller.config.names).codes
     with (
         DatasetWriter(config.out, settings, fractions=dataset.fractions) as out,

@@ -164,13 +164,6 @@ def load_progress(path: Path, device: str | torch.device = "cpu") -> ProgressMod
     return progress
 
 
-def _without_additions(config: EncoderConfig) -> EncoderConfig:
-    """Returns an encoder's configuration without what a policy's may see beside the screen, after everything else."""
-    if isinstance(config, SymbolsConfig):
-        return replace(config, blstats=0, previous_action=0, inventory=0)
-    return replace(config, previous_action=0)
-
-
 def take_encoder(policy: Policy, pretrained: Pretrained, path: Path) -> None:
     """Copies a pre-trained encoder's weights into the encoders of a policy.
 
@@ -187,10 +180,10 @@ def take_encoder(policy: Policy, pretrained: Pretrained, path: Path) -> None:
     if pretrained.contrastive is None:
         raise InputError(f"{path}: a model of progress alone; strathack pretrain --objective encoder makes an encoder")
     source = pretrained.contrastive.encoder
-    own = _without_additions(cast("SymbolsEncoder | PixelsEncoder", source).config)
+    own = screen_alone(cast("SymbolsEncoder | PixelsEncoder", source).config)
     for encoder in policy.encoders:
         config = cast("SymbolsEncoder | PixelsEncoder", encoder).config
-        alike = _without_additions(config) == own
+        alike = screen_alone(config) == own
         weights = encoder.state_dict()
         for name, value in source.state_dict().items():
             there = weights.get(name)

@@ -222,10 +222,10 @@ class GymnasiumSimulator:
         """See :class:`Simulator`."""
         observation, reward, terminated, truncated, info = self._env.step(action + self._first)
         end: End | None = "cut" if truncated else None
-        if terminated and self._nle is not None and "end_status" in info:
-            end = _end_in(info)
+        if terminated and info.get("success"):
+            end = "success"
         elif terminated:
-            end = "success" if info.get("success") else "over"
+            end = _end_in(info) if self._nle is not None and "end_status" in info else "over"
         return observation, float(reward), end
 
     def close(self) -> None:

@@ -145,7 +145,6 @@ def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[s
         device = "cuda" if usable_gpus(config.device) else "cpu"
         client = LocalClient(Path(where), temperature, config.answer_tokens, device, chats=config.prompt == "balrog")
         name = Path(where).resolve().name
-        # Which older evaluations do not have.
         which = {"model_sha256": digest_of_model(Path(where))}
     settings = {
         "demonstrator": f"llm {name}", "prompt": config.prompt, "temperature": temperature,
@@ -158,7 +157,8 @@ def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[s
 
 def digest_of_model(folder: Path) -> str:
     """Returns what a model in a folder is told apart by: a digest of its weights, its settings and its tokenizer."""
-    names = sorted(path for kind in ("*.safetensors", "*.bin", "*.json") for path in folder.glob(kind))
+    kinds = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
+    names = sorted(path for kind in kinds for path in folder.glob(kind))
     told = "\n".join(f"{path.name} {sha256_of(path)}" for path in names)
     return hashlib.sha256(told.encode()).hexdigest()
 
@@ -217,7 +217,7 @@ def _playing(
         "nle_version": nle_version(),
     }
     normalised = {"roles": Roles.parse, "character": CharacterWish.parse}
-    there = agreed_settings(config.games_folder, settings, normalised)
+    there = agreed_settings(config.games_folder, settings, normalised, newer=("model_sha256",))
     known = Seeds() if there is None else Seeds.parse(str(there["seeds"]))
     seeds = _seeds_of_roles(config)
     provenance = provenance_of(str(settings["demonstrator"]), settings, _observations(config))

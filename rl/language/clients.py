@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import openai
 import torch
 from jinja2 import TemplateError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging
 
 from strathack.dataset.errors import InputError
@@ -56,6 +56,7 @@ class ServerClient:
             raise InputError("model: none is given; a server has several")
         self._model, self._config, self._temperature, self._max_tokens = model, config, temperature, max_tokens
         self._limit = "max_tokens"
+        self._wish = {"skip_special_tokens": False}
         key = os.environ.get(config.key_from) or NO_KEY
         self._server = openai.OpenAI(base_url=url, api_key=key, timeout=config.timeout, max_retries=config.tries - 1)
         self._check(url)
@@ -92,28 +93,42 @@ class ServerClient:
             self._server.chat.completions.create,
             model=self._model, messages=messages, temperature=self._temperature,
         )  # fmt: skip
+        limit = self._limit  # which the thread of another game may change meanwhile
         try:
-            return ask(**{self._limit: self._max_tokens})
+            return ask(**{limit: self._max_tokens})
         except openai.BadRequestError as error:
-            if self._limit == _NEWER_LIMIT or _NEWER_LIMIT not in str(error):
+            if limit == _NEWER_LIMIT or _NEWER_LIMIT not in str(error):
                 raise
             self._limit = _NEWER_LIMIT
-            return ask(**{self._limit: self._max_tokens})
+            return ask(**{_NEWER_LIMIT: self._max_tokens})
 
     def complete(self, text: str, stop: str) -> Answer:
         """See :class:`strathack.rl.language.asking.Client`."""
         began = time.monotonic()
         try:
-            found = self._server.completions.create(
-                model=self._model, prompt=text, stop=stop, temperature=self._temperature,
-                max_tokens=self._max_tokens,
-                # Servers may leave them out of the text, and not stop at them either: vLLM does so unless it is told.
-                extra_body={"skip_special_tokens": False},
-            )  # fmt: skip
+            found = self._completed(text, stop)
             continued = found.choices[0].text
         except (openai.OpenAIError, ValueError, IndexError, AttributeError, TypeError) as error:
             raise UnansweredError(reason_of(error)) from None
         return _answered(continued, found.usage, began)
+
+    def _completed(self, text: str, stop: str) -> Any:
+        """Asks for a continuation with its special tokens; servers that do not know that wish are asked without it.
+
+        Servers may leave them out of the text, and not stop at them either: vLLM does so unless it is told.
+        """
+        ask = partial(
+            self._server.completions.create,
+            model=self._model, prompt=text, stop=stop, temperature=self._temperature, max_tokens=self._max_tokens,
+        )  # fmt: skip
+        wish = self._wish
+        try:
+            return ask(extra_body=wish)
+        except openai.BadRequestError as error:
+            if not any(name in str(error) for name in wish):
+                raise
+            self._wish = {}
+            return ask()
 
     def fits(self, text: str) -> bool:
         """Returns true: how long the context is, the server alone knows."""
@@ -171,6 +186,10 @@ class LocalClient:
             self._model = AutoModelForCausalLM.from_pretrained(path).to(device).eval()
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"what: {path} holds no model that can be loaded ({first_line(error)})") from None
+        # How it draws is decided here, and not by what its folder says; but it may end its turns by tokens of its own.
+        own = self._model.generation_config.eos_token_id
+        self._ends = own if isinstance(own, list) else [own]
+        self._model.generation_config = GenerationConfig()
         if chats and not getattr(self._tokenizer, "chat_template", None):
             raise InputError(f"what: {path} knows no form of conversations; give --prompt diff, or another model")
         # Some forms of conversations want the roles in turn, and BALROG's begin with two messages of the user.
@@ -217,22 +236,17 @@ class LocalClient:
     def _continued(self, tokens: list[int], stop: str | None) -> Answer:
         if len(tokens) + self._max_tokens > self._context:
             raise UnansweredError(f"{len(tokens)} tokens and {self._max_tokens} new ones exceed the context")
-        # A model may end its turns by other tokens than texts, and tells which.
-        own = self._model.generation_config.eos_token_id
-        ends = [self._tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+        ends = [self._tokenizer.eos_token_id, *self._ends]
         if stop is not None and len(ending := self._tokens(stop)) == 1:
             ends.append(ending[0])
-        # All of it is said, since a model's folder may have other settings, which hold where nothing is said.
-        drawn: dict[str, Any] = {"do_sample": False, "temperature": 1.0, "top_k": 50}
-        if self._temperature:
-            drawn = {"do_sample": True, "temperature": self._temperature, "top_k": 0}
+        drawn = {"do_sample": True, "temperature": self._temperature, "top_k": 0} if self._temperature else {}
         given = torch.tensor([tokens], device=self._model.device)
         with self._one_at_a_time:
             began = time.monotonic()
             found = self._model.generate(
                 given, attention_mask=torch.ones_like(given), max_new_tokens=self._max_tokens,
                 eos_token_id=[end for end in ends if end is not None], pad_token_id=ends[0] or 0,
-                top_p=1.0, repetition_penalty=1.0, **drawn,
+                **drawn,
             )  # fmt: skip
             seconds = time.monotonic() - began
         new = found[0, len(tokens) :].tolist()

@@ -96,6 +96,8 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
     if saved is not None and "counters" not in saved:
         folder = run.folder
         raise InputError(f"{folder}: a run of strathack train; begin from it, strathack finetune {folder} --out ...")
+    if saved is None:
+        config.check_used()
     fabric.seed_everything(config.seed, verbose=False)
     torch.set_num_threads(threads_of(config))
     policy = policy_of(config, saved).to(fabric.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -89,4 +90,5 @@ class Counters:
         arguments: dict[str, Any] = {
             name: deque(value, maxlen=RECENT) if isinstance(value, list) else value for name, value in values.items()
         }
-        return cls(**arguments)
+        # Runs of the release before have not summed them up.
+        return cls(**{"total_return": math.nan, **arguments})

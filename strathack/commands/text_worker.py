@@ -57,18 +57,18 @@ class TextWorker:
         glyph_names(self._recipe.dialect)
 
     def work(self, payload: TextJob, on_step: OnStep) -> JobResult:
-        """Describes one game; returns ``Refused`` if it cannot be replayed."""
+        """Describes one game; returns ``Refused`` if it is damaged or cannot be replayed."""
         describer = make_describer(self._recipe, payload.starts)
-        if payload.keys is None:
-            see(Dataset(payload.path)[payload.labels.name], StoredFrames(), describer)
-            on_step(len(payload.labels.actions))
-        else:
-            try:
+        try:
+            if payload.keys is None:
+                see(Dataset(payload.path)[payload.labels.name], StoredFrames(), describer)
+                on_step(len(payload.labels.actions))
+            else:
                 recording = Recording.of_game(payload.keys)
                 replayed = replay(recording, (), on_step, describer.see, shown=self._recipe.observations)
                 check_replayed(payload.keys, replayed)
-            except (DepartedError, InputError) as error:
-                return Refused(str(error))
+        except (DepartedError, InputError) as error:
+            return Refused(str(error))
         rows = list(describer.rows(payload.labels))
         return GameText(payload.labels.name, len(payload.labels.actions), encode_rows(rows, self._recipe.layout))
 

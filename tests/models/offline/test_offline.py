@@ -226,9 +226,8 @@ def test_rewards_are_divided_by_the_deviation_of_the_returns_so_far(games, tmp_p
     ("algorithm", "options", "message"),
     [
         ("bc", {"offline": OfflineConfig(discount=0.5)}, "offline: bc has no such options"),
-        ("iql", {"balance": True}, "balance: is of cloning; iql has no use for it"),
-        ("awac", {"head_weight": 0.5}, "head_weight: is of cloning"),
-        ("cql", {"early_stop": 2}, "early_stop: is of cloning"),
+        ("iql", {"set": SMALL, "balance": True}, "balance: is of cloning; iql has no use for it"),
+        ("awac", {"set": SMALL, "head_weight": 0.5}, "head_weight: is of cloning"),
         ("iql", {"ema": 0.9}, "ema: iql has a target network of its own"),
         ("cql", {"set": f"{SMALL}; heads.combine=mixture"}, "heads.combine: mixture; the logits of cql are values"),
     ],

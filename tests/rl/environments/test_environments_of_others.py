@@ -117,9 +117,9 @@ def test_an_nle_under_any_wrapper_plays_the_seed_that_is_given(name):
 class Told(gymnasium.Wrapper):
     """Ends the first step as it is told to."""
 
-    def __init__(self, status, ascended=False):
+    def __init__(self, status, ascended=False, **more):
         super().__init__(nle_env())
-        self.info = {"end_status": status, "is_ascended": ascended}
+        self.info = {"end_status": status, "is_ascended": ascended, **more}
 
     def step(self, action):
         observation, reward, _, truncated, info = self.env.step(action)
@@ -127,7 +127,14 @@ class Told(gymnasium.Wrapper):
 
 
 @pytest.mark.parametrize(
-    ("env", "end"), [(Told(-1), "cut"), (Told(1), "over"), (Told(2), "success"), (Told(1, ascended=True), "success")]
+    ("env", "end"),
+    [
+        (Told(-1), "cut"),
+        (Told(1), "over"),
+        (Told(2), "success"),
+        (Told(1, ascended=True), "success"),
+        (Told(0, success=True), "success"),
+    ],
 )
 def test_how_an_nle_under_a_wrapper_ended_is_what_nle_says(env, end):
     simulator = GymnasiumSimulator(env, "told")

@@ -200,7 +200,7 @@ def test_a_run_of_the_release_before_goes_on_whatever_its_options_were_called(tm
         (["{run}", "--imitation.demos", "{demos}"], "demos_lanes: 32 lanes are more than the 5 games to train on"),
         (["{run}", "--imitation.demos-weight", "1"], "demos: demos_weight is 1, and no dataset is given"),
         (["{run}", "--imitation.held-out", "{demos}"], "held_out: nothing is measured on it; set validate_every"),
-        (["{run}", "--imitation.direction", "reverse"], "kickstart_weight: 0, though a direction is given"),
+        (["{run}", "--imitation.direction", "reverse"], "direction: there is no teacher to be near to"),
         (["--reward.progress-lag", "8"], "progress_lag: there is no reward for progress"),
         (["--recipe", "kickstart"], "teacher: none is given, and no run to begin with"),
         (["--recipe", "kickstar"], "recipe: 'kickstar' is unknown; did you mean 'kickstart'?"),

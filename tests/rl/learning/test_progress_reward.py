@@ -25,7 +25,7 @@ SMALL = SymbolsConfig(
     previous_action=0, size=8,
 )  # fmt: skip
 TINY = "encoder.crop=3; encoder.crop_channels=[4]; encoder.embedding=4; encoder.crop_units=8; encoder.screen_units=0"
-FLAT = f"heads.kind=flat; core.hidden=16; {TINY}; encoder.message=8; encoder.size=8"
+FLAT = f"heads.kind=flat; core.hidden=16; {TINY}; encoder.screen_channels=[4]; encoder.message=8; encoder.size=8"
 
 
 def config(objective="both", longest=100):
