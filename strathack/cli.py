@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import warnings
-from argparse import HelpFormatter
+from argparse import SUPPRESS, HelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
@@ -233,8 +233,8 @@ def _add_option(where: Any, name: str, field: Field[Any], hint: Any, description
     if hint is bool:
         where.add_argument(f"--{name}", action=ActionYesNo(no_prefix="no_"), default=field.default, help=description)
     elif hint == list[Path]:
-        # Without a default, help would call words required that may be left out.
-        several = {"nargs": "+"} if field.default_factory is MISSING else {"nargs": "*", "default": []}
+        # Where no word is given, what a configuration file has stays; any default would take its place.
+        several = {"nargs": "+"} if field.default_factory is MISSING else {"nargs": "*", "default": SUPPRESS}
         where.add_argument(name, **several, type=Path, help=description)
     elif field.default is MISSING:
         where.add_argument(name, type=_registered(hint), help=description)

@@ -56,6 +56,16 @@ def test_a_bad_line_is_refused_in_one_line_with_status_2(words, line, capsys):
     assert line in err
 
 
+def test_words_may_be_in_a_configuration_file(tmp_path, capsys):
+    """Also several words, which those that follow the file replace."""
+    file = tmp_path / "train.yaml"
+    file.write_text(f"data: [{tmp_path / 'here'}]\nout: {tmp_path / 'run'}\n")
+    for words, missing in (([], "here"), ([str(tmp_path / "there")], "there")):
+        with pytest.raises(SystemExit, match="2"):
+            main(["train", "--config", str(file), *words])
+        assert f"{tmp_path / missing}: does not exist" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "old", "new"),
     [
