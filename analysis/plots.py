@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from strathack.analysis.palette import colour_of, in_order, rgb
 from strathack.analysis.runs import columns_of
@@ -346,7 +346,7 @@ def draw_curves(runs: Mapping[str, pd.DataFrame], x: str, y: str, *, smooth: int
         averaged = known[y].rolling(smooth, min_periods=1).mean()
         marker = "o" if len(known) < 30 else ""
         axes.plot(known[x], averaged, color=f"C{place}", label=name, marker=marker, markersize=3)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.set_xlabel(x.replace("_", " "))
     axes.set_ylabel(y.replace("_", " ").replace("/", ", "))
     axes.legend(frameon=False)
@@ -372,7 +372,7 @@ def draw_by_strategy(values: pd.DataFrame, label: str) -> Figure:
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel(label)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=values.shape[1])
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -15,11 +15,14 @@
 # ---
 
 # %% [markdown]
-# # Cloning: flat against hierarchical
+# # Cloning: what the hierarchy and its labels are worth
 #
-# Two policies of equal size, cloned from the same 44 games for the same 5,000 steps of the optimiser, and held
-# against four games that neither saw. To see your own runs, name their folders below; `predictions` gives what a
-# policy expects at each step of any games:
+# Policies of 3.1 million parameters each, cloned from the same thousand games for 20 million frames by
+# `benchmarks/study.py`, that differ in one thing. `flat` has one action head. The others have a strategy head and an
+# action head for each strategy: `published labels` has learned from the labels of the published rule, which mostly
+# say "fight", `mixture` and `sampled` from the strategies that were running; `sampled` takes one drawn strategy's head
+# at each step instead of the sum over all, as in the paper. To see your own runs, name their folders below;
+# `predictions` gives what a policy expects at each step of any games:
 #
 # ```python
 # from strathack.models.predicting import predictions
@@ -39,43 +42,65 @@ from strathack.analysis import plots
 from strathack.dataset.labels import STRATEGIES
 
 DATA = Path("data")
-RUNS = {"flat": DATA / "runs/flat", "hierarchical": DATA / "runs/hierarchical"}
+RUNS = ("published labels", "sampled")
 
-metrics = {name: pd.read_csv(run / "metrics.csv") for name, run in RUNS.items()}
-results = {name: json.loads((run / "validation.json").read_text()) for name, run in RUNS.items()}
+metrics = {name: pd.read_csv(DATA / "runs" / name / "metrics.csv") for name in RUNS}
+results = {name: json.loads((DATA / "runs" / name / "validation.json").read_text()) for name in RUNS}
 
 # %% [markdown]
+# ## What they predict, and how they play
+# NLL in nats and accuracy are those of the first 8,000 steps of each game that none has learned from; `score` and what
+# follows are of 128 games each, all on the same seeds, each to its end.
+
+# %%
+columns = ["variant", "nll", "accuracy", "score", "error", "median", "iqm", "iqm_low", "iqm_high", "depth"]
+# Of runs that are in benchmarks/RESULTS.md alone.
+earlier = [
+    ("flat", 0.449, 0.837, 554, 53, 345, 390, 314, 474, 1.06),
+    ("mixture", 0.475, 0.830, 401, 39, 271, 281, 224, 350, 1.08),
+]
+study = pd.concat([pd.DataFrame(earlier, columns=columns), pd.read_csv(DATA / "study/variants.csv")[columns]])
+study.set_index("variant").round(3)
+
+# %% [markdown]
+# The three hierarchies are alike, and the flat policy is ahead of all of them at this size and length, by 0.02 nats; of
+# their scores, none differs from another's by more than chance explains. Wrong labels cost nothing in predicting
+# actions: nearly all steps go to one head, which then learns from all of them, as the flat policy's does.
+#
 # ## Learning curves
 
 # %%
-plots.draw_curves(metrics, "frames", "train/action_nll", smooth=5)
-
-# %%
-plots.draw_curves(metrics, "frames", "validation/action_nll")
-
-# %%
-columns = ["steps", "action_nll", "accuracy", "top5", "strategy_nll", "strategy_accuracy", "majority", "macro_recall"]
-pd.DataFrame(results).T[columns]
+beyond_the_first = {name: table[table["frames"] > 1e6] for name, table in metrics.items()}
+plots.draw_curves(beyond_the_first, "frames", "train/action_nll", smooth=20)
 
 # %% [markdown]
-# At this size and length the flat policy predicts actions better: the hierarchical one also has to learn 13 heads,
-# most of which see few steps. What it has in return is the strategy.
-#
 # ## Accuracy by strategy
-# Where each policy's most likely action is the one that was taken.
+# Where each policy's most likely action is the one that was taken, by the strategy that was running.
 
 # %%
-accuracy = pd.read_csv(DATA / "accuracy.csv").pivot(index="strategy", columns="run", values="accuracy")
+by_strategy = pd.read_csv(DATA / "study/by_strategy.csv")
+accuracy = by_strategy.pivot(index="strategy", columns="variant", values="accuracy")[list(RUNS)]
 ordered = [name for name in STRATEGIES if name in accuracy.index]
 plots.draw_by_strategy(accuracy.loc[ordered], "accuracy of the action")
 
+# %%
+nll = by_strategy.pivot(index="strategy", columns="variant", values="nll")[list(RUNS)]
+steps = by_strategy.groupby("strategy")["steps"].first()
+nll.loc[ordered].assign(steps=steps).round(3)
+
 # %% [markdown]
+# True labels are ahead where a strategy has its own way to act (`fight`, `wait_out`), and behind where there are few
+# steps to learn from (`inventory_eat`, `emergency`). What they give is the strategy itself.
+#
 # ## The strategy head
 # Its confusions on held-out games, as shares of the steps that each strategy really had.
 
 # %%
-result = results["hierarchical"]
-confusion = pd.DataFrame(result["confusion"], index=STRATEGIES, columns=STRATEGIES)
+columns = ["strategy_nll", "strategy_accuracy", "majority", "macro_recall"]
+pd.DataFrame({name: results[name] for name in RUNS}).T[columns]
+
+# %%
+confusion = pd.DataFrame(results["sampled"]["confusion"], index=STRATEGIES, columns=STRATEGIES)
 seen = confusion.index[confusion.sum(axis=1) > 0]
 plots.draw_confusion(confusion.loc[seen], "taken for")
 
