@@ -8,6 +8,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,12 +18,14 @@ from pyarrow import parquet
 
 from strathack import cli
 from strathack.analysis.film import SCREEN
+from strathack.collect.running.results import Refused
+from strathack.commands.text_worker import TextJob, TextWorker
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.shard import encode_shard
 from strathack.dataset.streams import unrolls
 from strathack.text import describe
-from strathack.text.chunks import plan
+from strathack.text.chunks import Labels, Recipe, plan
 from strathack.text.exporting import ExportFolder, encode_rows
 from strathack.text.history import applied
 
@@ -199,6 +202,24 @@ def test_a_dataset_that_shows_too_little_is_refused(capsys, tmp_path):
     said = capsys.readouterr().err
     assert "texts need glyphs, blstats, inv_strs, inv_letters, which are not stored, and game_0 cannot be" in said
     assert "dataset expand --observations all or dataset relabel bring them" in said
+
+
+def test_a_game_whose_stored_frames_are_damaged_is_refused_by_itself(tmp_path):
+    """So that the others are exported, and the export ends."""
+    data, _ = made_up(0, 100, KEYS)
+    path = tmp_path / "games.h5"
+    path.write_bytes(encode_shard(data, provenance(observations=KEYS)))
+    game = Dataset(path)[0]
+    with h5py.File(path) as file:
+        chunk = file[f"data/{game.name}/obs/glyphs"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + chunk.size // 2] ^= 16
+    path.write_bytes(content)
+    worker = TextWorker(Recipe("fair", "diff", 16))
+    found = worker.work(TextJob(Labels.of(game), (3,), None, path), lambda steps: None)
+    worker.close()
+    assert isinstance(found, Refused)
+    assert "obs/glyphs" in found.reason
 
 
 def test_rows_of_no_chunk_make_an_empty_file():

@@ -13,11 +13,11 @@ import pytest
 from looking import BOTS, wait_for
 
 from strathack.cli import main
-from strathack.collect.replaying import streaming
+from strathack.collect.replaying import relabelling, streaming
 from strathack.collect.replaying.record import ReplayRecord
 from strathack.collect.replaying.streaming import ReplayedFrames
 from strathack.collect.running.pools import Finished
-from strathack.collect.running.results import Verified
+from strathack.collect.running.results import Refused, Verified
 from strathack.dataset import Dataset
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import CorruptionError, InputError, RunError
@@ -100,6 +100,12 @@ def test_a_damaged_game_is_listed_and_the_others_come_back(run, played, tmp_path
     assert ended.status == 1
     assert "5 of 6 games came back" in ended.out
     assert "did not come back: game_2: " in ended.out
+
+
+def test_a_damaged_game_is_told_of_when_it_is_relabelled():
+    told = relabelling._described(False, "game_2", Refused("shard-00000.h5: game_2/actions: damaged"))
+    assert told.failed
+    assert "game_2/actions: damaged" in told.line
 
 
 def test_two_threads_start_the_replaying_processes_once(monkeypatch):
