@@ -27,6 +27,7 @@ from transformers import (
 
 from strathack.dataset.devices import is_bf16_faster_on_cpu
 from strathack.dataset.errors import InputError
+from strathack.dataset.splits import SPLITS
 from strathack.text.encoding import IGNORED, Encoded, encode
 from strathack.text.exporting import DATA, ExportFolder
 from strathack.text.history import Telling
@@ -67,7 +68,7 @@ def train_model(config: TrainConfig) -> Result:
     """
     settings = ExportFolder(config.data).settings()
     check_trainable(config, settings)
-    rows = {split: rows_of(config.data, split) for split in ("train", "validation", "test")}
+    rows = {split: rows_of(config.data, split) for split in SPLITS}
     held_out = rows["validation"] or rows["test"]
     if not (rows["train"] and held_out):
         raise InputError(f"{config.data}: needs chunks to train on and chunks of other games to be measured by")

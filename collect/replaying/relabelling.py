@@ -47,18 +47,16 @@ class FollowedSession(Session):
         super().__init__(*args, **options)
         self.parted: int | None = None
         self._followed: list[int] = actions.tolist()
-        self._at = 0
 
     def step(self, action: int) -> tuple[Mapping[str, np.ndarray], float, bool]:
         """Plays one action if it is the recorded one; see :meth:`Session.step`."""
-        if self.end is None and self._at < len(self._followed):
-            if action != self._followed[self._at]:
-                self.parted = self._at
-                self.end = "parted"
-                return self.observation, 0.0, True
-            self._at += 1
+        goes_on = self.end is None and self.steps < len(self._followed)
+        if goes_on and action != self._followed[self.steps]:
+            self.parted = self.steps
+            self.end = "parted"
+            return self.observation, 0.0, True
         observation, reward, done = super().step(action)
-        if not done and self._at == len(self._followed):
+        if not done and self.steps == len(self._followed):
             self.end = "recording_cut"
             done = True
         return observation, reward, done

@@ -23,6 +23,7 @@ from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import is_replayable
+from strathack.dataset.splits import SPLITS
 from strathack.text.chunks import Labels, Plan, Recipe, make_describer, plan, see
 from strathack.text.exporting import ExportFolder
 from strathack.text.history import ACTION, HISTORIES, OBSERVATION, STRATEGY, History
@@ -72,7 +73,7 @@ def export(config: ExportConfig) -> int:
     if died:
         print(f"{config.out}: is not finished; the same command tries the {len(died)} games whose workers died again")
         return 1
-    splits = {name: list(dataset.select(split=name).names) for name in ("train", "validation", "test")}
+    splits = {name: list(dataset.select(split=name).names) for name in SPLITS}
     rows = folder.finish(splits, config.to, config.rows_per_file, partial(card_of, config, dataset))
     print(f"{told_rows(rows)}, in {config.out}")
     return 1 if failures else 0
