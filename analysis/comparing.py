@@ -27,7 +27,7 @@ from strathack.analysis.scores import (
     figure_of,
     scores_of,
 )
-from strathack.analysis.tables import DIGITS, cells, told
+from strathack.analysis.tables import DIGITS, HEADINGS, cells, told
 from strathack.dataset.errors import FormatError, InputError
 
 PERMUTATIONS = 9999
@@ -202,7 +202,7 @@ def games_needed(difference: float, spread: float) -> float:
 
 def players_table(values: Mapping[str, pd.Series], config: CompareConfig) -> Table:
     """Makes a table of each player's figure."""
-    right = [Column(name, justify="right") for name in ("games", "mean ± s.e.", "median (95 %)", "IQM (95 %)")]
+    right = [Column(name, justify="right") for name in ("games", *HEADINGS)]
     table = Table(config.figure.replace("_", " "), *right, box=SIMPLE_HEAD)
     for name, series in values.items():
         table.add_row(name, f"{len(series):,}", *cells(figure_of(series.to_numpy()), DIGITS.get(config.figure, 0)))

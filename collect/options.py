@@ -12,7 +12,7 @@ from strathack.collect.playing.seeds import Seeds
 from strathack.collect.running.pools import WorkerOptions
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
-from strathack.dataset.options import WriterOptions, check_above_zero, check_at_least
+from strathack.dataset.options import WriterOptions, check_above_zero, check_at_least, given
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, ObservationKeys
 
 AUTOASCEND = "autoascend"
@@ -172,9 +172,8 @@ class VerifyConfig(WorkerOptions):
             InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
-        for name in () if self.replay else ("select", "workers", "address"):
-            if getattr(self, name) is not None:
-                raise InputError(f"{name}: is for replaying; without --replay every shard is read whole, here")
+        for name in () if self.replay else given(self, "select", "workers", "address"):
+            raise InputError(f"{name}: is for replaying; without --replay every shard is read whole, here")
 
 
 @dataclass(frozen=True, kw_only=True)

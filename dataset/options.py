@@ -44,6 +44,11 @@ def check_above_zero(owner: object, *names: str, finite: bool = False) -> None:
             raise InputError(f"{name}: {value} is not above 0{' and finite' if finite else ''}")
 
 
+def given(options: Options, *names: str) -> list[str]:
+    """Returns which of some options do not have their defaults, which are values of the class."""
+    return [name for name in names if getattr(options, name) != getattr(type(options), name)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class WriterOptions(Options):
     """How a dataset is written.

@@ -109,10 +109,7 @@ def windows(
         lanes, steps, dataset.rows["steps"], config.seed, config.share, config.epochs, usable_games(dataset, config),
         replacement=replacement,
     )  # fmt: skip
-    kind = (
-        "WindowStream" if replacement else "WindowStream 2",
-        "with replacement" if replacement else "without replacement",
-    )
+    kind = ("WindowStream", "with replacement") if replacement else ("WindowStream 2", "without replacement")
     return Stream(dataset, config, plan, WindowFiller(dataset, config), kind, allocate)
 
 

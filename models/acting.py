@@ -14,7 +14,7 @@ from strathack.dataset.schema import BLStat
 from strathack.models.cleaved import AnyConfig, AnyPolicy, CleavedConfig
 from strathack.models.config import Combine, HierarchicalConfig
 from strathack.models.cores import State
-from strathack.models.heads import PolicyOutput, chosen
+from strathack.models.heads import PolicyOutput, chosen, marginal_log_probs
 
 WARMEST = 3.0
 """The largest factor by which impatience multiplies the temperature."""
@@ -222,6 +222,13 @@ def combine_of(config: AnyConfig) -> Combine | None:
     """Returns how a policy combines its action heads; None for a flat policy."""
     heads = config.low.heads if isinstance(config, CleavedConfig) else config.heads
     return heads.combine if isinstance(heads, HierarchicalConfig) else None
+
+
+def without_draws(output: PolicyOutput, config: AnyConfig) -> PolicyOutput:
+    """Returns outputs whose action logits are over all strategies, where they are those of a drawn strategy's head."""
+    if combine_of(config) != "sampled":
+        return output
+    return replace(output, action_logits=marginal_log_probs(output))
 
 
 def likely_strategy(output: PolicyOutput, action: Tensor) -> Tensor | None:

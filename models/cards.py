@@ -133,9 +133,10 @@ def _how(evaluation: Mapping[str, Any]) -> str:
     parts = [f"protocol {evaluation['protocol']}"] if evaluation.get("protocol") else []
     parts += [f"{name} {evaluation[name]}" for name in ("character", "roles") if evaluation.get(name)]
     parts += [f"strategies held for {hold} steps"] if (hold := evaluation.get("min_strategy_steps")) else []
-    limit = f"at most {evaluation['max_steps']:,} steps" if evaluation["max_steps"] else "each to its end"
+    parts += [f"seeds {evaluation['seeds']}"]
+    parts += [f"at most {evaluation['max_steps']:,} steps" if evaluation["max_steps"] else "each to its end"]
     return (
-        f"{', '.join([*parts, ''])}seeds {evaluation['seeds']}, {limit}; clock {evaluation['clock']}; {greedy}, "
+        f"{', '.join(parts)}; clock {evaluation['clock']}; {greedy}, "
         f"patience {evaluation.get('patience', 0)}; NLE {evaluation['nle_version']}"
     )
 

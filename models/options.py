@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError, near_match
-from strathack.dataset.options import check_above_zero, check_at_least, check_push, check_repository
+from strathack.dataset.options import check_above_zero, check_at_least, check_push, check_repository, given
 from strathack.dataset.schema import LABEL_COLUMNS
 from strathack.models.offline.options import Algorithm, OfflineConfig
 from strathack.models.presets import preset
@@ -328,9 +328,9 @@ class PublishConfig(Options):
         super().__post_init__()
         check_at_least(0, self, "patience")
         check_above_zero(self, "temperature", finite=True)
-        for option in ("name", "dataset", "license", "replay", "notes", "push", "private"):
-            if not self.makes_folder and getattr(self, option) != getattr(PublishConfig, option):
-                raise InputError(f"{option}: is for a folder, and {self.out} is a file")
+        of_folders = given(self, "name", "dataset", "license", "replay", "notes", "push", "private")
+        for option in () if self.makes_folder else of_folders:
+            raise InputError(f"{option}: is for a folder, and {self.out} is a file")
         if self.dataset:
             check_repository("dataset", self.dataset)
         check_push(self.push, private=self.private)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,9 @@ from torch import Tensor
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.streams import unrolls
-from strathack.models.acting import combine_of
+from strathack.models.acting import without_draws
 from strathack.models.cleaved import AnyPolicy
-from strathack.models.heads import PolicyOutput, marginal_log_probs
+from strathack.models.heads import PolicyOutput
 from strathack.models.losses import action_table, inputs_of
 
 BELIEF = "belief_"
@@ -51,10 +50,8 @@ def predictions(policy: AnyPolicy, dataset: Dataset, *, steps: int | None = None
 def _of_game(policy: AnyPolicy, game: Dataset, steps: int | None, unroll: int) -> pd.DataFrame:
     only = game[0]
     steps = len(only) if steps is None else min(steps, len(only))
-    outputs = list(_outputs(policy, game, steps, unroll))
-    # Of sampled strategies, the marginal: what one draw's head gives differs from run to run.
-    told = marginal_log_probs if combine_of(policy.config) == "sampled" else attrgetter("action_logits")
-    logits = torch.cat([told(output) for output in outputs])[:steps].float()
+    outputs = [without_draws(output, policy.config) for output in _outputs(policy, game, steps, unroll)]
+    logits = torch.cat([output.action_logits for output in outputs])[:steps].float()
     places = torch.from_numpy(action_table(policy.config.actions))[torch.from_numpy(only.actions[:steps]).long()]
     nll = -logits.log_softmax(-1).gather(-1, places.clamp(min=0)[:, None])[:, 0]
     nll[places < 0] = torch.nan

@@ -7,6 +7,7 @@ from pathlib import Path
 from strathack.dataset import Dataset
 from strathack.dataset.datamodule import DemonstrationModule
 from strathack.dataset.errors import InputError
+from strathack.dataset.options import given
 from strathack.models.cleaved import (
     AnyConfig,
     AnyPolicy,
@@ -77,13 +78,10 @@ def check_used(options: TrainConfig, policy: AnyConfig) -> None:
     Raises:
         InputError: If one has none.
     """
-    flat = () if policy.label is not None else ("balance", "strategy_weight", "head_weight")
-    offline = () if options.algorithm == "bc" else ("balance", "head_weight")
-    for names, why in ((flat, "is of policies with strategies, and this one is flat"),
-                       (offline, f"is of cloning; {options.algorithm} has no use for it")):  # fmt: skip
-        for name in names:
-            if getattr(options, name) != getattr(TrainConfig, name):
-                raise InputError(f"{name}: {why}")
+    for name in () if policy.label is not None else given(options, "balance", "strategy_weight", "head_weight"):
+        raise InputError(f"{name}: is of policies with strategies, and this one is flat")
+    for name in () if options.algorithm == "bc" else given(options, "balance", "head_weight"):
+        raise InputError(f"{name}: is of cloning; {options.algorithm} has no use for it")
 
 
 def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:

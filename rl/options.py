@@ -13,7 +13,7 @@ from strathack.collect.playing.limits import NO_PROGRESS_TIMEOUT
 from strathack.collect.playing.seeds import Seeds
 from strathack.collect.running.pools import WorkerOptions
 from strathack.dataset.errors import InputError
-from strathack.dataset.options import check_above_zero, check_at_least
+from strathack.dataset.options import check_above_zero, check_at_least, given
 from strathack.models.options import PolicyRunOptions, check_nothing_else_is_given
 from strathack.rl.config import (
     ANSWER_TOKENS,
@@ -143,9 +143,8 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
             raise InputError("imitation.held_out: nothing is measured on it; set validate_every, or leave it out")
         if imitation.direction != ImitationConfig.direction and not imitation.kickstarts:
             raise InputError("imitation.direction: there is no teacher to be near to; kickstart_weight is 0")
-        for name in () if reward.progress is not None else ("progress_weight", "progress_lag"):
-            if getattr(reward, name) != getattr(RewardConfig, name):
-                raise InputError(f"reward.{name}: there is no reward for progress; progress names a run of pretrain")
+        for name in () if reward.progress is not None else given(reward, "progress_weight", "progress_lag"):
+            raise InputError(f"reward.{name}: there is no reward for progress; progress names a run of pretrain")
 
     @property
     def learners(self) -> int:
@@ -260,9 +259,8 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         return NO_PROGRESS_TIMEOUT if self.protocol is None else PROTOCOLS[self.protocol].no_progress
 
     def _check_language(self) -> None:
-        for option, value in (("model", self.model), ("prompt", self.prompt), ("language", self.language)):
-            if value != getattr(EvaluateConfig, option):
-                raise InputError(f"{option}: is for language models; {self.what} is none (llm:http://…, llm:FOLDER)")
+        for option in given(self, "model", "prompt", "language"):
+            raise InputError(f"{option}: is for language models; {self.what} is none (llm:http://…, llm:FOLDER)")
 
     @property
     def asks_a_model(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
-from strathack.dataset.options import check_above_zero, check_at_least
+from strathack.dataset.options import check_above_zero, check_at_least, given
 from strathack.text.balrog import LONGEST_RECORD
 from strathack.text.chunks import Layout, Recipe
 from strathack.text.describing import Dialect
@@ -73,9 +73,8 @@ class ExportConfig(Options):
             self._check_records()
 
     def _check_records(self) -> None:
-        for option in ("history", "layout", "strategies"):
-            if getattr(self, option) != getattr(ExportConfig, option):
-                raise InputError(f"{option}: records of BALROG have one form; leave it out")
+        for option in given(self, "history", "layout", "strategies"):
+            raise InputError(f"{option}: records of BALROG have one form; leave it out")
         if not 2 <= self.steps <= LONGEST_RECORD:
             raise InputError(f"steps: {self.steps}; expected 2 to {LONGEST_RECORD}, as many as BALROG shows")
 

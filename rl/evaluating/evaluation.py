@@ -26,6 +26,7 @@ from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import STRATEGIES
+from strathack.dataset.options import given
 from strathack.dataset.publishing.manifest import sha256_of
 from strathack.dataset.remote.addresses import address_of
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, ObservationKeys, game_name
@@ -36,7 +37,7 @@ from strathack.models.running import usable_gpus
 from strathack.models.saving import load_policy, load_values
 from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
-from strathack.rl.config import ActionNames, GameConfig, LanguageConfig
+from strathack.rl.config import ActionNames, GameConfig
 from strathack.rl.environments.stepping import LaneSpec
 from strathack.rl.evaluating.pool import (
     Evaluable,
@@ -139,9 +140,8 @@ def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[s
     else:
         if config.model:
             raise InputError(f"model: is a name on a server; {where} is a folder, which has one model")
-        for option in ("timeout", "tries", "key_from"):
-            if getattr(config.language, option) != getattr(LanguageConfig, option):
-                raise InputError(f"language.{option}: is for servers; {where} is a folder")
+        for option in given(config.language, "timeout", "tries", "key_from"):
+            raise InputError(f"language.{option}: is for servers; {where} is a folder")
         device = "cuda" if usable_gpus(config.device) else "cpu"
         client = LocalClient(Path(where), temperature, config.answer_tokens, device, chats=config.prompt == "balrog")
         name = Path(where).resolve().name

@@ -16,10 +16,10 @@ from strathack.dataset.datamodule import DemonstrationBatches, OnePass, Position
 from strathack.dataset.devices import TensorBatch, allocate_for, on_device
 from strathack.dataset.errors import InputError
 from strathack.dataset.schedule import Share
-from strathack.models.acting import combine_of
+from strathack.models.acting import without_draws
 from strathack.models.cleaved import AnyConfig, AnyPolicy
 from strathack.models.cores import State
-from strathack.models.heads import PolicyOutput, marginal_log_probs
+from strathack.models.heads import PolicyOutput
 from strathack.models.label_tables import LabelTables, check_observations, label_tables
 from strathack.models.losses import CloningLoss, cloning_loss, inputs_of, targets_of
 from strathack.models.metrics import Result, Tally, result_of, tally
@@ -218,8 +218,7 @@ class Teacher:
         inputs = {name: value[:-1] for name, value in batch.inputs.items()}
         starts = [step for step in batch.starts if step < len(batch.actions)]
         output, after = self.policy.unroll(inputs, joined(states), starts=starts)
-        if combine_of(self.policy.config) == "sampled":  # over all strategies, not for a drawn one
-            output = replace(output, action_logits=marginal_log_probs(output))
+        output = without_draws(output, self.policy.config)
         for number, (index, _) in enumerate(batch.groups):
             own = slice(number * lanes, (number + 1) * lanes)
             self._states[index] = {name: value[own] for name, value in after.items()}

@@ -22,6 +22,7 @@ from strathack.collect.running.results import GameText, Refused
 from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
+from strathack.dataset.options import given
 from strathack.dataset.schema import is_replayable
 from strathack.dataset.splits import SPLITS
 from strathack.text.chunks import Labels, Plan, Recipe, make_describer, plan, see
@@ -152,9 +153,7 @@ TOLD_OPTIONS = (
 
 def card_of(config: ExportConfig, dataset: Dataset, chunks: int) -> str:
     """Returns the text of the README.md of an export that has so many chunks."""
-    given = {name: getattr(config, name) for name in TOLD_OPTIONS}
-    chosen = [[f"--{name.replace('_', '-')}", str(value)] for name, value in given.items()
-              if value != getattr(ExportConfig, name)]  # fmt: skip
+    chosen = [(f"--{name.replace('_', '-')}", str(getattr(config, name))) for name in given(config, *TOLD_OPTIONS)]
     columns = "messages" if config.layout == "messages" else "prompt`, `completion"
     return CARD.format(
         chunks=chunks, steps=config.steps, games=len(dataset), history=config.history, dialect=config.dialect,
