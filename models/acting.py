@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import BLStat
 from strathack.models.cleaved import AnyConfig, AnyPolicy, CleavedConfig
 from strathack.models.config import Combine, HierarchicalConfig
 from strathack.models.cores import State
+from strathack.models.distinct import Memory, OfDistinct, is_worth_finding, remembering
 from strathack.models.heads import PolicyOutput, chosen, marginal_log_probs
 
 WARMEST = 3.0
@@ -95,15 +96,25 @@ class ActingPolicy:
         policy: The policy; it should be in evaluation mode.
         config: How to act.
         generator: Generator for drawing; None for PyTorch's default.
+        remembers: On CPUs, keep what was computed for parts of the screen and the inventory from step to step, as most
+            of them are seen again. Then :meth:`forget` is to be called whenever weights have changed.
 
     Raises:
         InputError: If strategies are to be held, but the policy is flat; or with patience, if it does not see turns.
     """
 
     def __init__(
-        self, policy: AnyPolicy, config: ActingConfig | None = None, generator: torch.Generator | None = None
+        self,
+        policy: AnyPolicy,
+        config: ActingConfig | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        remembers: bool = False,
     ) -> None:
         self.policy, self.config, self.generator = policy, config or ActingConfig(), generator
+        self._memory = Memory()
+        on_host = remembers and is_worth_finding(next(policy.parameters()).device)
+        self._rememberers = [one for one in policy.modules() if isinstance(one, OfDistinct)] if on_host else []
         if self.config.min_strategy_steps and not policy.config.strategies:
             raise InputError("min_strategy_steps: a flat policy has no strategies to hold")
         if self.config.patience and "blstats" not in policy.config.observations:
@@ -121,6 +132,10 @@ class ActingPolicy:
         device = next(self.policy.parameters()).device if device is None else device
         names = [*["held_strategy", "held_steps"] * bool(self._hold), *["idle_steps", "idle_turn"] * self._is_patient]
         return state | {name: torch.zeros(lanes, dtype=torch.long, device=device) for name in names}
+
+    def forget(self, modules: Iterable[nn.Module]) -> None:
+        """Forgets what the policy's modules computed; to be called with those whose weights have changed."""
+        self._memory.forget(modules)
 
     @property
     def _is_patient(self) -> bool:
@@ -141,7 +156,8 @@ class ActingPolicy:
         Returns:
             The choices, and the state after the step.
         """
-        output, after = self.policy.step(inputs, {name: part for name, part in state.items() if name not in _OWN})
+        with remembering(self._rememberers, self._memory):
+            output, after = self.policy.step(inputs, {name: part for name, part in state.items() if name not in _OWN})
         temperature: float | Tensor = self.config.temperature
         if self._is_patient:
             turn = inputs["blstats"][:, BLStat.TIME].long()

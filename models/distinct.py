@@ -2,16 +2,22 @@
 
 On CPUs, kernels compiled by numba find the distinct groups. On other devices every group counts as distinct, since
 finding them would make the host wait for the device, and give shapes that differ from batch to batch.
+
+While a policy acts with the same weights, most of what it sees it has seen before. Results can therefore be kept from
+step to step, in a :class:`Memory`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numba
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
 _FACTORS = np.random.default_rng(0).integers(0, 2**64, 32, dtype=np.uint64) | np.uint64(1)
@@ -43,8 +49,160 @@ def distinct(windows: Tensor, lanes: int | None = None) -> tuple[Tensor, Tensor]
         groups = windows.flatten(3).flatten(0, 2)
         which = torch.arange(len(groups), dtype=torch.int32, device=windows.device)
         return groups, which.view(windows.shape[:3])
-    groups, which = _distinct(windows.numpy(), len(windows) if lanes is None else lanes)
-    return torch.from_numpy(groups), torch.from_numpy(which)
+    found = _Found()
+    which = found.find(windows, lanes)
+    return found.since(0), which
+
+
+class _Found:
+    """The distinct groups that were found so far, in a hash table."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._hashes = np.empty(1024, dtype=np.uint64)
+        self._slots = _slots_of(self._hashes[:0], np.uint64(11))
+        self._groups: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the groups."""
+        return 0 if self._groups is None else self.count * self._groups[0].nbytes
+
+    def find(self, windows: Tensor, lanes: int | None = None) -> Tensor:
+        """Adds the groups that are new, and returns the index of each place's group; see :func:`distinct`."""
+        if self._groups is None:
+            self._groups = np.zeros((len(self._hashes), windows.shape[3] * windows.shape[4]), dtype=np.int64)
+        lanes = len(windows) if lanes is None else lanes
+        which, self._hashes, self._groups, self._slots, self.count = _find(
+            windows.numpy(), lanes, self._hashes, self._groups, self._slots, self.count
+        )
+        return torch.from_numpy(which)
+
+    def since(self, begin: int) -> Tensor:
+        """Returns the groups from one on, and then zeros, i64 [U, height · width]; see :func:`distinct`."""
+        assert self._groups is not None
+        # One eighth at most is added, and a number of groups occurs that others had before.
+        count, step = self.count - begin, 1
+        while 16 * step < count:
+            step *= 2
+        groups = np.zeros((-(-count // step) * step, self._groups.shape[1]), dtype=np.int64)
+        groups[:count] = self._groups[begin : self.count]
+        return torch.from_numpy(groups)
+
+
+GroupFunction = Callable[[Tensor], Tensor]
+"""A function of each group by itself: i64 [U, cells] to [U, C]."""
+
+
+class _Kept:
+    """The results of a function for all groups that it was computed for."""
+
+    def __init__(self) -> None:
+        self._found = _Found()
+        self._results: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of groups and results."""
+        return self._found.nbytes + (0 if self._results is None else self._found.count * self._results[0].nbytes)
+
+    def computed(self, function: GroupFunction, windows: Tensor, lanes: int | None) -> tuple[Tensor, Tensor]:
+        """See :meth:`OfDistinct.computed`."""
+        before = self._found.count
+        which = self._found.find(windows, lanes)
+        count = self._found.count
+        if count > before:
+            new = function(self._found.since(before))[: count - before]
+            if self._results is None:
+                self._results = new.new_empty(2 * count, new.shape[1])
+            elif count > len(self._results):
+                self._results = torch.cat([self._results[:before], new.new_empty(2 * count - before, new.shape[1])])
+            self._results[before:count] = new
+        assert self._results is not None
+        return self._results, which
+
+
+@dataclass
+class Memory:
+    """Results that are kept from step to step, as long as the weights are the same.
+
+    Attributes:
+        limit: Bytes of groups and results after which everything is forgotten, before the next step. What is kept
+            longer is seldom seen again, and a larger table no longer fits a processor's cache.
+    """
+
+    limit: int = 1 << 24
+    _kept: dict[nn.Module, dict[str, _Kept]] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all groups and results."""
+        return sum(one.nbytes for functions in self._kept.values() for one in functions.values())
+
+    def kept(self, module: nn.Module, name: str) -> _Kept:
+        """Returns the results of a module's function of that name."""
+        return self._kept.setdefault(module, {}).setdefault(name, _Kept())
+
+    def forget(self, modules: Iterable[nn.Module]) -> None:
+        """Forgets the results of modules whose weights have changed."""
+        for module in modules:
+            self._kept.pop(module, None)
+
+    def trim(self) -> None:
+        """Forgets everything if it takes more than the limit.
+
+        Never one function of a module alone, and never within a step: the indices of one function's groups are the
+        cells of another's.
+        """
+        if self.nbytes > self.limit:
+            self._kept.clear()
+
+
+class OfDistinct(nn.Module):
+    """A module that computes functions of groups of cells, each once for every distinct group.
+
+    Attributes:
+        memory: Where results are kept; None keeps none. See :func:`remembering`.
+    """
+
+    memory: Memory | None = None
+
+    def computed(
+        self, name: str, function: GroupFunction, windows: Tensor, lanes: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Computes a function of each group.
+
+        Args:
+            name: The function's name, by which results are kept.
+            function: The function.
+            windows: See :func:`distinct`.
+            lanes: See :func:`distinct`.
+
+        Returns:
+            Results, [U, C], and the index of the result at each place, i32 [N, rows, columns].
+        """
+        if self.memory is not None:
+            return self.memory.kept(self, name).computed(function, windows, lanes)
+        groups, which = distinct(windows, lanes)
+        return function(groups), which
+
+
+@contextmanager
+def remembering(modules: Iterable[OfDistinct], memory: Memory) -> Iterator[None]:
+    """Within it, modules on the CPU take results from a memory, and add to it. There are no gradients of such results.
+
+    Args:
+        modules: The modules; their weights have to be those that the memory's results were computed with.
+        memory: The memory.
+    """
+    memory.trim()
+    for module in modules:
+        module.memory = memory
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.memory = None
 
 
 def copied(results: Tensor, which: Tensor) -> Tensor:
@@ -124,18 +282,34 @@ def _slots_of(hashes: np.ndarray, bits: np.uint64) -> np.ndarray:
     return slots
 
 
-@numba.njit("Tuple((i8[:,::1],i4[:,:,::1]))(i8[:,:,:,:,:],i8)", cache=True, nogil=True)
-def _distinct(windows: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the distinct groups with a hash table: open addressing, doubled whenever half of the slots are taken.
+@numba.njit(
+    "Tuple((i4[:,:,::1],u8[::1],i8[:,::1],i4[::1],i8))(i8[:,:,:,:,:],i8,u8[::1],i8[:,::1],i4[::1],i8)",
+    cache=True,
+    nogil=True,
+)
+def _find(
+    windows: np.ndarray, lanes: int, hashes: np.ndarray, groups: np.ndarray, slots: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Finds groups in a hash table, and adds those that are new: open addressing, doubled when half is taken.
 
     A group that is the same as at this place in the frame before is not looked up.
+
+    Args:
+        windows: The groups.
+        lanes: See :func:`distinct`.
+        hashes: The hashes of the groups that are known, and room for more.
+        groups: These groups, and room for as many more.
+        slots: The table; see :func:`_slots_of`.
+        count: How many are known.
+
+    Returns:
+        The index of each place's group; and the last four arguments as they are now.
     """
     frames, rows, columns, height, width = windows.shape
     which = np.empty((frames, rows, columns), dtype=np.int32)
-    bits, count = np.uint64(11), 0
-    hashes = np.empty(1024, dtype=np.uint64)
-    groups = np.zeros((1024, height * width), dtype=np.int64)
-    slots = _slots_of(hashes[:0], bits)
+    bits = np.uint64(0)
+    while (1 << np.int64(bits)) < len(slots):
+        bits += np.uint64(1)
     for n in range(frames):
         for y in range(rows):
             for x in range(columns):
@@ -159,11 +333,7 @@ def _distinct(windows: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray]:
                         bits += np.uint64(1)
                         slots = _slots_of(hashes[:count], bits)
                 which[n, y, x] = found
-    # One eighth at most is added, and a number of groups occurs that others had before.
-    step = 1
-    while 16 * step < count:
-        step *= 2
-    return groups[: -(-count // step) * step].copy(), which
+    return which, hashes, groups, slots, count
 
 
 @numba.njit("Tuple((i4[::1],i4[::1]))(i4[::1],i8)", cache=True, nogil=True)

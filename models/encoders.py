@@ -8,6 +8,7 @@ computed once for each distinct group of cells in a batch, and their results are
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from strathack.models.config import (
     PixelsConfig,
     SymbolsConfig,
 )
-from strathack.models.distinct import copied, distinct, is_worth_finding
+from strathack.models.distinct import OfDistinct, copied, is_worth_finding
 from strathack.models.inventory import InventoryEncoder
 from strathack.models.precision import computed_in
 from strathack.models.tiles import BLANK, COLORS, TILE, tile_table
@@ -69,7 +70,7 @@ def cells_around(cells: Tensor, cursor: Tensor, side: int) -> Tensor:
     return torch.where(inside, around.long(), BLANK)
 
 
-class MessageEncoder(nn.Module):
+class MessageEncoder(OfDistinct):
     """Encodes the message line: a linear layer over 80 one-hot characters, as a sum of gathered rows, then a layer.
 
     Args:
@@ -85,10 +86,13 @@ class MessageEncoder(nn.Module):
 
     def forward(self, tty_chars: Tensor, lanes: int | None = None) -> Tensor:
         """From u8 [N, 24, 80] to [N, units]; see :func:`strathack.models.distinct.distinct` for ``lanes``."""
-        lines, which = distinct(top_lines(tty_chars), lanes)
+        encoded, which = self.computed("lines", self._of_lines, top_lines(tty_chars), lanes)
+        return copied(encoded, which.flatten())
+
+    def _of_lines(self, lines: Tensor) -> Tensor:
         places = torch.arange(SCREEN_COLUMNS, device=lines.device, dtype=torch.int32) * CHARACTERS
         hidden = F.embedding_bag(lines.view(torch.uint8) + places, self.weight, mode="sum") + self.bias
-        return copied(F.elu(self.out(F.elu(hidden))), which.flatten())
+        return F.elu(self.out(F.elu(hidden)))
 
 
 OFFERED = 3.0
@@ -150,7 +154,7 @@ def _later(chars: Tensor, places: int) -> Tensor:
     return F.pad(chars[:, places:], (0, places), value=_SPACE)
 
 
-class OfferedKeys(nn.Module):
+class OfferedKeys(OfDistinct):
     """What each action gains, in nats, where its key is among those that a prompt offers, and loses where it is not.
 
     A prompt offers the letters of the items that go with it, or the answers to a question. Their places in the line
@@ -168,11 +172,14 @@ class OfferedKeys(nn.Module):
 
     def forward(self, tty_chars: Tensor, lanes: int | None = None) -> Tensor:
         """From u8 [N, 24, 80] to [N, actions]; see :func:`strathack.models.distinct.distinct` for ``lanes``."""
-        groups, which = distinct(top_lines(tty_chars, 2), lanes)
+        gains, which = self.computed("lines", self._of_lines, top_lines(tty_chars, 2), lanes)
+        return copied(gains, which.flatten())
+
+    def _of_lines(self, groups: Tensor) -> Tensor:
         lines = groups.view(torch.uint8)
         offered = offered_keys(lines).index_select(1, self.keys)
         excluded = asked(lines) & ~offered & (self.keys != _ESCAPE)
-        return copied(offered * self.weight - excluded * EXCLUDED, which.flatten())
+        return offered * self.weight - excluded * EXCLUDED
 
 
 def top_lines(tty_chars: Tensor, lines: int = 1) -> Tensor:
@@ -202,7 +209,7 @@ class BottomLinesEncoder(nn.Module):
         return self.layers(self.convolutions(torch.stack([(codes - 32) / 96, digits], 1)).flatten(1))
 
 
-class TilesEncoder(nn.Module):
+class TilesEncoder(OfDistinct):
     """Encodes the crop as 6×6 tiles: four convolutions and a layer.
 
     The first convolution moves by one tile and reaches two pixels into the next, so each of its outputs depends on a
@@ -261,11 +268,13 @@ class TilesEncoder(nn.Module):
 
     def _first_of_distinct(self, cells: Tensor, lanes: int | None = None) -> Tensor:
         """Returns the same as :meth:`_first_looked_up`, computed once for each distinct square of cells."""
-        corners, which = distinct(neighbours(cells, 2), lanes)
+        responses, which = self.computed("corners", self._first_of_corners, neighbours(cells, 2), lanes)
+        return copied(responses, which.flatten()).view(*which.shape, -1).permute(0, 3, 1, 2)
+
+    def _first_of_corners(self, corners: Tensor) -> Tensor:
         pixels = self.tiles[corners].view(-1, 2, 2, 3, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
         pixels = pixels.reshape(-1, 3, 2 * TILE, 2 * TILE)[:, :, :8, :8].flatten(1).to(self.first.weight.dtype) / 255
-        responses = F.elu(F.linear(pixels, self.first.weight.flatten(1), self.first.bias))
-        return copied(responses, which.flatten()).view(*which.shape, -1).permute(0, 3, 1, 2)
+        return F.elu(F.linear(pixels, self.first.weight.flatten(1), self.first.bias))
 
 
 class PixelsEncoder(nn.Module):
@@ -293,7 +302,7 @@ class PixelsEncoder(nn.Module):
         return torch.cat(parts, 1)
 
 
-class SymbolsEncoder(nn.Module):
+class SymbolsEncoder(OfDistinct):
     """Our encoder; see :class:`strathack.models.config.SymbolsConfig`.
 
     Args:
@@ -332,11 +341,10 @@ class SymbolsEncoder(nn.Module):
         table = (self.characters.weight[:, None] + self.colors.weight).flatten(0, 1).to(computed_in(chars.device))
         cells = screen_cells(inputs)
         around = cells_around(cells, inputs["tty_cursor"], self.config.crop)
-        squares, places = distinct(neighbours(around, SQUARE), lanes)
-        crop = convolved(self.crop, table, squares, places, lanes)
+        crop = self._convolved("crop", table, neighbours(around, SQUARE), lanes)
         parts = [F.elu(self.crop_out(crop)), self.message(chars, lanes)]
         if self.config.screen_units:
-            screen = convolved(self.screen, table, *distinct_patches(cells, lanes), lanes)
+            screen = self._convolved("screen", table, patches(cells), lanes, cells.dtype)
             parts.append(F.elu(self.screen_out(screen)))
         if self.config.blstats:
             parts.append(F.elu(self.blstats(blstat_features(inputs["blstats"]))))
@@ -346,6 +354,33 @@ class SymbolsEncoder(nn.Module):
             parts.append(self.inventory(inputs["inv_strs"], inputs["inv_letters"], lanes))
         return F.elu(self.out(torch.cat(parts, 1)))
 
+    def _convolved(
+        self, part: str, table: Tensor, windows: Tensor, lanes: int | None, cells: torch.dtype = torch.int64
+    ) -> Tensor:
+        """Applies convolutions with ELUs, each computed once for every distinct group of cells.
+
+        Args:
+            part: The layers: the first takes groups of cells, each further one takes 3×3 outputs of the layer before.
+            table: Features of every possible cell, [cells, C].
+            windows: Groups of cells, i64 [N, rows, columns, height, width], which may hold several cells in a word.
+            lanes: See :func:`strathack.models.distinct.distinct`.
+            cells: The type of a cell.
+
+        Returns:
+            Outputs of the last layer, [N, rows · columns · C].
+        """
+        for number, layer in enumerate(self.get_submodule(part)):
+            compute = partial(_applied, layer, table, cells)
+            table, places = self.computed(f"{part} {number}", compute, windows, lanes)
+            windows, cells = neighbours(places.long(), SQUARE), torch.int64
+        return copied(table, places.flatten()).view(len(places), -1)
+
+
+def _applied(layer: nn.Module, table: Tensor, cells: torch.dtype, groups: Tensor) -> Tensor:
+    """Applies a layer and an ELU to the table's features of the cells of each group."""
+    features = copied(table, groups.view(cells).flatten().int())
+    return F.elu(layer(features.view(len(groups), -1)))
+
 
 def _layers(inputs: int, cells: int, channels: tuple[int, ...]) -> nn.ModuleList:
     """Makes a layer over groups of ``cells`` cells, and further layers over 3×3 outputs of the layer before."""
@@ -353,45 +388,23 @@ def _layers(inputs: int, cells: int, channels: tuple[int, ...]) -> nn.ModuleList
     return nn.ModuleList(nn.Linear(size, channel) for size, channel in zip(sizes, channels, strict=True))
 
 
-def convolved(layers: nn.ModuleList, table: Tensor, groups: Tensor, places: Tensor, lanes: int | None = None) -> Tensor:
-    """Applies convolutions with ELUs, each computed once for every distinct group of cells.
-
-    Args:
-        layers: The first takes groups of cells, each further one takes 3×3 outputs of the layer before.
-        table: Features of every possible cell, [cells, C].
-        groups: The distinct groups of cells, integers [U, cells of a group].
-        places: The index of the group at each place, i32 [N, rows, columns].
-        lanes: See :func:`strathack.models.distinct.distinct`.
-
-    Returns:
-        Outputs of the last layer, [N, rows · columns · C].
-    """
-    for number, layer in enumerate(layers):
-        if number:
-            groups, places = distinct(neighbours(places.long(), SQUARE), lanes)
-        table = F.elu(layer(copied(table, groups.flatten().int()).view(len(groups), -1)))
-    return copied(table, places.flatten()).view(len(places), -1)
-
-
 def neighbours(cells: Tensor, side: int) -> Tensor:
     """Returns every square of cells, as a view: [N, rows, columns] to [N, rows − side + 1, columns − …, side, side]."""
     return cells.unfold(1, side, 1).unfold(2, side, 1)
 
 
-def distinct_patches(cells: Tensor, lanes: int | None = None) -> tuple[Tensor, Tensor]:
-    """Splits the screen into patches side by side, and returns the distinct ones.
+def patches(cells: Tensor) -> Tensor:
+    """Splits the screen into patches side by side, as a view.
 
     Args:
         cells: i16 [N, 24, 80].
-        lanes: See :func:`strathack.models.distinct.distinct`.
 
     Returns:
-        The cells of the distinct patches, i16 [U, 24], and the patch at each place, i32 [N, 8, 10].
+        Words of four cells each, so that fewer values are compared, i64 [N, 8, 10, 3, 2].
     """
-    words = cells.view(torch.int64)  # four cells each, so that fewer values are compared
+    words = cells.view(torch.int64)
     width = words.shape[2] * PATCH_COLUMNS // SCREEN_COLUMNS
-    patches, places = distinct(words.unfold(1, PATCH_ROWS, PATCH_ROWS).unfold(2, width, width), lanes)
-    return patches.view(cells.dtype), places
+    return words.unfold(1, PATCH_ROWS, PATCH_ROWS).unfold(2, width, width)
 
 
 HUNGER_STATES, CONDITIONS, DUNGEONS = 7, 13, 8

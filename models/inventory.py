@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
 from strathack.dataset.schema import OBSERVATIONS
-from strathack.models.distinct import copied, distinct
+from strathack.models.distinct import OfDistinct, copied
 
 SLOTS, WIDTH = OBSERVATIONS["inv_strs"].shape
 WORD = 8
@@ -40,7 +40,7 @@ def trigrams(lines: Tensor) -> Tensor:
     return (mixed % (TRIGRAMS - 1) + 1).masked_fill_(codes[:, 2:] == 0, 0)
 
 
-class InventoryEncoder(nn.Module):
+class InventoryEncoder(OfDistinct):
     """Encodes the inventory: a sum over its items, each a function of two layers of its text and its letter.
 
     Args:
@@ -62,10 +62,17 @@ class InventoryEncoder(nn.Module):
         See :func:`strathack.models.distinct.distinct` for ``lanes``.
         """
         whole = F.pad(torch.cat([inv_strs.flatten(1), inv_letters], 1), (0, -SLOTS % WORD)).view(torch.int64)
-        inventories, places = distinct(whole[:, None, None, None], lanes)
+        carried, places = self.computed("inventories", self._of_inventories, whole[:, None, None, None], lanes)
+        return copied(carried, places.flatten())
+
+    def _of_inventories(self, inventories: Tensor) -> Tensor:
         strings, letters, _ = inventories.view(torch.uint8).split([SLOTS * WIDTH, SLOTS, -SLOTS % WORD], 1)
-        lines, which = distinct(strings.unflatten(1, (SLOTS, WIDTH)).view(torch.int64)[:, :, None, None])
-        names = copied(self.names(trigrams(lines.view(torch.uint8))), which.flatten()).view(*letters.shape, -1)
-        items = self.item(names + self.letters(letters.int().clamp(max=LETTERS - 1)))
+        lines = strings.unflatten(1, (SLOTS, WIDTH)).view(torch.int64)[:, :, None, None]
+        names, which = self.computed("lines", self._of_lines, lines)
+        named = copied(names, which.flatten()).view(*letters.shape, -1)
+        items = self.item(named + self.letters(letters.int().clamp(max=LETTERS - 1)))
         carried = (items * (letters > 0)[..., None]).sum(1)
-        return copied(F.elu(self.out(carried)), places.flatten())
+        return F.elu(self.out(carried))
+
+    def _of_lines(self, lines: Tensor) -> Tensor:
+        return self.names(trigrams(lines.view(torch.uint8)))

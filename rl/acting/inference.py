@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from strathack.dataset.actions import NO_ACTION
 from strathack.dataset.devices import sent
@@ -60,7 +60,7 @@ class InferencePolicy:
 
     def __init__(self, policy: AnyPolicy, acting: ActingConfig, version: int = 0) -> None:
         self._trained, self._copy = policy, deepcopy(policy).eval().requires_grad_(False)
-        self._acting = ActingPolicy(self._copy, acting)
+        self._acting = ActingPolicy(self._copy, acting, remembers=True)
         self._lock = threading.Lock()
         self._version = self._newest = version
         self._changed = False
@@ -91,7 +91,14 @@ class InferencePolicy:
                     mine.copy_(theirs)
                 self._copied = self._event()
                 self._version, self._changed = self._newest, False
+            self._acting.forget(self._learning())
         return self._version
+
+    def _learning(self) -> Iterator[nn.Module]:
+        """Yields the copy's modules that stand for those of which something is trained."""
+        for mine, theirs in zip(self._copy.modules(), self._trained.modules(), strict=True):
+            if any(parameter.requires_grad for parameter in theirs.parameters()):
+                yield mine
 
     def _event(self) -> torch.cuda.Event | None:
         """Marks the current place in the current stream; None on a CPU."""

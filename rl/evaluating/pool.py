@@ -63,7 +63,7 @@ class PolicyPlayer:
         config = policy.config
         self.actions, self.observations, self.strategies = config.actions, config.observations, config.strategies
         self.device = next(policy.parameters()).device
-        self._acting = ActingPolicy(policy.eval().requires_grad_(False), acting)
+        self._acting = ActingPolicy(policy.eval().requires_grad_(False), acting, remembers=True)
 
     def initial_state(self, lanes: int) -> State:
         """See :class:`Player`."""

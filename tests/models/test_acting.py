@@ -187,3 +187,25 @@ def test_numbers_that_are_given_decide_strategy_and_action():
     assert act.strategy.tolist() == drawn(act.output.strategy_logits, uniforms[:, 0]).tolist()
     of_strategy = act.output.strategywise_logits[torch.arange(2), act.strategy]
     assert act.action.tolist() == drawn(of_strategy, uniforms[:, 1]).tolist()
+
+
+@pytest.mark.parametrize("name", ["symbols-inventory", "hier-lstm"])
+def test_remembering_changes_nothing(name):
+    torch.manual_seed(0)
+    policy = Policy(SHRUNK[name]).eval()
+    plain, remembering = ActingPolicy(policy), ActingPolicy(policy, remembers=True)
+    inputs = made_up_inputs(np.random.default_rng(0), 6, 4, np.zeros((6, 4), dtype=bool))
+    # What is seen changes little from step to step.
+    for name in ("tty_chars", "tty_colors", "inv_strs", "inv_letters"):
+        inputs[name][1:, :, 2:] = inputs[name][:1, :, 2:]
+    states = [acting.initial_state(4) for acting in (plain, remembering)]
+    for weights in range(2):
+        for step in range(6):
+            frame = {name: values[step] for name, values in inputs.items()}
+            (one, states[0]), (other, states[1]) = plain.act(frame, states[0]), remembering.act(frame, states[1])
+            torch.testing.assert_close(other.output.action_logits, one.output.action_logits, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(other.output.value, one.output.value, atol=1e-5, rtol=1e-5)
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter.mul_(1.1)
+        remembering.forget(policy.modules())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from strathack.models.distinct import copied, distinct  # noqa: E402
+from strathack.models.distinct import Memory, OfDistinct, copied, distinct, remembering  # noqa: E402
 
 SHAPES = st.tuples(*[st.integers(1, 6)] * 3, *[st.integers(1, 4)] * 2)
 
@@ -49,3 +49,52 @@ def test_gradients_of_copies_are_added_in_32_bits(dtype):
     (found,) = torch.autograd.grad(copies, rows, gradient)
     expected = torch.zeros(5, 3, dtype=torch.float64).index_add_(0, which, gradient.double())
     torch.testing.assert_close(found.double(), expected, atol=0, rtol=4e-3 if dtype is torch.bfloat16 else 1e-5)
+
+
+class Counted(OfDistinct):
+    """Multiplies the cells of a group by a weight, and counts the groups that it is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.asked = 2, 0
+
+    def forward(self, windows):
+        results, which = self.computed("product", self._product, windows)
+        return copied(results, which.flatten())
+
+    def _product(self, groups):
+        self.asked += len(groups)
+        return (groups * self.weight).float()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.sampled_from([2, 5, 4000]), st.integers(0, 2**32 - 1))
+def test_what_is_remembered_is_what_is_computed(steps, values, seed):
+    rng, module, memory = np.random.default_rng(seed), Counted(), Memory()
+    for frames in steps:
+        windows = torch.from_numpy(rng.integers(0, values, (frames, 20, 15, 1, 2)))
+        with remembering([module], memory):
+            found = module(windows)
+        assert torch.equal(found, windows.view(-1, 2) * 2.0)
+
+
+def test_groups_are_computed_again_only_when_forgotten():
+    module, other, memory = Counted(), Counted(), Memory(limit=1 << 20)
+    first, second = torch.arange(10).view(1, 1, 10, 1, 1), torch.arange(14).view(1, 1, 14, 1, 1)
+    asked = []
+    with remembering([module, other], memory):
+        for windows in (first, first, second, first):
+            module(windows), other(windows)
+            asked.append(module.asked)
+        assert asked == [10, 10, 14, 14]
+        memory.forget([other])
+        module.weight = other.weight = 3
+        assert torch.equal(module(first), first.view(-1, 1) * 2.0)
+        assert torch.equal(other(first), first.view(-1, 1) * 3.0)
+        module(torch.arange(100_000).view(1, 1, -1, 1, 1))
+        assert memory.nbytes > memory.limit, "nothing is forgotten within a step"
+    with remembering([module, other], memory):
+        assert memory.nbytes == 0
+        assert torch.equal(module(first), first.view(-1, 1) * 3.0)
+    module.weight = 4
+    assert torch.equal(module(first), first.view(-1, 1) * 4.0), "without a memory, all is computed"

@@ -9,7 +9,6 @@ F = torch.nn.functional
 from shrinking import made_up_inputs  # noqa: E402
 
 from strathack.models.config import SymbolsConfig  # noqa: E402
-from strathack.models.distinct import distinct  # noqa: E402
 from strathack.models.encoders import (  # noqa: E402
     BLSTAT_FEATURES,
     MessageEncoder,
@@ -18,10 +17,9 @@ from strathack.models.encoders import (  # noqa: E402
     TilesEncoder,
     blstat_features,
     cells_around,
-    convolved,
-    distinct_patches,
     neighbours,
     offered_keys,
+    patches,
     screen_cells,
 )
 from strathack.models.tiles import BLANK, tile_table  # noqa: E402
@@ -143,17 +141,17 @@ def test_convolutions_over_distinct_cells_are_convolutions(part):
     encoder = SymbolsEncoder(SymbolsConfig(embedding=4, crop_channels=(8, 8), screen_channels=(8, 8, 8)), 121)
     inputs, table = frames(), torch.randn(4096, 4, requires_grad=True)
     if part == "crop":
-        layers, groups = encoder.crop, distinct(neighbours(crop(inputs, 9), 3))
+        layers, windows = encoder.crop, (neighbours(crop(inputs, 9), 3), None)
         plain = table[crop(inputs, 9)].permute(0, 3, 1, 2)
         kernels = [(3, 3), (3, 3)]
     else:
-        layers, groups = encoder.screen, distinct_patches(screen_cells(inputs))
+        layers, windows = encoder.screen, (patches(screen_cells(inputs)), None, torch.int16)
         plain = table[screen_cells(inputs).long()].permute(0, 3, 1, 2)
         kernels = [(3, 8), (3, 3), (3, 3)]
     for layer, kernel in zip(layers, kernels, strict=True):
         weight = layer.weight.view(layer.out_features, *kernel, -1).permute(0, 3, 1, 2)
         plain = F.elu(F.conv2d(plain, weight, layer.bias, stride=kernel if kernel == (3, 8) else 1))
-    expected, found = plain.permute(0, 2, 3, 1).flatten(1), convolved(layers, table, *groups)
+    expected, found = plain.permute(0, 2, 3, 1).flatten(1), encoder._convolved(part, table, *windows)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     (one,), (other,) = (torch.autograd.grad(value.square().sum(), table) for value in (found, expected))
     torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)

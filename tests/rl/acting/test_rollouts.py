@@ -4,8 +4,9 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
+import pytest
 import torch
-from shrinking import SHRUNK
+from shrinking import SHRUNK, made_up_inputs
 from tasks import KEYS
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from strathack.rl.acting.workers import RolloutWorkers, ThreadLauncher
 from strathack.rl.config import GameConfig, RewardConfig
 from strathack.rl.environments.stepping import LaneSpec
 from strathack.rl.learning.batches import assembled
+from strathack.rl.learning.learner import freeze
 from strathack.rl.learning.rewards import Rewards
 
 STEPS, LANES = 5, 3
@@ -111,3 +113,22 @@ def test_weights_are_taken_over_when_they_have_changed() -> None:
     assert inference.refresh() == 1
     for mine, theirs in zip(inference._copy.parameters(), policy.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("frozen", [(), ("encoder",), ("encoder", "actions")])
+def test_acting_is_by_the_newest_weights_whatever_was_seen_before(frozen: tuple[str, ...]) -> None:
+    policy = Policy(SHRUNK["symbols-inventory"]).eval()
+    freeze(policy, frozen)
+    inference = InferencePolicy(policy, ActingConfig())
+    inputs = made_up_inputs(np.random.default_rng(0), 1, 4, np.ones((1, 4), dtype=bool))
+    frame = {name: values[0] for name, values in inputs.items()}
+    before, _ = inference.act(frame, inference.initial_state(4))
+    with torch.no_grad(), inference.updating(1):
+        for parameter in policy.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1)
+    inference.refresh()
+    after, _ = inference.act(frame, inference.initial_state(4))
+    expected, _ = policy.step(frame, policy.initial_state(4))
+    torch.testing.assert_close(after.output.action_logits, expected.action_logits, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(before.output.action_logits, after.output.action_logits, atol=1e-3)
