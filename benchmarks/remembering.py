@@ -2,9 +2,9 @@
 
     python benchmarks/remembering.py symbols-flat-1k data/autoascend-1k
 
-A policy acts on the frames of recorded games. Anew: each part is computed once for every distinct one in a batch of lanes.
-Kept: also once for all steps, as in evaluation, or for the 32 steps between updates, as in fine-tuning. Rounds of the
-three alternate; each acts on all frames.
+A policy acts on the frames of recorded games. Anew: each part is computed once for every distinct one in a batch. Kept:
+also once for all steps, as in evaluation, or for the 32 steps between updates, as in fine-tuning. Rounds of the three
+alternate; each acts on all frames.
 """
 
 from __future__ import annotations

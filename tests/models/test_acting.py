@@ -199,7 +199,7 @@ def test_remembering_changes_nothing(name):
     for name in ("tty_chars", "tty_colors", "inv_strs", "inv_letters"):
         inputs[name][1:, :, 2:] = inputs[name][:1, :, 2:]
     states = [acting.initial_state(4) for acting in (plain, remembering)]
-    for weights in range(2):
+    for _ in range(2):
         for step in range(6):
             frame = {name: values[step] for name, values in inputs.items()}
             (one, states[0]), (other, states[1]) = plain.act(frame, states[0]), remembering.act(frame, states[1])
