@@ -9,6 +9,7 @@ from rich.console import Console
 from strathack.analysis.comparing import (
     check_protocols,
     column_of,
+    common,
     compared,
     named,
     pairs_table,
@@ -31,6 +32,8 @@ def compare(config: CompareConfig) -> int:
     protocol = check_protocols(paths)
     tables = {name: scores_at(path) for name, path in paths.items()}
     values = {name: column_of(table, config.figure, name) for name, table in tables.items()}
+    if config.common:
+        values = common(values)
     console = Console()
     if protocol is not None:
         console.print(f"protocol {protocol}", highlight=False)

@@ -144,6 +144,21 @@ def column_of(table: pd.DataFrame, figure: str, name: str) -> pd.Series:
     return series.sort_index()
 
 
+def common(values: Mapping[str, pd.Series]) -> dict[str, pd.Series]:
+    """Returns the figures of the seeds that all players have played.
+
+    Args:
+        values: Name → seed → figure.
+
+    Raises:
+        InputError: If there is no such seed.
+    """
+    shared = set.intersection(*(set(series.index) for series in values.values()))
+    if not shared:
+        raise InputError("common: there is no seed that all have played")
+    return {name: series[series.index.isin(shared)] for name, series in values.items()}
+
+
 def compared(first: pd.Series, second: pd.Series, *, seed: int = 0) -> Comparison:
     """Compares figures by seed.
 

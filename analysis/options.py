@@ -48,12 +48,14 @@ class CompareConfig(Options):
     Attributes:
         data: Folders of evaluations, or datasets; two or more.
         figure: What is compared: score, turns, steps, max_depth, experience_level or progression.
+        common: Take only the seeds that all have played, so that games are compared seed by seed.
         out: A picture of the distributions, PNG or another format that matplotlib writes; by default none.
         published: Also show published figures, marked as such.
     """
 
     data: list[Path]
     figure: Literal["score", "turns", "steps", "max_depth", "experience_level", "progression"] = "score"
+    common: bool = False
     out: Path | None = None
     published: bool = False
 

@@ -68,6 +68,22 @@ def test_evaluations_and_datasets_are_compared(tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_seeds_that_all_have_played_are_compared_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seeds in {"three": range(3), "four": range(1, 5), "others": range(7, 9)}.items():
+        (tmp_path / name).mkdir()
+        for seed in seeds:
+            data, _ = made_up(seed, 30 + seed)
+            (tmp_path / name / f"game_{seed}.h5").write_bytes(encode_shard(data, provenance()))
+    words = ["compare", *(str(tmp_path / name) for name in ("three", "four")), "--figure", "steps"]
+    assert main(words) == 0
+    assert "3 and 4 games" in capsys.readouterr().out
+    assert main([*words, "--common"]) == 0
+    assert "2 pairs" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", str(tmp_path / "others"), *words[1:], "--common"])
+    assert "common: there is no seed that all have played" in capsys.readouterr().err
+
+
 def test_games_without_seeds_and_figures_that_are_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two imports whose games have the same names: nobody played the same games, and 0 is no level."""
     for place in ("one", "two"):
