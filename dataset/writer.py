@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +14,41 @@ from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.files import folder_lock, remove_temporary_files
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.splits import Fractions
+
+WRITING_SHARE = 0.05
+"""The share of the time that writing texts about games may take."""
+
+
+class _Texts:
+    """Texts about games, which a file holds.
+
+    The file is written whole. For some thousands of texts that takes longer than making a game, so a change is then
+    written some time later, or when the writer ends.
+
+    Args:
+        texts: Game name → text.
+        write: Writes the file.
+    """
+
+    def __init__(self, texts: dict[str, str], write: Callable[[Mapping[str, str]], None]) -> None:
+        self._texts, self._write = texts, write
+        self._changed, self._due = False, 0.0
+
+    def set(self, name: str, text: str) -> None:
+        """Sets a game's text, or removes it if it is empty; writes what has changed, also before, once that is due."""
+        self._changed |= self._texts.pop(name, "") != text
+        if text:
+            self._texts[name] = text
+        if time.monotonic() >= self._due:
+            self.save()
+
+    def save(self) -> None:
+        """Writes what has changed."""
+        if self._changed:
+            began = time.monotonic()
+            self._write(self._texts)
+            self._changed, now = False, time.monotonic()
+            self._due = now + (now - began) / WRITING_SHARE
 
 
 class DatasetWriter(AbstractContextManager["DatasetWriter"]):
@@ -46,8 +82,8 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         self._there: Mapping[str, Any] | None = None
         self._lock = ExitStack()
         self._locked = False
-        self._failures: dict[str, str] = {}
-        self._notes: dict[str, str] = {}
+        self._failures = _Texts({}, self.folder.write_failures)
+        self._notes = _Texts({}, self.folder.write_notes)
 
     def __enter__(self) -> DatasetWriter:
         """Locks the folder if it exists.
@@ -67,8 +103,17 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Releases the lock."""
-        self._lock.close()
+        """Writes what was told of games, and releases the lock.
+
+        Raises:
+            RunError: If it cannot be written.
+        """
+        try:
+            with self.writing():
+                self._failures.save()
+                self._notes.save()
+        finally:
+            self._lock.close()
 
     def _hold(self) -> None:
         if not self._joins and not self._locked:
@@ -78,7 +123,8 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
     def look(self) -> None:
         """Reads which games the folder has, and the failures and notes."""
         self.present = {game.name for game in self.folder.games()}
-        self._failures, self._notes = self.folder.read_failures(), self.folder.read_notes()
+        self._failures = _Texts(self.folder.read_failures(), self.folder.write_failures)
+        self._notes = _Texts(self.folder.read_notes(), self.folder.write_notes)
 
     def begin(self) -> None:
         """Makes the folder if it is new, removes what a killed writer left, and writes the settings.
@@ -111,16 +157,16 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         return True
 
     def tell(self, name: str, *, failure: str = "", note: str = "") -> None:
-        """Writes why a game could not be made, or a note for users about a game, in place of earlier texts.
+        """Keeps why a game could not be made, or a note for users about a game, in place of earlier texts.
+
+        They are written at once or, if there are many, at the latest when the context is left.
 
         Raises:
             RunError: If the text cannot be written.
         """
         with self.writing():
-            if _set(self._failures, name, failure):
-                self.folder.write_failures(self._failures)
-            if _set(self._notes, name, note):
-                self.folder.write_notes(self._notes)
+            self._failures.set(name, failure)
+            self._notes.set(name, note)
 
     def split(self, fractions: Fractions) -> Iterator[Path]:
         """Splits the games anew; see :meth:`DatasetFolder.write_fractions`."""
@@ -189,14 +235,6 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
         for name, value in asked.items()
         if there.get(name) != value
     )
-
-
-def _set(texts: dict[str, str], name: str, text: str) -> bool:
-    """Sets an entry, or removes it if the text is empty; returns whether that changed anything."""
-    before = texts.pop(name, "")
-    if text:
-        texts[name] = text
-    return text != before
 
 
 def _check_writable(path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,37 @@ def test_what_is_told_of_a_game_goes_when_it_is_told_anew(tmp_path):
         writer.tell("game_1", note="made at last")
         writer.tell("game_2")
     assert (folder.read_failures(), folder.read_notes()) == ({}, {"game_1": "made at last"})
+
+
+def test_what_is_told_of_many_games_is_written_now_and_then_and_at_the_end(tmp_path, monkeypatch):
+    times = []
+    write = DatasetFolder.write_notes
+
+    def slowly(folder, notes):
+        times.append(len(notes))
+        time.sleep(0.02)
+        write(folder, notes)
+
+    monkeypatch.setattr(DatasetFolder, "write_notes", slowly)
+    with DatasetWriter(tmp_path, SETTINGS) as writer:
+        writer.begin()
+        for number in range(500):
+            writer.tell(f"game_{number}", note="truncated")
+    assert times[0] == 1
+    assert times[-1] == 500
+    assert len(times) < 50
+    assert len(DatasetFolder(tmp_path).read_notes()) == 500
+
+
+def test_what_was_told_is_written_when_it_is_due_even_if_nothing_more_is_told(tmp_path):
+    with DatasetWriter(tmp_path, SETTINGS) as writer:
+        writer.begin()
+        for number in range(2):
+            writer.tell(f"game_{number}", note="truncated")
+        ends = time.monotonic() + 30
+        while len(DatasetFolder(tmp_path).read_notes()) < 2:
+            writer.tell("game_3")
+            assert time.monotonic() < ends
 
 
 def test_a_merge_that_is_stopped_leaves_the_rest_to_the_next(tmp_path, games):
