@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,15 +21,26 @@ Part = Literal["strategy", "action"]
 
 @dataclass(frozen=True)
 class Encoded:
-    """A chunk as tokens.
+    """A chunk as tokens, in arrays, since an export has hundreds of thousands of chunks.
 
     Attributes:
-        tokens: Tokens of prompt and completion.
-        labels: The same tokens where they carry loss, elsewhere ``IGNORED``.
+        tokens: Tokens of prompt and completion, i32.
+        labels: The same tokens where they carry loss, elsewhere ``IGNORED``, i32.
     """
 
-    tokens: Sequence[int]
-    labels: Sequence[int]
+    tokens: array[int]
+    labels: array[int]
+
+    @classmethod
+    def of(cls, tokens: Sequence[int], carries: Iterable[bool]) -> Encoded:
+        """Makes a chunk.
+
+        Args:
+            tokens: The tokens.
+            carries: Whether each carries loss.
+        """
+        labels = [token if loss else IGNORED for token, loss in zip(tokens, carries, strict=True)]
+        return cls(array("i", tokens), array("i", labels))
 
 
 def said_spans(row: Mapping[str, Any], telling: Telling) -> Iterator[tuple[int, int]]:
@@ -69,11 +81,8 @@ def encode(row: Mapping[str, Any], telling: Telling, tokenizer: Tokenizer, conte
     tokens, offsets = encoding.ids[:context], encoding.offsets[:context]
     if world:
         start = len(row["prompt"])
-        return Encoded(
-            tokens, [one if begin >= start else IGNORED for one, (begin, _) in zip(tokens, offsets, strict=True)]
-        )
-    places = said_places(row, telling, offsets)
-    return Encoded(tokens, [one if place else IGNORED for one, place in zip(tokens, places, strict=True)])
+        return Encoded.of(tokens, (begin >= start for begin, _ in offsets))
+    return Encoded.of(tokens, (place is not None for place in said_places(row, telling, offsets)))
 
 
 def said_places(

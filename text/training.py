@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,12 @@ from strathack.text.tokens import load_tokenizer, trained_tokenizer
 RESULT = "result.json"
 TINY_WIDTH, TINY_LAYERS, TINY_HEADS = 256, 4, 4
 END = "<|endoftext|>"
+ROWS = 256
+"""Rows of an export that are read at a time."""
+
 ORDER = 4
+NGRAM_TOKENS = 10_000_000
+"""The n-grams of so many tokens fit into a few gigabytes of memory."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,15 @@ class Result:
         steps: Optimiser steps.
         parameters: The model's parameters.
         loss: Nats a token that carries loss, on games that were not trained on.
-        ngrams: The same of a 4-gram of tokens that learned from the same chunks.
+        ngrams: The same of a 4-gram of tokens that learned from the same chunks, or from the first of them that have
+            ``NGRAM_TOKENS`` tokens; None while that is being counted.
         tokens: How many tokens that is of.
     """
 
     steps: int
     parameters: int
     loss: float
-    ngrams: float
+    ngrams: float | None
     tokens: int
 
 
@@ -68,16 +74,18 @@ def train_model(config: TrainConfig) -> Result:
     """
     settings = ExportFolder(config.data).settings()
     check_trainable(config, settings)
-    rows = {split: rows_of(config.data, split) for split in SPLITS}
-    held_out = rows["validation"] or rows["test"]
-    if not (rows["train"] and held_out):
+    there = [split for split in SPLITS if next(rows_of(config.data, split), None) is not None]
+    held_out = next((split for split in there if split != "train"), None)
+    if "train" not in there or held_out is None:
         raise InputError(f"{config.data}: needs chunks to train on and chunks of other games to be measured by")
-    tokenizer, model = model_of(config, rows["train"])
+    tokenizer, model = model_of(config)
     telling: Telling = settings["strategies"]
-    encoded = {
-        name: [encode(row, telling, tokenizer, config.context, world=config.world) for row in chunks]
-        for name, chunks in (("train", rows["train"]), ("held out", held_out))
-    }
+
+    def chunks_of(split: str) -> list[Encoded]:
+        rows = rows_of(config.data, split)
+        return [encode(row, telling, tokenizer, config.context, world=config.world) for row in rows]
+
+    encoded = {"train": chunks_of("train"), "held out": chunks_of(held_out)}
     for name, chunks in encoded.items():
         if not any(label != IGNORED for chunk in chunks for label in chunk.labels[1:]):
             raise InputError(f"context: of {config.context} tokens, none of the {name} chunks' carries loss; take more")
@@ -89,11 +97,22 @@ def train_model(config: TrainConfig) -> Result:
     trainer.save_model(str(config.out))
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END).save_pretrained(config.out)
     loss, tokens = loss_of(model, encoded["held out"], config.batch)
+    result = Result(trainer.state.global_step, model.num_parameters(), loss, None, tokens)
+    (config.out / RESULT).write_text(json.dumps(vars(result), indent=2))
     ngrams = NGrams(ORDER, tokenizer.get_vocab_size())
-    ngrams.learn(chunk.tokens for chunk in encoded["train"])
-    result = Result(trainer.state.global_step, model.num_parameters(), loss, ngrams.loss(encoded["held out"]), tokens)
+    ngrams.learn(first_of(encoded["train"], NGRAM_TOKENS))
+    result = replace(result, ngrams=ngrams.loss(encoded["held out"]))
     (config.out / RESULT).write_text(json.dumps(vars(result), indent=2))
     return result
+
+
+def first_of(chunks: Iterable[Encoded], tokens: int) -> Iterator[Sequence[int]]:
+    """Yields the tokens of the first chunks that have no more tokens together."""
+    for chunk in chunks:
+        tokens -= len(chunk.tokens)
+        if tokens < 0:
+            return
+        yield chunk.tokens
 
 
 def check_trainable(config: TrainConfig, settings: Mapping[str, Any]) -> None:
@@ -108,14 +127,15 @@ def check_trainable(config: TrainConfig, settings: Mapping[str, Any]) -> None:
         raise InputError(f"{config.data}: is {settings['layout']} in {settings['to']}; expected completion in parquet")
 
 
-def rows_of(export: Path, split: str) -> list[dict[str, Any]]:
-    """Returns the rows of a split of an export."""
-    columns = ["prompt", "completion", "actions", "strategies"]
-    files = sorted((export / DATA).glob(f"{split}-*.parquet"))
-    return [row for file in files for row in parquet.read_table(file, columns=columns).to_pylist()]
+def rows_of(export: Path, split: str) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a split of an export; only some are held at a time."""
+    for path in sorted((export / DATA).glob(f"{split}-*.parquet")):
+        with parquet.ParquetFile(path) as file:
+            for rows in file.iter_batches(ROWS, columns=["prompt", "completion", "actions", "strategies"]):
+                yield from rows.to_pylist()
 
 
-def model_of(config: TrainConfig, rows: Sequence[Mapping[str, Any]]) -> tuple[Tokenizer, PreTrainedModel]:
+def model_of(config: TrainConfig) -> tuple[Tokenizer, PreTrainedModel]:
     """Returns a tokenizer and a model: a small one from scratch, or those of a folder, made to fit each other.
 
     Raises:
@@ -123,7 +143,8 @@ def model_of(config: TrainConfig, rows: Sequence[Mapping[str, Any]]) -> tuple[To
     """
     torch.manual_seed(config.seed)
     if config.model == TINY:
-        tokenizer = trained_tokenizer((row["prompt"] + row["completion"] for row in rows), config.vocabulary)
+        texts = (row["prompt"] + row["completion"] for row in rows_of(config.data, "train"))
+        tokenizer = trained_tokenizer(texts, config.vocabulary)
         tokenizer.add_special_tokens([END])
         shape = GPT2Config(
             vocab_size=tokenizer.get_vocab_size(), n_positions=config.context, n_embd=TINY_WIDTH, n_layer=TINY_LAYERS,

@@ -23,7 +23,7 @@ from strathack.text.measuring import losses_by_strategy  # noqa: E402
 from strathack.text.ngrams import NGrams  # noqa: E402
 from strathack.text.options import TrainConfig  # noqa: E402
 from strathack.text.tokens import trained_tokenizer  # noqa: E402
-from strathack.text.training import extend_positions, loss_of, padded, train_model  # noqa: E402
+from strathack.text.training import extend_positions, first_of, loss_of, padded, train_model  # noqa: E402
 
 STEPS = 6
 
@@ -120,8 +120,15 @@ def test_a_bigram_by_hand():
     one = (2 + 2 / 3) / (5 + 2)
     assert ngrams.probability([0], 1) == pytest.approx((2 + one) / (2 + 1))
     assert ngrams.probability([2], 0) == pytest.approx(zero)
-    loss = ngrams.loss([Encoded([0, 1], [IGNORED, 1])])
+    loss = ngrams.loss([Encoded.of([0, 1], [False, True])])
     assert loss == pytest.approx(-math.log((2 + one) / 3))
+
+
+def test_n_grams_learn_from_the_first_chunks_that_fit():
+    chunks = [Encoded.of(range(length), [True] * length) for length in (3, 4, 5)]
+    assert [len(tokens) for tokens in first_of(chunks, 8)] == [3, 4]
+    assert [len(tokens) for tokens in first_of(chunks, 12)] == [3, 4, 5]
+    assert {chunks[0].tokens.itemsize, chunks[0].labels.itemsize} == {4}
 
 
 @pytest.fixture
