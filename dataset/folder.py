@@ -15,7 +15,6 @@ import numpy as np
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.files import atomic_write, is_merged, shard_order, sync_folder
 from strathack.dataset.labels import unite_vocabularies
-from strathack.dataset.publishing.manifest import MANIFEST
 from strathack.dataset.schema import FORMAT_NAME, FORMAT_VERSION
 from strathack.dataset.shard import (
     Provenance,
@@ -109,7 +108,6 @@ class DatasetFolder:
         Yields:
             Each shard once it is done.
         """
-        (self.path / MANIFEST).unlink(missing_ok=True)  # which would tell the checksums of other files
         self._write_content(splits=asdict(fractions))
         for shard in self.shards():
             if read_tables(shard).fractions != fractions:

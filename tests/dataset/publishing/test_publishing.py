@@ -249,12 +249,16 @@ def test_a_folder_made_of_other_labels_is_refused(tmp_path, capfd):
     assert "No step has one." in card
 
 
-def test_a_new_split_makes_the_checksums_go(tmp_path):
+def test_a_published_folder_is_not_split_anew_since_its_tables_tell_its_split(tmp_path, capfd):
     write_games(tmp_path / "data", [30, 40, 50], keys=SCREENS)
     assert published(tmp_path / "data", tmp_path / "out", "--observations") == 0
+    splits = Dataset(tmp_path / "out").games["split"].tolist()
     words = ["dataset", "split", tmp_path / "out", "--train", "1", "--validation", "0", "--test", "0", "--quiet"]
-    assert main(list(map(str, words))) == 0
-    assert not (tmp_path / "out" / MANIFEST).exists()
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, words)))
+    assert ended.value.code == 2
+    assert "out: is published, and its tables and checksums tell of this split" in capfd.readouterr().err
+    assert Dataset(tmp_path / "out").games["split"].tolist() == splits
 
 
 def test_stored_screens_go_into_the_table_without_a_replay(tmp_path):
