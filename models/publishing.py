@@ -22,7 +22,7 @@ from strathack.models.fitting import VALIDATION
 from strathack.models.options import PublishConfig
 from strathack.models.places import MODEL, checkpoint_at, published
 from strathack.models.running import METRICS, OPTIONS
-from strathack.models.saving import VALIDATED, frames_of, load_values, policy_from, save_policy
+from strathack.models.saving import VALIDATED, frames_of, load_values, policy_from, save_policy, weights_digest
 
 CONFIG, CARD, REPLAY, RESULTS = "config.json", "README.md", "replay.mp4", ".eval_results/nethack.yaml"
 """Files of a published folder beside the checkpoint."""
@@ -62,7 +62,7 @@ def publish(options: PublishConfig) -> Path:
     policy = policy_from(values)
     about: dict[str, Any] = {**values["about"], "frames": frames_of(values), **_training_of(options.run, values)}
     if options.evaluation is not None:
-        about["evaluation"] = evaluation_of(options.evaluation / EVALUATION)
+        about["evaluation"] = evaluation_of(options.evaluation / EVALUATION, weights_digest(policy))
     for name, usual in (("temperature", 1.0), ("patience", 0)):
         value = getattr(options, name)
         if value is not None:
@@ -158,15 +158,22 @@ def write_folder(folder: Path, policy: AnyPolicy, about: Mapping[str, Any]) -> N
         atomic_write(folder / RESULTS, yaml.safe_dump(results, sort_keys=False).encode())
 
 
-def evaluation_of(path: Path) -> dict[str, Any]:
+def evaluation_of(path: Path, weights: str) -> dict[str, Any]:
     """Returns what an evaluation says of its policy: how it acted, on which seeds, and its figures with intervals.
 
+    Args:
+        path: The evaluation's file.
+        weights: The digest of the policy's weights.
+
     Raises:
+        InputError: If other weights played.
         FormatError: If the file is no result of ``strathack evaluate``.
     """
     values = _read(path)
     try:
         settings, summary = values["settings"], values["summary"]
+        if settings.get("weights_sha256", weights) != weights:
+            raise InputError(f"evaluation: {path} is of games that other weights played")
         acting = {name: settings[name] for name in ("seeds", "clock", "max_steps", "greedy", "nle_version")}
         # Of the games that are summed up; the folder may have more.
         acting["seeds"] = values.get("seeds", settings["seeds"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -147,6 +148,16 @@ def frames_of(values: Mapping[str, Any]) -> int:
     if "cloning" not in values:
         return int(about.get("frames", 0))
     return int(values["cloning"]["frames"]) + int(about.get("frames_before", 0))
+
+
+def weights_digest(policy: AnyPolicy) -> str:
+    """Returns a SHA-256 of a policy's weights in bf16, so that it is the same for a run and what is published of it."""
+    digest = sha256()
+    for name, value in sorted(policy.state_dict().items()):
+        rounded = value.to(torch.bfloat16) if value.is_floating_point() else value
+        digest.update(repr((name, tuple(value.shape))).encode())
+        digest.update(rounded.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def policy_from(values: Mapping[str, Any]) -> AnyPolicy:

@@ -34,7 +34,7 @@ from strathack.dataset.writer import agreed_settings
 from strathack.models.acting import ActingConfig
 from strathack.models.places import checkpoint_at, is_published
 from strathack.models.running import usable_gpus
-from strathack.models.saving import load_policy, load_values
+from strathack.models.saving import load_policy, load_values, weights_digest
 from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
 from strathack.rl.config import ActionNames, GameConfig
@@ -103,16 +103,18 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
     named = (
         what.removeprefix("hf://") if elsewhere else (checkpoint.parent if path.is_dir() else checkpoint).resolve().name
     )
+    policy = load_policy(checkpoint, device)
     settings = {
         "demonstrator": f"policy {named}",
         "checkpoint_sha256": sha256_of(checkpoint),
+        "weights_sha256": weights_digest(policy),
         "greedy": config.greedy,
         "hold": config.min_strategy_steps,  # the option's old name, as older evaluations have it
         # Which older evaluations do not have.
         **({} if temperature == 1 else {"temperature": temperature}),
         **({"patience": patience} if patience else {}),
     }
-    return PolicyPlayer(load_policy(checkpoint, device), acting), settings
+    return PolicyPlayer(policy, acting), settings
 
 
 def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[str, Any]]:
@@ -217,7 +219,7 @@ def _playing(
         "nle_version": nle_version(),
     }
     normalised = {"roles": Roles.parse, "character": CharacterWish.parse}
-    there = agreed_settings(config.games_folder, settings, normalised, newer=("model_sha256",))
+    there = agreed_settings(config.games_folder, settings, normalised, newer=("model_sha256", "weights_sha256"))
     known = Seeds() if there is None else Seeds.parse(str(there["seeds"]))
     seeds = _seeds_of_roles(config)
     provenance = provenance_of(str(settings["demonstrator"]), settings, _observations(config))

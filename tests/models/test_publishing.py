@@ -18,7 +18,7 @@ from strathack.models.options import PublishConfig, TrainConfig  # noqa: E402
 from strathack.models.places import checkpoint_at  # noqa: E402
 from strathack.models.publishing import publish  # noqa: E402
 from strathack.models.running import with_absolute_paths  # noqa: E402
-from strathack.models.saving import load_policy, load_values, save_values  # noqa: E402
+from strathack.models.saving import load_policy, load_values, save_values, weights_digest  # noqa: E402
 from strathack.models.training import clone  # noqa: E402
 
 SMALL = "encoder.embedding=4; encoder.message=8; encoder.size=16; heads.hidden=8; core.hidden=16"
@@ -90,6 +90,20 @@ def test_an_evaluation_is_told_with_who_played_which_games(run_of, evaluation, t
     publish(PublishConfig(run=run_of, out=tmp_path / "folder", evaluation=evaluation))
     card = (tmp_path / "folder" / "README.md").read_text()
     assert "2 games: character val-dwa-law-fem, roles val, strategies held for 8 steps, seeds 1:3, " in card
+
+
+def test_an_evaluation_of_other_weights_is_refused(run_of, evaluation, tmp_path):
+    path = evaluation / "evaluation.json"
+    told = json.loads(path.read_text())
+    publish(PublishConfig(run=run_of, out=tmp_path / "policy.safetensors"))
+    digests = {weights_digest(load_policy(place)) for place in (run_of, tmp_path / "policy.safetensors")}
+    assert len(digests) == 1, "the same in 32 bits and in bf16"
+    path.write_text(json.dumps({**told, "settings": {**told["settings"], "weights_sha256": digests.pop()}}))
+    publish(PublishConfig(run=run_of, out=tmp_path / "folder", evaluation=evaluation))
+    path.write_text(json.dumps({**told, "settings": {**told["settings"], "weights_sha256": "00" * 32}}))
+    with pytest.raises(InputError, match="evaluation: .* is of games that other weights played"):
+        publish(PublishConfig(run=run_of, out=tmp_path / "other", evaluation=evaluation))
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_is_there_or_is_no_evaluation_is_refused(run_of, tmp_path):

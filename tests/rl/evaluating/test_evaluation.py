@@ -43,6 +43,7 @@ def test_a_policy_is_evaluated_on_ray_and_its_games_replay(
     assert told["summary"]["games"] == 5
     assert told["summary"]["figures"]["score"]["mean"]["value"] == scores["score"].mean()
     assert told["settings"]["checkpoint_sha256"]
+    assert len(told["settings"]["weights_sha256"]) == 64
     assert told["summary"]["strategies"].keys() <= set(SHRUNK["symbols-small"].strategies)
     verified = run("dataset", "verify", tmp_path / "games", "--replay", "--workers", 0)
     assert verified.status == 0, verified.err
