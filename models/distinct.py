@@ -49,6 +49,11 @@ def distinct(windows: Tensor, lanes: int | None = None) -> tuple[Tensor, Tensor]
         groups = windows.flatten(3).flatten(0, 2)
         which = torch.arange(len(groups), dtype=torch.int32, device=windows.device)
         return groups, which.view(windows.shape[:3])
+    return _distinct_on_host(windows, lanes)
+
+
+@torch.compiler.disable
+def _distinct_on_host(windows: Tensor, lanes: int | None) -> tuple[Tensor, Tensor]:
     found = _Found()
     which = found.find(windows, lanes)
     return found.since(0), which
@@ -99,26 +104,26 @@ class _Kept:
 
     def __init__(self) -> None:
         self._found = _Found()
+        self._computed = 0
         self._results: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of groups and results."""
-        return self._found.nbytes + (0 if self._results is None else self._found.count * self._results[0].nbytes)
+        return self._found.nbytes + (0 if self._results is None else self._results[: self._computed].nbytes)
 
     def computed(self, function: GroupFunction, windows: Tensor, lanes: int | None) -> tuple[Tensor, Tensor]:
         """See :meth:`OfDistinct.computed`."""
-        before = self._found.count
         which = self._found.find(windows, lanes)
-        count = self._found.count
-        if count > before:
-            new = function(self._found.since(before))[: count - before]
+        known, count = self._computed, self._found.count
+        if self._results is None or count > known:
+            new = function(self._found.since(known))[: count - known]
             if self._results is None:
                 self._results = new.new_empty(2 * count, new.shape[1])
             elif count > len(self._results):
-                self._results = torch.cat([self._results[:before], new.new_empty(2 * count - before, new.shape[1])])
-            self._results[before:count] = new
-        assert self._results is not None
+                self._results = torch.cat([self._results[:known], new.new_empty(2 * count - known, new.shape[1])])
+            self._results[known:count] = new
+            self._computed = count
         return self._results, which
 
 

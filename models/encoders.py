@@ -369,10 +369,12 @@ class SymbolsEncoder(OfDistinct):
         Returns:
             Outputs of the last layer, [N, rows · columns · C].
         """
+        places = torch.empty(0)
         for number, layer in enumerate(self.get_submodule(part)):
+            if number:
+                windows, cells = neighbours(places.long(), SQUARE), torch.int64
             compute = partial(_applied, layer, table, cells)
             table, places = self.computed(f"{part} {number}", compute, windows, lanes)
-            windows, cells = neighbours(places.long(), SQUARE), torch.int64
         return copied(table, places.flatten()).view(len(places), -1)
 
 

@@ -98,3 +98,15 @@ def test_groups_are_computed_again_only_when_forgotten():
         assert torch.equal(module(first), first.view(-1, 1) * 3.0)
     module.weight = 4
     assert torch.equal(module(first), first.view(-1, 1) * 4.0), "without a memory, all is computed"
+
+
+def test_what_could_not_be_computed_is_computed_the_next_time():
+    module, memory = Counted(), Memory()
+    module.weight = None
+    windows = torch.arange(10).view(1, 1, 10, 1, 1)
+    with remembering([module], memory):
+        with pytest.raises(TypeError):
+            module(windows)
+        module.weight = 2
+        assert module(windows[:0]).shape == (0, 1)
+        assert torch.equal(module(windows), windows.view(-1, 1) * 2.0)

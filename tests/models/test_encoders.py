@@ -138,16 +138,16 @@ def test_a_prompt_that_goes_on_in_the_next_line_offers_too():
 @pytest.mark.parametrize("part", ["crop", "screen"])
 def test_convolutions_over_distinct_cells_are_convolutions(part):
     torch.manual_seed(0)
-    encoder = SymbolsEncoder(SymbolsConfig(embedding=4, crop_channels=(8, 8), screen_channels=(8, 8, 8)), 121)
+    encoder = SymbolsEncoder(SymbolsConfig(embedding=4, crop_channels=(8,) * 4, screen_channels=(8,) * 4), 121)
     inputs, table = frames(), torch.randn(4096, 4, requires_grad=True)
     if part == "crop":
         layers, windows = encoder.crop, (neighbours(crop(inputs, 9), 3), None)
         plain = table[crop(inputs, 9)].permute(0, 3, 1, 2)
-        kernels = [(3, 3), (3, 3)]
+        kernels = [(3, 3)] * 4
     else:
         layers, windows = encoder.screen, (patches(screen_cells(inputs)), None, torch.int16)
         plain = table[screen_cells(inputs).long()].permute(0, 3, 1, 2)
-        kernels = [(3, 8), (3, 3), (3, 3)]
+        kernels = [(3, 8), (3, 3), (3, 3), (3, 3)]
     for layer, kernel in zip(layers, kernels, strict=True):
         weight = layer.weight.view(layer.out_features, *kernel, -1).permute(0, 3, 1, 2)
         plain = F.elu(F.conv2d(plain, weight, layer.bias, stride=kernel if kernel == (3, 8) else 1))
