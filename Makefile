@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PACKAGES := analysis collect dataset models rl text
 TREE := build/tree/strathack
+# Processes that tests run in.
+JOBS ?= 2
 
 .PHONY: demo data test slow lint bench clean
 
@@ -40,8 +42,7 @@ data: $(VENV)/.run ## the thousand games with their screens and inventories, in 
 		--observations blstats,tty_chars,tty_colors,tty_cursor,inv_letters,inv_strs
 
 test: $(VENV)/.test
-	$(BIN)/pytest -m "not slow"
-	$(BIN)/pytest --nbmake notebooks
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow" --durations 15 --nbmake tests notebooks
 	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || echo 'No Chromium, so the tests of the report in a browser were skipped: apt-get install chromium'
 
 slow: $(VENV)/.test ## the tests that take minutes; some use faketime, from Debian's package of that name

@@ -33,3 +33,9 @@ def near_match(name: str, known: Iterable[str]) -> str:
     known = list(known)
     near = get_close_matches(name, known, 1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; expected one of {', '.join(known)}"
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message that is not blank, at most 300 characters; else the error's type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from strathack.dataset.errors import FormatError
+from strathack.dataset.errors import FormatError, first_line
 
 REPLIES = "replies"
 """The folder in a dataset's folder that holds the replies."""
@@ -79,5 +79,5 @@ def read_replies(path: Path) -> list[Replied]:
     try:
         rows = parquet.read_table(path, columns=list(Replied.__dataclass_fields__)).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise FormatError(f"{path}: no table of replies ({str(error).splitlines()[0]})") from None
+        raise FormatError(f"{path}: no table of replies ({first_line(error)})") from None
     return [Replied(**row) for row in rows]

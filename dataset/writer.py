@@ -110,10 +110,14 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         """
         try:
             with self.writing():
-                self._failures.save()
-                self._notes.save()
+                self._save()
         finally:
             self._lock.close()
+
+    def _save(self) -> None:
+        """Writes what was told of games."""
+        self._failures.save()
+        self._notes.save()
 
     def _hold(self) -> None:
         if not self._joins and not self._locked:
@@ -184,6 +188,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             RunError: If a shard cannot be written.
         """
         with self.writing():
+            self._save()
             for _ in self.folder.merge(games_per_shard):
                 if stopped():
                     return

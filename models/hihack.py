@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, first_line
 from strathack.dataset.labels import PUBLISHED_STRATEGIES
 from strathack.models.config import (
     CoreConfig,
@@ -72,7 +72,7 @@ def read_hihack(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        what = str(error).strip().splitlines()[0]
+        what = first_line(error)
         raise InputError(f"{path}: not a checkpoint of tensors and plain values: {what}") from None
     try:
         weights, flags = dict(checkpoint["learner_state"]["model"]), dict(checkpoint.get("flags") or {})

@@ -143,6 +143,14 @@ def own_surroundings() -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unhurried() -> Iterator[None]:
+    """Does not wait until files are on the disk: no test cuts the power, and thousands of them are written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 def _short_folder() -> Path:
     """A new folder whose path is short enough for Ray's sockets, which other temporary folders are not."""
     letters = string.ascii_letters + string.digits

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from strathack.dataset.devices import is_bf16_faster_on_cpu
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, first_line
 from strathack.dataset.splits import SPLITS
 from strathack.text.encoding import IGNORED, Encoded, encode
 from strathack.text.exporting import DATA, ExportFolder
@@ -159,7 +159,7 @@ def model_of(config: TrainConfig) -> tuple[Tokenizer, PreTrainedModel]:
         # In 32 bits whatever the file has: smaller weights lose most of what they learn.
         model = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise InputError(f"model: {config.model} cannot be loaded ({str(error).splitlines()[0]})") from None
+        raise InputError(f"model: {config.model} cannot be loaded ({first_line(error)})") from None
     if tokenizer.get_vocab_size() > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(tokenizer.get_vocab_size())
     if isinstance(model, GPT2LMHeadModel):

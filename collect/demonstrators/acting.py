@@ -85,7 +85,7 @@ class BotDemonstrator:
         """Plays a game to its end with a new agent."""
         with _inside(self._folder):
             _seed_global_generators(session.seed)
-            agent = importlib.import_module("bot").make_agent()
+            agent = _imported(self._folder).make_agent()
             try:
                 agent.reset(session.observation)
                 _act_to_the_end(session, agent.act, agent)
@@ -97,7 +97,17 @@ class BotDemonstrator:
     def warm_up(self) -> None:
         """Imports the bot, so that what it compiles on import is cached."""
         with _inside(self._folder):
-            importlib.import_module("bot")
+            _imported(self._folder)
+
+
+def _imported(folder: Path) -> Any:
+    """Imports a bot's module, from within its folder; modules of another bot of this process are forgotten."""
+    there = getattr(sys.modules.get("bot"), "__file__", None)
+    if there is not None and (other := Path(there).resolve().parent) != folder:
+        for name, module in list(sys.modules.items()):
+            if other in Path(getattr(module, "__file__", None) or "/").resolve().parents:
+                del sys.modules[name]
+    return importlib.import_module("bot")
 
 
 def _seed_global_generators(seed: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from strathack.collect.running.janitor import Scratch, sweep_shared_memory
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, first_line
 from strathack.dataset.signals import STOP_SIGNALS, in_main_thread
 
 OBJECT_STORE_BYTES = 256 << 20
@@ -180,9 +180,3 @@ def _short_scratch() -> Scratch:
     """A temporary folder whose path is short enough for the Unix sockets in it."""
     usual = Path(tempfile.gettempdir())
     return Scratch(usual if len(str(usual)) + 100 <= _SOCKET_PATH_LIMIT else Path("/tmp"))
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else ""

@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from strathack.collect.running.cluster import Cluster, first_line
+from strathack.collect.running.cluster import Cluster
 from strathack.collect.running.results import JobResult
 from strathack.collect.running.workplace import die_with_raylet
 from strathack.dataset.codec import Options
-from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.errors import InputError, RunError, first_line
 
 HANG_GRACE_SECONDS = 5.0
 HANG_GRACE_SHARE = 0.1

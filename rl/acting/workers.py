@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from strathack.collect.running.cluster import Cluster, first_line
+from strathack.collect.running.cluster import Cluster
 from strathack.collect.running.janitor import Scratch
 from strathack.collect.running.workplace import Workplace, die_with_raylet
-from strathack.dataset.errors import RunError
+from strathack.dataset.errors import RunError, first_line
 from strathack.rl.acting.memory import SharedArrays
 from strathack.rl.acting.serving import COMMAND, HELLO, SEED, Command, MessageReader, Reply, WorkerSpec, act, receive
 from strathack.rl.environments.stepping import PlayedGame

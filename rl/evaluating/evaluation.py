@@ -291,7 +291,9 @@ def make_pool(
     # A language model answers for one game at a time, so that each game has an env group of its own.
     shape = (config.env_groups * envs, 1) if isinstance(player, LanguagePlayer) else (config.env_groups, envs)
     spec = EvaluationSpec(lane, *shape, steps=1, slots=1, make_record=recorder)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - number))
+    # While a language model computes an answer, rollout workers wait for it.
+    stepping = 0 if isinstance(player, LanguagePlayer) else number
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - stepping))
     launcher: Launcher = RayLauncher(number, config.address, environment) if number else ThreadLauncher()
     try:
         workers = RolloutWorkers(spec, max(number, 1), launcher, HANG_SECONDS)

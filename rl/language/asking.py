@@ -48,8 +48,8 @@ class Client(Protocol):
             UnansweredError: If there is no answer.
         """
 
-    def fits(self, text: str) -> bool:
-        """Returns whether a text and its continuation are known not to exceed the model's context."""
+    def fits(self, prompt: str | Messages) -> bool:
+        """Returns whether a prompt and its answer are known not to exceed the model's context."""
 
     def close(self) -> None:
         """Gives up requests under way."""

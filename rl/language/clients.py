@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import openai
 import torch
 from jinja2 import TemplateError
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging
 
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, first_line
 from strathack.rl.config import LanguageConfig
 from strathack.rl.language.asking import Answer, Messages, UnansweredError
 
@@ -24,7 +27,20 @@ NO_KEY = "none"
 """The key that is sent to a server if there is none: local servers ask for none, but the protocol has its place."""
 
 
-_NEWER_LIMIT = "max_completion_tokens"
+@dataclass
+class _Wish:
+    """A part of what is asked, which some servers do not know.
+
+    Attributes:
+        now: The part as arguments.
+        otherwise: The arguments for servers that do not know it.
+        word: What they name when they refuse it.
+    """
+
+    now: Mapping[str, Any]
+    otherwise: Mapping[str, Any]
+    word: str
+
 
 _SAID = {"role": "user", "content": "x"}
 
@@ -55,8 +71,10 @@ class ServerClient:
         if not model:
             raise InputError("model: none is given; a server has several")
         self._model, self._config, self._temperature, self._max_tokens = model, config, temperature, max_tokens
-        self._limit = "max_tokens"
-        self._wish = {"skip_special_tokens": False}
+        # Some models know the limit of a reply's length by its newer name alone.
+        self._limit = _Wish({"max_tokens": max_tokens}, {"max_completion_tokens": max_tokens}, "max_completion_tokens")
+        # Servers may leave special tokens out of the text, and not stop at them either: vLLM does so unless it is told.
+        self._special = _Wish({"extra_body": {"skip_special_tokens": False}}, {}, "skip_special_tokens")
         key = os.environ.get(config.key_from) or NO_KEY
         self._server = openai.OpenAI(base_url=url, api_key=key, timeout=config.timeout, max_retries=config.tries - 1)
         self._check(url)
@@ -71,66 +89,29 @@ class ServerClient:
             ) from None
         except openai.APIConnectionError as error:
             raise InputError(f"what: {url} does not answer ({reason_of(error)})") from None
-        except openai.OpenAIError:
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError):  # it tells no names, or not as others do
             return
-        if names and self._model not in names:
+        # Some put a folder before a name, and take it without.
+        if names and not any(name == self._model or name.endswith(f"/{self._model}") for name in names):
             raise InputError(f"model: {url} has no {self._model!r}; it has {', '.join(names[:5])}")
 
     def chat(self, messages: Messages) -> Answer:
         """See :class:`strathack.rl.language.asking.Client`."""
-        asked: Any = list(messages)
-        began = time.monotonic()
-        try:
-            found = self._chat(asked)
-            text = found.choices[0].message.content
-        except (openai.OpenAIError, ValueError, IndexError, AttributeError, TypeError) as error:
-            raise UnansweredError(reason_of(error)) from None
-        return _answered(text, found.usage, began)
-
-    def _chat(self, messages: Any) -> Any:
-        """Asks for a reply; models that know the limit of its length by its newer name alone are asked by that."""
         ask = partial(
             self._server.chat.completions.create,
-            model=self._model, messages=messages, temperature=self._temperature,
+            model=self._model, messages=cast(Any, list(messages)), temperature=self._temperature,
         )  # fmt: skip
-        limit = self._limit  # which the thread of another game may change meanwhile
-        try:
-            return ask(**{limit: self._max_tokens})
-        except openai.BadRequestError as error:
-            if limit == _NEWER_LIMIT or _NEWER_LIMIT not in str(error):
-                raise
-            self._limit = _NEWER_LIMIT
-            return ask(**{_NEWER_LIMIT: self._max_tokens})
+        return _answered(ask, self._limit, lambda choice: choice.message.content)
 
     def complete(self, text: str, stop: str) -> Answer:
         """See :class:`strathack.rl.language.asking.Client`."""
-        began = time.monotonic()
-        try:
-            found = self._completed(text, stop)
-            continued = found.choices[0].text
-        except (openai.OpenAIError, ValueError, IndexError, AttributeError, TypeError) as error:
-            raise UnansweredError(reason_of(error)) from None
-        return _answered(continued, found.usage, began)
-
-    def _completed(self, text: str, stop: str) -> Any:
-        """Asks for a continuation with its special tokens; servers that do not know that wish are asked without it.
-
-        Servers may leave them out of the text, and not stop at them either: vLLM does so unless it is told.
-        """
         ask = partial(
             self._server.completions.create,
             model=self._model, prompt=text, stop=stop, temperature=self._temperature, max_tokens=self._max_tokens,
         )  # fmt: skip
-        wish = self._wish
-        try:
-            return ask(extra_body=wish)
-        except openai.BadRequestError as error:
-            if not any(name in str(error) for name in wish):
-                raise
-            self._wish = {}
-            return ask()
+        return _answered(ask, self._special, lambda choice: choice.text)
 
-    def fits(self, text: str) -> bool:
+    def fits(self, prompt: str | Messages) -> bool:
         """Returns true: how long the context is, the server alone knows."""
         return True
 
@@ -139,9 +120,26 @@ class ServerClient:
         self._server.close()
 
 
-def _answered(text: object, usage: Any, began: float) -> Answer:
-    """Returns an answer; servers may leave out what they used, and the text."""
-    tokens = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
+def _answered(ask: Callable[..., Any], wish: _Wish, text_of: Callable[[Any], object]) -> Answer:
+    """Asks, once more if the wish is refused; servers may leave out what they used, and the text.
+
+    Raises:
+        UnansweredError: If there is no answer.
+    """
+    began = time.monotonic()
+    now = wish.now  # which the thread of another game may change meanwhile
+    try:
+        try:
+            found = ask(**now)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if now == wish.otherwise or wish.word not in str(error):
+                raise
+            wish.now = wish.otherwise
+            found = ask(**wish.otherwise)
+        text = text_of(found.choices[0])
+    except (openai.OpenAIError, ValueError, IndexError, AttributeError, TypeError) as error:
+        raise UnansweredError(reason_of(error)) from None
+    tokens = [getattr(found.usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
     told = [number if isinstance(number, int) else 0 for number in tokens]
     return Answer(text if isinstance(text, str) else "", told[0], told[1], time.monotonic() - began)
 
@@ -154,7 +152,7 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, openai.APITimeoutError):
         return "no answer in time"
     if isinstance(error, openai.APIConnectionError):
-        return str(error.__cause__ or error).splitlines()[0][:200]
+        return first_line(error.__cause__ or error)[:200]
     return f"no answer that can be read ({type(error).__name__})"
 
 
@@ -184,7 +182,7 @@ class LocalClient:
             raise InputError(f"what: {path} has no tokenizer that can be read ({first_line(error)})") from None
         try:
             self._model = AutoModelForCausalLM.from_pretrained(path).to(device).eval()
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise InputError(f"what: {path} holds no model that can be loaded ({first_line(error)})") from None
         # How it draws is decided here, and not by what its folder says; but it may end its turns by tokens of its own.
         own = self._model.generation_config.eos_token_id
@@ -198,6 +196,10 @@ class LocalClient:
             raise InputError(f"what: the form of conversations that {path} has cannot be used")
         self._temperature, self._max_tokens = temperature, max_tokens
         self._context = int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 30)
+        if max_tokens >= self._context:
+            raise InputError(
+                f"language.max-tokens: {max_tokens:,} for an answer, but the context of {path} has {self._context:,}"
+            )
         self._one_at_a_time = threading.Lock()
 
     def _has_form(self, messages: Messages) -> bool:
@@ -213,16 +215,21 @@ class LocalClient:
 
     def chat(self, messages: Messages) -> Answer:
         """See :class:`strathack.rl.language.asking.Client`."""
-        text = self._formed(in_turn(messages) if self._merges else messages)
-        return self._continued(self._tokens(text), None)
+        return self._continued(self._asked(messages), None)
 
     def complete(self, text: str, stop: str) -> Answer:
         """See :class:`strathack.rl.language.asking.Client`."""
-        return self._continued(self._begun(text), stop)
+        return self._continued(self._asked(text), stop)
 
-    def fits(self, text: str) -> bool:
+    def fits(self, prompt: str | Messages) -> bool:
         """See :class:`strathack.rl.language.asking.Client`."""
-        return len(self._begun(text)) + self._max_tokens <= self._context
+        return len(self._asked(prompt)) + self._max_tokens <= self._context
+
+    def _asked(self, prompt: str | Messages) -> list[int]:
+        """Returns the tokens of a prompt."""
+        if isinstance(prompt, str):
+            return self._begun(prompt)
+        return self._tokens(self._formed(in_turn(prompt) if self._merges else prompt))
 
     def _tokens(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -236,21 +243,20 @@ class LocalClient:
     def _continued(self, tokens: list[int], stop: str | None) -> Answer:
         if len(tokens) + self._max_tokens > self._context:
             raise UnansweredError(f"{len(tokens)} tokens and {self._max_tokens} new ones exceed the context")
-        ends = [self._tokenizer.eos_token_id, *self._ends]
-        if stop is not None and len(ending := self._tokens(stop)) == 1:
-            ends.append(ending[0])
+        ends = [end for end in (self._tokenizer.eos_token_id, *self._ends) if end is not None]
+        stops = [] if stop is None or len(ending := self._tokens(stop)) > 1 else ending
         drawn = {"do_sample": True, "temperature": self._temperature, "top_k": 0} if self._temperature else {}
         given = torch.tensor([tokens], device=self._model.device)
         with self._one_at_a_time:
             began = time.monotonic()
             found = self._model.generate(
                 given, attention_mask=torch.ones_like(given), max_new_tokens=self._max_tokens,
-                eos_token_id=[end for end in ends if end is not None], pad_token_id=ends[0] or 0,
-                **drawn,
+                eos_token_id=ends + stops, pad_token_id=ends[0] if ends else 0, **drawn,
             )  # fmt: skip
             seconds = time.monotonic() - began
         new = found[0, len(tokens) :].tolist()
-        return Answer(self._tokenizer.decode(new, skip_special_tokens=stop is None), len(tokens), len(new), seconds)
+        said = new[:-1] if new and new[-1] in ends and new[-1] not in stops else new
+        return Answer(self._tokenizer.decode(said, skip_special_tokens=stop is None), len(tokens), len(new), seconds)
 
     def close(self) -> None:
         """Does nothing: an answer takes a moment."""
@@ -265,8 +271,3 @@ def in_turn(messages: Messages) -> list[dict[str, str]]:
         else:
             turns.append(dict(message))
     return turns
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

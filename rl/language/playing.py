@@ -14,6 +14,7 @@ import numpy as np
 
 from strathack.collect.running.pools import POLL_SECONDS, Finished, Outcome
 from strathack.dataset.actions import ACTION_NAMES, NO_ACTION
+from strathack.dataset.errors import RunError
 from strathack.dataset.replies import Replied
 from strathack.rl.acting.inference import Place
 from strathack.rl.acting.workers import RolloutWorkers
@@ -23,6 +24,9 @@ from strathack.rl.language.asking import Client, UnansweredError
 from strathack.rl.language.prompts import Move, Prompter, make_prompter
 from strathack.rl.language.replies import Replies, digest, kept_text
 from strathack.text.describing import NEEDED
+
+GIVEN_UP_AFTER = 5
+"""Games that are cut one after another, for want of an answer, with none between; then the server is down."""
 
 ANSWER_SECONDS = 0.01
 """Seconds to wait for an answer before the rollout workers are heard again."""
@@ -143,7 +147,7 @@ class LanguagePool(SeedPool):
         self._games: dict[int, _Game] = {}
         self._questions: SimpleQueue[_Question | None] = SimpleQueue()
         self._answers: SimpleQueue[_Decided] = SimpleQueue()
-        self._asking = 0
+        self._asking = self._unanswered = 0
         self._threads = [
             threading.Thread(target=_ask_all, args=(self._questions, self._answers), daemon=True)
             for _ in range(self._lanes)
@@ -198,10 +202,15 @@ class LanguagePool(SeedPool):
             if self._groups.get(question.place.index) is not question.place.group:
                 continue  # its worker was replaced meanwhile
             if isinstance(decided.move, UnansweredError):
+                self._unanswered += 1
+                if self._unanswered == GIVEN_UP_AFTER:
+                    games = f"{GIVEN_UP_AFTER} games one after another"
+                    raise RunError(f"{games} had no answer ({decided.move}); the same command goes on")
                 self._workers.stop(question.place.index, question.place.slot, question.place.row)
             elif isinstance(decided.move, Exception):
                 raise decided.move
             else:
+                self._unanswered = 0
                 question.game.left.extend(decided.move.actions)
                 question.game.strategy = self._code_of(decided.move.strategy)
                 self._act(question.place, question.game)

@@ -245,8 +245,13 @@ class BalrogPrompter:
         turns = [
             {**turn, "content": f"Observation:\n{turn['content']}"} if turn["role"] == "user" else turn for turn in past
         ]
-        current = f"Current Observation:\n{self._carried}\n{now['content']}"
-        return [self._instruction, *turns, {"role": "user", "content": current}]
+        current = {"role": "user", "content": f"Current Observation:\n{self._carried}\n{now['content']}"}
+        # If all do not fit the model's context, the oldest observations are left out, each with its reply.
+        for begin in range(0, len(turns), 2):
+            messages = [self._instruction, *turns[begin:], current]
+            if client.fits(messages):
+                return messages
+        return [self._instruction, current]
 
     def ask(self, client: Client, prompt: str | Messages) -> Answer:
         """See :class:`Prompter`."""

@@ -46,7 +46,7 @@ class Replies:
         self._seed, self._name = seed, game_name(seed)
         self._done = replies_path(folder, self._name)
         self._open = self._done.with_suffix(".jsonl")
-        self._known = deque(read_replies(self._done) or self._lines())
+        self._known = deque(self._lines() or read_replies(self._done))
         self._kept: list[Replied] = []
         self._file: Any = None
         self._closed = False

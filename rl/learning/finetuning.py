@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from strathack.collect.running.cluster import first_line
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, first_line
 from strathack.dataset.schedule import Share
 from strathack.dataset.signals import StopOnSignal
 from strathack.models.acting import ActingConfig, ActingPolicy

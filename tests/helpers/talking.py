@@ -49,12 +49,12 @@ class Server:
 
 
 @contextmanager
-def server(speaks: Speaks, models: tuple[str, ...] = (MODEL,), key: str | None = None) -> Iterator[Server]:
+def server(speaks: Speaks, models: tuple[str, ...] | bytes = (MODEL,), key: str | None = None) -> Iterator[Server]:
     """Runs a server.
 
     Args:
         speaks: Gives the replies.
-        models: The models that it has.
+        models: The models that it has; or what it answers in place of their names.
         key: The key that it asks for.
     """
     lock = threading.Lock()
@@ -76,6 +76,9 @@ def server(speaks: Speaks, models: tuple[str, ...] = (MODEL,), key: str | None =
         def do_GET(self) -> None:
             if key is not None and self.headers.get("Authorization") != f"Bearer {key}":
                 self._send(b'{"error": {"message": "no"}}', 401)
+                return
+            if isinstance(models, bytes):
+                self._send(models)
                 return
             listed = [{"id": name, "object": "model", "created": 0, "owned_by": "us"} for name in models]
             self._send(json.dumps({"object": "list", "data": listed}).encode())
@@ -103,7 +106,7 @@ def server(speaks: Speaks, models: tuple[str, ...] = (MODEL,), key: str | None =
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listener.daemon_threads = True
     running = Server(f"http://127.0.0.1:{listener.server_port}/v1")
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
+    thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield running

@@ -93,6 +93,14 @@ def test_a_models_own_settings_do_not_decide_how_it_plays_but_where_its_turns_en
     assert client._model.generation_config.top_p in (None, 1.0)
 
 
+def test_the_token_that_ends_a_text_is_no_part_of_the_answer(folder: Path, monkeypatch: Any) -> None:
+    client = client_of(folder)
+    said = client._tokens(f"{ACTION}far west")
+    monkeypatch.setattr(client._model, "generate", Says([*said, client._tokenizer.eos_token_id]))
+    answer = client.complete("north", OBSERVATION)
+    assert (answer.text, answer.tokens_out) == (f"{ACTION}far west", len(said) + 1)
+
+
 def test_texts_begin_as_in_training(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "begins"
     shutil.copytree(folder, path)
@@ -128,6 +136,22 @@ def test_what_does_not_fit_the_context_is_told(folder: Path) -> None:
         client.complete(text, OBSERVATION)
 
 
+def test_an_answer_longer_than_the_context_is_refused_before_anything_is_asked(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"language\.max-tokens: 1,024 for an answer, but the context of .* has 1,024"):
+        client_of(folder, max_tokens=CONTEXT)
+
+
+def test_a_conversation_fits_or_not_with_its_form(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "chats"
+    shutil.copytree(folder, path)
+    told = json.loads((path / "tokenizer_config.json").read_text())
+    told["chat_template"] = "{% for turn in messages %}{{ turn.content }}{% endfor %}"
+    (path / "tokenizer_config.json").write_text(json.dumps(told))
+    client = client_of(path, chats=True)
+    assert client.fits([{"role": "user", "content": "\n" * (CONTEXT - 6)}])
+    assert not client.fits([{"role": "user", "content": "\n" * (CONTEXT - 6)}, {"role": "user", "content": "\n"}])
+
+
 def test_conversations_have_the_form_of_the_models_own_template(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "chats"
     shutil.copytree(folder, path)
@@ -159,10 +183,11 @@ def test_where_roles_have_to_take_turns_neighbours_are_one_message(
     assert says.asked["given"].tolist() == [client._tokens("user:rules\n\nseen;")]
 
 
-def test_servers_that_do_not_know_the_wish_for_special_tokens_are_asked_without_it() -> None:
+@pytest.mark.parametrize("status", [400, 422])
+def test_servers_that_do_not_know_the_wish_for_special_tokens_are_asked_without_it(status: int) -> None:
     def speaks(number: int, asked: dict[str, Any]) -> str | Fault:
         if "skip_special_tokens" in asked:
-            return Fault(400, body=b'{"error": {"message": "unknown field skip_special_tokens"}}')
+            return Fault(status, body=b'{"error": {"message": "unknown field skip_special_tokens"}}')
         return f"{ACTION}north"
 
     with server(speaks) as there:
@@ -209,6 +234,14 @@ def test_a_limit_is_told_by_the_name_that_a_server_knows_and_refusals_are_told_i
         assert ["max_completion_tokens" in asked for asked in there.asked] == [False, True, True]
         with pytest.raises(UnansweredError, match="status 400: .*your prompt is too long"):
             client.chat([{"role": "user", "content": "long"}])
+        client.close()
+
+
+@pytest.mark.parametrize("told", [b"<html></html>", b'["a", "b"]', b"{"], ids=["html", "list", "cut"])
+def test_servers_that_tell_no_names_are_asked_all_the_same(told: bytes, monkeypatch: Any) -> None:
+    with server(lambda number, asked: "north", models=told) as there:
+        client = ServerClient(there.url, MODEL, LanguageConfig(), 1.0, 9)
+        assert client.chat([{"role": "user", "content": "?"}]).text == "north"
         client.close()
 
 

@@ -135,6 +135,20 @@ def test_a_server_that_fails_for_good_cuts_the_game_which_is_kept_and_listed(
     }
 
 
+def test_a_server_that_is_down_ends_the_evaluation_instead_of_cutting_all_games(
+    evaluate: Evaluate, tmp_path: Path
+) -> None:
+    with server(lambda number, body: Fault(500, QUICK) if number >= 3 else "search") as there:
+        ended = evaluate(there.url, "--language.tries", 1, seeds="7:17", steps=6)
+    assert ended.status == 1
+    assert "5 games one after another had no answer (status 500" in ended.err
+    assert len(list((tmp_path / "out" / "games").glob("*.h5"))) < 5
+    with server(lambda number, body: "search") as there:
+        ended = evaluate(there.url, seeds="7:17", steps=6)
+    assert ended.status == 0, ended.err
+    assert len(Dataset(tmp_path / "out" / "games")) == 10
+
+
 def test_a_server_that_fails_for_a_while_is_asked_again(evaluate: Evaluate, tmp_path: Path) -> None:
     faults = {3: Fault(429, QUICK), 4: Fault(500, QUICK), 9: Fault(drops=True)}
     with server(lambda number, body: faults.get(number, "search")) as there:

@@ -14,7 +14,7 @@ from strathack.dataset.actions import ACTION_NAMES, ACTIONS
 from strathack.dataset.labels import STRATEGIES
 from strathack.dataset.schema import OBSERVATIONS
 from strathack.rl.config import LanguageConfig
-from strathack.rl.language.asking import Answer
+from strathack.rl.language.asking import Answer, Messages
 from strathack.rl.language.prompts import (
     MEANINGS,
     NOT_OFFERED,
@@ -59,7 +59,8 @@ class Roomy:
     def complete(self, text: str, stop: str) -> Answer:
         raise AssertionError
 
-    def fits(self, text: str) -> bool:
+    def fits(self, prompt: str | Messages) -> bool:
+        text = prompt if isinstance(prompt, str) else "".join(turn["content"] for turn in prompt)
         return len(text) <= self.characters
 
     def close(self) -> None:
@@ -127,6 +128,24 @@ def test_a_conversation_has_instruction_history_and_the_current_observation() ->
     assert current.index("(x=12, y=6)") < current.index("map:\n")
     asks.look(frame())
     assert "named none" not in asks.asked(client)[-1]["content"], "it is told once"
+
+
+def test_of_a_conversation_that_does_not_fit_the_oldest_observations_are_left_out() -> None:
+    asks = BalrogPrompter(LanguageConfig(history=4))
+    for column in range(10, 14):
+        asks.look(frame("Hello.", column))
+        whole = list(asks.asked(Roomy()))
+        asks.understood("east")
+    sizes = [len(turn["content"]) for turn in whole]
+    assert len(whole) == 1 + 2 * 3 + 1
+    asks = BalrogPrompter(LanguageConfig(history=4))
+    for column in range(10, 14):
+        asks.look(frame("Hello.", column))
+        fitting = list(asks.asked(Roomy(sum(sizes) - 1)))
+        least = list(asks.asked(Roomy(0)))
+        asks.understood("east")
+    assert fitting == [whole[0], *whole[3:]]
+    assert least == [whole[0], whole[-1]]
 
 
 def test_pages_of_a_message_are_gathered() -> None:

@@ -44,6 +44,18 @@ def test_another_try_knows_what_was_replied_up_to_where_the_questions_differ(tmp
     assert Replies(tmp_path, 7).known(0, "p") == replied(0), "of a game that was played but not kept"
 
 
+def test_lines_are_newer_than_a_table_of_the_same_game(tmp_path: Path) -> None:
+    first = Replies(tmp_path, 7)
+    first.add(replied(0))
+    first.finish()  # but the game was not kept, and is played again
+    again = Replies(tmp_path, 7)
+    again.keep(replied(0))
+    again.add(replied(1))
+    again.close()
+    last = Replies(tmp_path, 7)
+    assert [last.known(step, "p") for step in range(2)] == [replied(0), replied(1)]
+
+
 def test_that_there_was_no_reply_is_not_taken_for_one(tmp_path: Path) -> None:
     first = Replies(tmp_path, 7)
     first.add(replied(0, error="status 500"))
