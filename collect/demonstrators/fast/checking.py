@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from operator import eq, is_
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from autoascend.item import Item
@@ -81,7 +81,8 @@ class Checker:
             with self._within("new"):
                 found = _outcome(new, args, kwargs)
         except _SteppedError:
-            assert before is not None, f"{name} steps the game and is declared not to change anything"
+            if before is None:
+                self._differ(name, "steps the game", "is declared not to change anything")
             before.restore()
             return new(*args, **kwargs)
         after = State(self._agent) if has_effects else None
@@ -125,7 +126,7 @@ class Checker:
             if difference is not None:
                 self._differ(f"{name} leaves {difference[0]}", *map(_shown, difference[1:]))
 
-    def _differ(self, what: str, found: str, expected: str) -> None:
+    def _differ(self, what: str, found: str, expected: str) -> NoReturn:
         raise DifferenceError(
             f"seed {self._seed}, step {self._agent.step_count}: {what} {found}; the bot's own: {expected}"
         )
@@ -184,7 +185,7 @@ class State:
         }
         lying = inventory.items_below_me or ()
         self._items = [
-            (item, item.objs, item.content, item.container_id) for item in (*inventory.items.all_items, *lying)
+            (item, *(getattr(item, name) for name in _OF_ITEMS)) for item in (*inventory.items.all_items, *lying)
         ]
         self._fields = {
             (name, key): (value, _COPIES[type(value)](value) if type(value) in _COPIES else value)
@@ -197,8 +198,9 @@ class State:
     def restore(self) -> None:
         """Puts the state back as it was."""
         self._agent.rng.set_state(self._random)
-        for item, objs, content, container in self._items:
-            item.objs, item.content, item.container_id = objs, content, container
+        for item, *fields in self._items:
+            for field, value in zip(_OF_ITEMS, fields, strict=True):
+                setattr(item, field, value)
         for name, owner in self._owners.items():
             if owner is not None:
                 for key in [key for key in vars(owner) if key not in _LEFT_OUT and (name, key) not in self._fields]:
@@ -213,6 +215,12 @@ class State:
         mine, others = self._random["state"], other._random["state"]
         if mine["pos"] != others["pos"] or not np.array_equal(mine["key"], others["key"]):
             return "agent.rng", mine["pos"], others["pos"]
+        for (item, *fields), (another_item, *other_fields) in zip(self._items, other._items, strict=False):
+            if item is not another_item:
+                break  # which the lists of items tell, too
+            for name, one, another in zip(_OF_ITEMS, fields, other_fields, strict=True):
+                if not _unchanged(one, another) and not _equal(_described(one), _described(another)):
+                    return f"item.{name}", one, another
         for field in self._fields.keys() | other._fields.keys():
             if field not in self._fields or field not in other._fields:
                 return ".".join(field), field in self._fields, field in other._fields
@@ -221,6 +229,9 @@ class State:
                 return ".".join(field), one, another
         return None
 
+
+_OF_ITEMS = ("objs", "content", "container_id")
+"""What changes of an item as the bot learns about it."""
 
 _LEFT_OUT = frozenset(
     ("agent", "env", "rng", "levels", "notes", "facts", "_cumulative_values", "gold", "_message_history", "all_panics")
@@ -274,7 +285,7 @@ def _described(value: Any) -> Any:
         return {key: _described(field) for key, field in vars(value).items() if key != "facts"}
     if isinstance(value, np.ndarray):
         if value.dtype == object:
-            return [_described(one) for one in value.ravel() if len(one)]
+            return [(place, _described(one)) for place, one in enumerate(value.ravel()) if one is not None and len(one)]
         return value
     if isinstance(value, dict):
         return [(_described(key), _described(one)) for key, one in value.items()]

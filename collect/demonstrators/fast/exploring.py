@@ -147,7 +147,8 @@ def _trip(agent: Any, how: Exploration, targets: np.ndarray) -> Callable[[], Non
 
 
 def _take_trip(agent: Any, how: Exploration, targets: np.ndarray, to_visit: np.ndarray, to_search: np.ndarray) -> None:
-    target = divmod(int(targets[agent.rng.randint(len(targets))]), WIDTH)
+    # Not Python's integers: the bot subtracts its unsigned place from them.
+    target = divmod(np.int64(targets[agent.rng.randint(len(targets))]), WIDTH)
     agent.go_to(*target, fast=how.fast_go_to)
     if to_search[target] and not to_visit[target]:
         agent.search(_SEARCHES_AT_ONCE)

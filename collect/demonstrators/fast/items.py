@@ -229,10 +229,12 @@ def _entries(observation: Mapping[str, np.ndarray]) -> list[tuple[str, str, Any,
     for row in strings[:, 0].nonzero()[0].tolist():
         text = strings[row].tobytes().decode().strip("\0")
         glyph = int(observation["inv_glyphs"][row])
-        ambiguous = nh.glyph_is_body(glyph) or nh.glyph_is_statue(glyph)
-        entries.add((chr(letters[row]), text, int(observation["inv_oclasses"][row]), None if ambiguous else glyph))
+        entries.add((chr(letters[row]), text, int(observation["inv_oclasses"][row]), glyph))
     assert len(entries) == len({letter for letter, *_ in entries}), "letters in inventory are not unique"
-    return sorted(entries, key=lambda entry: entry[0])
+    return [
+        (letter, text, category, None if nh.glyph_is_body(glyph) or nh.glyph_is_statue(glyph) else glyph)
+        for letter, text, category, glyph in sorted(entries)
+    ]
 
 
 def _equip(items: Any, item: Any, entries: list[Any]) -> None:
@@ -257,7 +259,7 @@ def get_items_below_me(inventory: Any, assume_appropriate_message: bool = False)
         return _get_items_below_me(inventory, assume_appropriate_message)
     inventory.engraving_below_me = ""
     items, letters = [], []
-    if "You see no objects here." not in message and _SEEN in message:
+    if _SEEN in message:
         text = message[message.index(_SEEN) + len(_SEEN) :]
         place = (*player.current_level().key(), player.blstats.y, player.blstats.x)
         items = [inventory.item_manager.get_item_from_text(text[: text.index(".")], position=place)]

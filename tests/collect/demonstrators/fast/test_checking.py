@@ -100,6 +100,20 @@ def test_a_draw_too_many_is_found(monkeypatch):
     assert "autoascend.agent.Agent.neighbors leaves agent.rng" in str(played("checked")[0])
 
 
+def test_a_step_by_what_is_declared_not_to_change_anything_is_found(monkeypatch):
+    def wrong(right):
+        def current_level(agent):
+            if agent.step_count > 20:
+                agent.env.step(0)
+            return right(agent)
+
+        return current_level
+
+    planted(monkeypatch, "Agent.current_level", wrong)
+    error = str(played("checked", max_steps=40)[0])
+    assert "Agent.current_level steps the game; the bot's own: is declared not to change anything" in error
+
+
 def test_a_wrong_condition_is_found(monkeypatch):
     def wrong(right):
         def engulfed_fight(agent):
@@ -138,7 +152,7 @@ def stand_in():
         seen=np.zeros(4, np.bool_), altars={(1, 2): -1}, corpses_to_eat={(0, 0): {5: 10}}, items=np.empty(3, object)
     )
     level.items[:] = [[], (), []]
-    items = Owner(all_items=[], total_weight=3)
+    items = Owner(all_items=[Owner(objs=["axe"], content=None, container_id=None)], total_weight=3)
     inventory = Owner(items=items, item_manager=Owner(known={}), items_below_me=None)
     agent = Owner(
         rng=np.random.RandomState(0),
@@ -191,6 +205,8 @@ def test_a_state_comes_back_as_it_was():
         (lambda agent, level: setattr(agent.inventory.items, "total_weight", 4), "items.total_weight"),
         (lambda agent, level: setattr(agent, "memo", np.zeros(1)), "agent.memo"),
         (lambda agent, level: agent.rng.rand(), "agent.rng"),
+        (lambda agent, level: setattr(agent.inventory.items.all_items[0], "objs", ["sword"]), "item.objs"),
+        (lambda agent, level: level.items.__setitem__(slice(None), [[], [], ["axe"]]), "level.items"),
         (lambda agent, level: agent.stats_logger.events.update(panic=1), "stats_logger.events"),
     ],
 )

@@ -18,6 +18,8 @@ drawing = importlib.import_module("autoascend.combat.movement_priority")
 tracking = importlib.import_module("autoascend.monster_tracker")
 tracking_kernels = importlib.import_module("autoascend.monster_tracker.kernels")
 G = importlib.import_module("autoascend.glyph").G
+monsters = importlib.import_module("autoascend.glyph").MON
+ONLY_RANGED_SLOW_MONSTERS = glyphs.ONLY_RANGED_SLOW_MONSTERS
 C = glyphs.CLASSES
 SHAPE = (21, 79)
 NOTHING = np.zeros(SHAPE, np.bool_)
@@ -27,7 +29,10 @@ def sample_of(*sets):
     return np.array(sorted(glyph for kind in sets for glyph in kind), np.int16)
 
 
-SOME = np.concatenate([[-1], *(np.array(sorted(kind)[:4], np.int16) for kind in G.DICT.values())]).astype(np.int16)
+SHUNNED = [monsters.fn(name) for name in ONLY_RANGED_SLOW_MONSTERS]
+SOME = np.concatenate([[-1], SHUNNED, *(np.array(sorted(kind)[:4], np.int16) for kind in G.DICT.values())]).astype(
+    np.int16
+)
 
 
 @st.composite
@@ -69,13 +74,13 @@ def test_the_classes_of_a_frame(array):
     maps_of(SOME),
     masks(0.7),
     masks(0.1),
+    masks(0.1),
     places,
     st.booleans(),
     st.booleans(),
 )
-def test_distances_are_the_bots(shown, objects, walkable, peaceful, start, through_traps, can_squeeze):
-    shunned = sample_of([glyph for glyph in range(5976) if C[glyph] & kernels.SHUNNED])
-    ground = walkable & ~utils.isin(shown, G.BOULDER, shunned.tolist()) & ~peaceful
+def test_distances_are_the_bots(shown, objects, walkable, peaceful, forbidden, start, through_traps, can_squeeze):
+    ground = walkable & ~utils.isin(shown, G.BOULDER, SHUNNED) & ~peaceful & ~forbidden
     if not through_traps:
         ground &= ~utils.isin(objects, G.TRAPS)
     expected = utils.bfs(
@@ -84,7 +89,7 @@ def test_distances_are_the_bots(shown, objects, walkable, peaceful, start, throu
         walkable_diagonally=ground & ~utils.isin(objects, G.DOORS) & (objects != -1),
         can_squeeze=can_squeeze,
     )
-    found = kernels.distances(shown, objects, walkable, peaceful, NOTHING, C, *start, through_traps, can_squeeze)
+    found = kernels.distances(shown, objects, walkable, peaceful, forbidden, C, *start, through_traps, can_squeeze)
     assert found.dtype == expected.dtype
     assert np.array_equal(found, expected)
 
@@ -133,7 +138,7 @@ def test_tiles_to_visit(shown, seen, opened, most):
 @given(
     maps_of(SOME),
     masks(0.7),
-    maps_of(np.array([0, 1, 7, 400, 20_000], np.int32)),
+    maps_of(np.array([0, 1, 7, 400, 20_000, 40_000, 50_000], np.int32)),
     maps_of(np.array([-1, 0, 3], np.int32)),
 )
 def test_search_priorities_are_rounded_as_numpy_rounds(objects, walkable, counts, moves):
