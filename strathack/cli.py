@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [former.word(word) for word in words]
     set_loader("yaml", former.loaded, exceptions=(yaml.YAMLError,))
     parser = _Parser(prog="strathack", description=strathack.__doc__, version=strathack.__version__)
-    _add_commands(parser, COMMANDS)
+    _add_commands(parser, COMMANDS, named)
     command, options = _chosen(parser.parse_args(words), COMMANDS)
     try:
         kind = _import(command.options)
@@ -192,19 +192,24 @@ def _as_declared(word: str) -> str:
 
 
 def _add_commands(
-    parser: _Parser, commands: Mapping[str, Command | Mapping[str, Command]], default: str | None = None
+    parser: _Parser,
+    commands: Mapping[str, Command | Mapping[str, Command]],
+    named: Command | None,
+    default: str | None = None,
 ) -> None:
+    """Adds commands, without their options where another command is named: to add those of all takes a while."""
     subcommands = parser.add_subcommands(metavar="COMMAND", required=default is None)
     for name, command in commands.items():
         if isinstance(command, Command):
             child = _Parser(description=command.help)
-            child.add_argument("--config", action=ActionConfigFile, help="YAML file with options.")
-            _add_options(child, _import(command.options))
+            if named is None or command is named:
+                child.add_argument("--config", action=ActionConfigFile, help="YAML file with options.")
+                _add_options(child, _import(command.options))
             subcommands.add_subcommand(name, child, help=command.help)
         else:
             group = _Parser(description=GROUP_HELP[name])
             subcommands.add_subcommand(name, group, help=GROUP_HELP[name])
-            _add_commands(group, command, GROUP_DEFAULT.get(name))
+            _add_commands(group, command, named, GROUP_DEFAULT.get(name))
 
 
 def _add_options(parser: _Parser, options: type[Options], group: str = "") -> None:
