@@ -212,6 +212,7 @@ class APPOConfig(Options):
         entropy: Weight of the entropy; by default the recipe's.
         normalise_advantages: Give the advantages of a batch mean 0 and standard deviation 1.
         learning_rate: Adam's learning rate.
+        critic_learning_rate: That of the critic's own layer, which a clone has not trained yet; by default the same.
         clip: Largest norm of the gradient.
         critic_warmup: Number of first updates, which train the critic alone; by default the recipe's.
         freeze: Parts of the policy that are not trained, separated by commas: encoder, core, strategy, actions; by
@@ -236,6 +237,7 @@ class APPOConfig(Options):
     entropy: float | None = None
     normalise_advantages: bool = False
     learning_rate: float = 1e-4
+    critic_learning_rate: float | None = None
     clip: float = 4.0
     critic_warmup: int | None = None
     freeze: FrozenParts | None = None
@@ -255,7 +257,7 @@ class APPOConfig(Options):
         for name in ("discount", "trace_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}: {getattr(self, name)}; expected 0 to 1")
-        check_above_zero(self, "learning_rate", "clip", finite=True)
+        check_above_zero(self, "learning_rate", "critic_learning_rate", "clip", finite=True)
         if self.critic_warmup and not self.value_weight:
             raise InputError("value_weight: 0, though the critic alone is trained at first; leave critic_warmup out")
 

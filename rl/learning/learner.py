@@ -180,7 +180,14 @@ class Learner:
         self._trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         self._holds = steps_held(policy.config, ActingConfig(min_strategy_steps=config.min_strategy_steps)) > 0
         # As in the published code of HiHack: betas are Adam's defaults, epsilon is 1e-7.
-        self.optimizer = torch.optim.Adam(self._trained, config.learning_rate, eps=1e-7, fused=True)
+        groups: list[dict[str, Any]] = [{"params": self._trained}]
+        if config.critic_learning_rate is not None:
+            critic = {id(parameter) for parameter in self._critic}
+            groups = [
+                {"params": [parameter for parameter in self._trained if id(parameter) not in critic]},
+                {"params": self._critic, "lr": config.critic_learning_rate},
+            ]
+        self.optimizer = torch.optim.Adam(groups, config.learning_rate, eps=1e-7, fused=True)
         self.updates = 0
         self._last: list[_Pass] = []
 

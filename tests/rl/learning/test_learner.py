@@ -73,6 +73,21 @@ def test_of_a_cleaved_policy_the_value_head_in_use_is_trained_whatever_is_frozen
     assert policy.high.training
 
 
+@pytest.mark.parametrize("rate", [None, 1e-2])
+def test_the_critic_has_a_learning_rate_of_its_own_if_asked(rate: float | None) -> None:
+    policy = small_policy()
+    learner = Learner(policy, APPOConfig(entropy=0.0, learning_rate=1e-4, critic_learning_rate=rate), ImitationConfig())
+    value, core = policy.heads.value.weight, policy.core.lstm.weight_hh_l0
+    before = value.clone(), core.clone()
+    learner.update(made_up_batch(policy))
+    # Adam's first step is as long as the learning rate, whatever the gradient.
+    assert float((value.detach() - before[0]).abs().max()) == pytest.approx(rate or 1e-4, rel=1e-2)
+    assert float((core.detach() - before[1]).abs().max()) == pytest.approx(1e-4, rel=1e-2)
+    again = Learner(policy, learner.config, ImitationConfig())
+    again.optimizer.load_state_dict(learner.optimizer.state_dict())
+    assert [group["lr"] for group in again.optimizer.param_groups] == ([1e-4] if rate is None else [1e-4, rate])
+
+
 def starts_of(first: np.ndarray) -> tuple[int, ...]:
     return tuple(np.flatnonzero(first.any(1)).tolist())
 
