@@ -38,45 +38,45 @@ def test_games_are_collected_merged_and_summed_up(run, tmp_path):
     assert settings["clock"] == "seed"
 
 
-def test_the_same_command_again_plays_what_is_missing(run, tmp_path):
+def test_the_same_command_again_plays_what_is_missing(run_here, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run("collect", whole, "--seeds", "0:6", *WANDERER, *HERE)
-    run("collect", parts, "--seeds", "0:6", *WANDERER, *HERE, "--games-per-shard", 1)
+    run_here("collect", whole, "--seeds", "0:6", *WANDERER, *HERE)
+    run_here("collect", parts, "--seeds", "0:6", *WANDERER, *HERE, "--games-per-shard", 1)
     for seed in (1, 4):
         (parts / f"game_{seed}.h5").unlink()
     (parts / ".tmp-game_1.h5").write_bytes(b"half a game of a killed run")
     kept = contents(parts)["game_2.h5"]
-    ended = run("collect", parts, "--seeds", "0:6", *WANDERER, *HERE, "--games-per-shard", 1)
+    ended = run_here("collect", parts, "--seeds", "0:6", *WANDERER, *HERE, "--games-per-shard", 1)
     assert [line.split(" ")[2] for line in ended.err.splitlines()] == ["1", "4"]
     assert contents(parts)["game_2.h5"] == kept
     assert not (parts / ".tmp-game_1.h5").exists()
     assert same_games(read_dataset(whole), read_dataset(parts))
-    ended = run("collect", parts, "--seeds", "0:6", *WANDERER, *HERE)
+    ended = run_here("collect", parts, "--seeds", "0:6", *WANDERER, *HERE)
     assert ended.err == ""
     assert "6 games" in ended.out
     assert (parts / "shard-00000.h5").exists()
 
 
-def test_seeds_are_added_with_extend_only(run, tmp_path):
+def test_seeds_are_added_with_extend_only(run_here, tmp_path):
     out = tmp_path / "data"
-    run("collect", out, "--seeds", "0:2", *WANDERER, *HERE)
+    run_here("collect", out, "--seeds", "0:2", *WANDERER, *HERE)
     before = contents(out)
-    ended = run("collect", out, "--seeds", "1:4,9", *WANDERER, *HERE)
+    ended = run_here("collect", out, "--seeds", "1:4,9", *WANDERER, *HERE)
     assert ended.status == 2
     assert ended.error.endswith("was collected for seeds 0:2, without 2:4,9; --extend adds them")
     assert contents(out) == before
-    ended = run("collect", out, "--seeds", "1:4,9", *WANDERER, *HERE, "--extend")
+    ended = run_here("collect", out, "--seeds", "1:4,9", *WANDERER, *HERE, "--extend")
     assert ended.status == 0
     assert set(read_dataset(out)) == {0, 1, 2, 3, 9}
     assert json.loads((out / "dataset.json").read_text())["settings"]["seeds"] == "0:4,9"
 
 
-def test_other_settings_are_refused_each_by_name(run, tmp_path):
+def test_other_settings_are_refused_each_by_name(run_here, tmp_path):
     out = tmp_path / "data"
-    run("collect", out, "--seeds", 1, *WANDERER, *HERE)
+    run_here("collect", out, "--seeds", 1, *WANDERER, *HERE)
     before = contents(out)
     changed = ("--clock", "system", "--character", "val", "--observations", "blstats", "--max-steps", 20)
-    ended = run("collect", out, "--seeds", 1, *WANDERER, *HERE, *changed)
+    ended = run_here("collect", out, "--seeds", 1, *WANDERER, *HERE, *changed)
     assert ended.status == 2
     for setting in ("clock is 'seed' there and 'system' here", "character is '@'", "observations is", "max_steps is"):
         assert setting in ended.error
@@ -84,16 +84,16 @@ def test_other_settings_are_refused_each_by_name(run, tmp_path):
     assert contents(out) == before
 
 
-def test_roles_skip_the_seeds_of_others(run, tmp_path):
-    ended = run("collect", tmp_path / "data", "--seeds", "0:6", *WANDERER, *HERE, "--roles", "kni,sam")
+def test_roles_skip_the_seeds_of_others(run_here, tmp_path):
+    ended = run_here("collect", tmp_path / "data", "--seeds", "0:6", *WANDERER, *HERE, "--roles", "kni,sam")
     assert "seed 0 skipped: it draws a Pri" in ended.err
     games = read_dataset(tmp_path / "data")
     assert {game["row"]["role"] for game in games.values()} == {b"Kni", b"Sam"}
     assert {1, 4} <= set(games)
 
 
-def test_a_game_whose_demonstrator_fails_is_kept_and_shown(run, tmp_path):
-    ended = run(
+def test_a_game_whose_demonstrator_fails_is_kept_and_shown(run_here, tmp_path):
+    ended = run_here(
         "collect", tmp_path / "d", "--seeds", "0:2", "--demonstrator", BOTS / "crasher", "--clock", "seed", *HERE
     )
     assert ended.status == 0
@@ -103,13 +103,13 @@ def test_a_game_whose_demonstrator_fails_is_kept_and_shown(run, tmp_path):
     assert read_dataset(tmp_path / "d")[0]["row"]["steps"] == 10
 
 
-def test_a_configuration_file_gives_the_same_run(run, tmp_path):
+def test_a_configuration_file_gives_the_same_run(run_here, tmp_path):
     words = ("--seeds", "0:2", *WANDERER, *HERE)
-    printed = run("collect", tmp_path / "one", *words, "--print_config")
+    printed = run_here("collect", tmp_path / "one", *words, "--print_config")
     assert printed.status == 0
     (tmp_path / "config.yaml").write_text(printed.out.replace("/one", "/two"))
-    run("collect", tmp_path / "one", *words)
-    ended = run("collect", "--config", tmp_path / "config.yaml", tmp_path / "two")
+    run_here("collect", tmp_path / "one", *words)
+    ended = run_here("collect", "--config", tmp_path / "config.yaml", tmp_path / "two")
     assert ended.status == 0, ended.err
     assert same_games(read_dataset(tmp_path / "one"), read_dataset(tmp_path / "two"))
 
@@ -162,16 +162,16 @@ def test_where_no_cluster_runs_none_is_found(capfd, tmp_path, monkeypatch):
     assert "address: no Ray cluster at 'auto' (Could not find any running" in capfd.readouterr().err
 
 
-def test_a_bot_without_make_agent_or_of_broken_python_is_refused(run, tmp_path):
+def test_a_bot_without_make_agent_or_of_broken_python_is_refused(run_here, tmp_path):
     for text, message in [("def make(): ...", "does not define make_agent()"), ("def (", "not readable as Python")]:
         (tmp_path / "bot.py").write_text(text)
-        ended = run("collect", tmp_path / "data", "--demonstrator", tmp_path)
+        ended = run_here("collect", tmp_path / "data", "--demonstrator", tmp_path)
         assert ended.status == 2
         assert message in ended.error
         assert [p.name for p in tmp_path.iterdir()] == ["bot.py"]
 
 
-def test_output_paths_that_cannot_hold_a_dataset_are_refused(run, tmp_path):
+def test_output_paths_that_cannot_hold_a_dataset_are_refused(run_here, tmp_path):
     file = tmp_path / "file"
     file.write_text("here first")
     other = tmp_path / "other"
@@ -187,7 +187,7 @@ def test_output_paths_that_cannot_hold_a_dataset_are_refused(run, tmp_path):
         (full, "is not empty and holds no dataset.json"),
     ]:
         before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-        ended = run("collect", path, "--seeds", 1, *WANDERER)
+        ended = run_here("collect", path, "--seeds", 1, *WANDERER)
         assert ended.status == 2
         assert message in ended.error
         assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
@@ -290,19 +290,19 @@ def test_a_kill_in_mid_game_leaves_whole_games_only(run, start, tmp_path):
 
 
 @pytest.mark.parametrize(("written", "seeds"), [("1:3", [1, 2]), ("010", [10]), ("'5'", [5]), ("0:2,7", [0, 1, 7])])
-def test_seeds_in_yaml_are_what_they_say(run, tmp_path, written, seeds):
+def test_seeds_in_yaml_are_what_they_say(run_here, tmp_path, written, seeds):
     (tmp_path / "config.yaml").write_text(f"seeds: {written}\nmax_steps: 3\nworkers: 0\n")
-    ended = run("collect", "--config", tmp_path / "config.yaml", tmp_path / "data", *WANDERER[:4], "--quiet")
+    ended = run_here("collect", "--config", tmp_path / "config.yaml", tmp_path / "data", *WANDERER[:4], "--quiet")
     assert ended.status == 0, ended.err
     assert sorted(read_dataset(tmp_path / "data")) == seeds
 
 
-def test_what_is_no_text_in_yaml_is_refused_with_the_way_to_write_it(run, tmp_path):
+def test_what_is_no_text_in_yaml_is_refused_with_the_way_to_write_it(run_here, tmp_path):
     (tmp_path / "config.yaml").write_text("demonstrator: 5\n")
-    ended = run("collect", "--config", tmp_path / "config.yaml", tmp_path / "data")
+    ended = run_here("collect", "--config", tmp_path / "config.yaml", tmp_path / "data")
     assert ended.status == 2
     assert "demonstrator: '5'" in ended.error
 
 
-def test_help_names_types_plainly(run):
-    assert "<class" not in run("collect", "--help").out
+def test_help_names_types_plainly(run_here):
+    assert "<class" not in run_here("collect", "--help").out

@@ -131,20 +131,20 @@ def test_a_game_that_departs_is_listed_with_the_step(run, shared, tmp_path):
         ("nle.1.0.ttyrec4.bz2", bz2.compress(record(1, b"k") + record(3, b"\x0c\0\0\0")), "its label 12 at step 0"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_imported_is_listed_each_with_its_reason(run, tmp_path, name, content, reason):
+def test_what_cannot_be_imported_is_listed_each_with_its_reason(run_here, tmp_path, name, content, reason):
     (tmp_path / "src" / "a").mkdir(parents=True)
     (tmp_path / "src" / "a" / name).write_bytes(content)
-    ended = run("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
     assert ended.status == 1
     assert f"not imported: a/{name}: {reason}" in ended.out
 
 
-def test_a_file_that_an_xlogfile_names_and_is_not_there_is_listed(run, tmp_path):
+def test_a_file_that_an_xlogfile_names_and_is_not_there_is_listed(run_here, tmp_path):
     (tmp_path / "src" / "a").mkdir(parents=True)
     (tmp_path / "src" / "a" / "nle.1.0.ttyrec2.bz2").write_bytes(bz2.compress(record(0, b"x") + record(1, b"k")))
     lines = [f"points=5\tdeath=quit\tttyrecname=nle.1.{number}.ttyrec2.bz2\n" for number in (0, 1)]
     (tmp_path / "src" / "a" / "nle.1.xlogfile").write_text("".join(lines))
-    ended = run("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
     assert ended.status == 1
     assert "1 of 1 games imported, 1 steps" in ended.out
     assert "not imported: a/nle.1.xlogfile: the ttyrec nle.1.1.ttyrec2.bz2 is not there" in ended.out
@@ -158,12 +158,12 @@ def ttyrec1(texts):
     return b"".join(struct.pack("<iii", 1698000000 + i, 0, len(text)) + text for i, text in enumerate(texts))
 
 
-def test_human_games_are_screens_alone_and_marked_so(run, tmp_path):
+def test_human_games_are_screens_alone_and_marked_so(run_here, tmp_path):
     (tmp_path / "src" / "a").mkdir(parents=True)
     texts = [b"\x1b[2J\x1b[1;1HHello", b"\x1b[2;5H\x1b[31mworld\x1b[0m", b"\x1b[24;80H"]
     (tmp_path / "src" / "a" / "nle.7.0.ttyrec1.bz2").write_bytes(bz2.compress(ttyrec1(texts)))
     (tmp_path / "src" / "a" / "nle.7.1.ttyrec.bz2").write_bytes(bz2.compress(ttyrec1(texts)[:-4]))
-    ended = run("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
     assert "2 of 2 games imported, 5 steps" in ended.out
     assert "a/nle.7.1.ttyrec.bz2: truncated, its last record is not whole; no xlogfile line" in ended.out
     whole, cut = Dataset(tmp_path / "data")
@@ -174,8 +174,8 @@ def test_human_games_are_screens_alone_and_marked_so(run, tmp_path):
     assert bytes(whole.obs["tty_chars"][0, 0, :5]) == b"Hello"
     assert whole.obs["tty_colors"][1, 1, 4] == 1
     assert whole.obs["tty_cursor"][2].tolist() == [23, 79]
-    assert run("dataset", "verify", tmp_path / "data", "--quiet").status == 0
-    refused = run("dataset", "compact", tmp_path / "data", tmp_path / "keys")
+    assert run_here("dataset", "verify", tmp_path / "data", "--quiet").status == 0
+    refused = run_here("dataset", "compact", tmp_path / "data", tmp_path / "keys")
     assert refused.status == 2
     assert "has no keys, only screens were imported" in refused.error
 
@@ -209,10 +209,10 @@ for game in Dataset({str(folder / "data")!r}):
     return folder
 
 
-def test_screens_of_a_ttyrec3_are_those_of_nles_loader_and_those_recorded_live(run, recorded_live, tmp_path):
+def test_screens_of_a_ttyrec3_are_those_of_nles_loader_and_those_recorded_live(run_here, recorded_live, tmp_path):
     from nle.dataset import TtyrecDataset, add_nledata_directory, db
 
-    ended = run("dataset", "import", recorded_live / "ttyrecs", tmp_path / "data", *HERE, "--seeds", "folder")
+    ended = run_here("dataset", "import", recorded_live / "ttyrecs", tmp_path / "data", *HERE, "--seeds", "folder")
     assert ended.status == 0, ended.err
     assert "imported, but" not in ended.out
     database = str(tmp_path / "nle.db")
@@ -264,10 +264,11 @@ def test_games_are_told_apart_and_seeds_are_taken_only_where_they_are(run, recor
         (("src", "src"), "src: is not empty and holds no dataset.json; expected a dataset"),
     ],
 )
-def test_bad_requests_are_refused(run, tmp_path, words, message):
+def test_bad_requests_are_refused(run_here, tmp_path, monkeypatch, words, message):
     (tmp_path / "src" / "a").mkdir(parents=True)
     (tmp_path / "src" / "a" / "nle.1.0.ttyrec3.bz2").write_bytes(bz2.compress(record(1, b"k")))
-    ended = run("dataset", "import", *words, *HERE, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    ended = run_here("dataset", "import", *words, *HERE)
     assert ended.status == 2
     assert message in ended.error
 
@@ -278,11 +279,11 @@ def in_streams(data, count):
     return [bz2.compress(data[a:b]) for a, b in pairwise(bounds)]
 
 
-def test_a_file_of_several_bzip2_streams_is_read_to_its_end(run, shared, tmp_path):
+def test_a_file_of_several_bzip2_streams_is_read_to_its_end(run_here, shared, tmp_path):
     games = few(shared, tmp_path / "src", [2])
     path = next((games / "2").glob("*.ttyrec4.bz2"))
     path.write_bytes(b"".join(in_streams(bz2.decompress(path.read_bytes()), 5)))
-    ended = run("dataset", "import", games, tmp_path / "data", *HERE, "--strict")
+    ended = run_here("dataset", "import", games, tmp_path / "data", *HERE, "--strict")
     assert ended.status == 0, ended.out
     check_published(tmp_path / "data", shared, [2])
     assert Dataset(tmp_path / "data").steps == 703
@@ -297,12 +298,12 @@ def test_a_file_of_several_bzip2_streams_is_read_to_its_end(run, shared, tmp_pat
         (lambda streams: streams[:2], "truncated, its last record is not whole"),
     ],
 )
-def test_what_is_wrong_behind_the_first_stream_is_told(run, shared, tmp_path, harm, note):
+def test_what_is_wrong_behind_the_first_stream_is_told(run_here, shared, tmp_path, harm, note):
     games = few(shared, tmp_path / "src", [2])
     path = next((games / "2").glob("*.ttyrec4.bz2"))
     streams = in_streams(bz2.decompress(path.read_bytes()), 3)
     path.write_bytes(b"".join(harm(streams)))
-    ended = run("dataset", "import", games, tmp_path / "data", *HERE, "--strict")
+    ended = run_here("dataset", "import", games, tmp_path / "data", *HERE, "--strict")
     assert ended.status == 1
     assert f"{path.name}: {note.format(len(streams[0]) + len(streams[1]))}" in ended.out
     info = Dataset(tmp_path / "data")[0].info
@@ -310,9 +311,9 @@ def test_what_is_wrong_behind_the_first_stream_is_told(run, shared, tmp_path, ha
     assert info["steps"] == 703 or "truncated" in note
 
 
-def test_lines_that_name_no_recording_are_taken_only_where_the_recording_agrees(run, shared, tmp_path):
+def test_lines_that_name_no_recording_are_taken_only_where_the_recording_agrees(run_here, shared, tmp_path):
     source = shared / "fixtures" / "bugs" / "nameless_xlogfile"
-    ended = run("dataset", "import", source, tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", source, tmp_path / "data", *HERE)
     assert ended.status == 0, ended.err
     assert "imported, but: run/nle.10520.0.ttyrec3.bz2: no xlogfile line agrees with it\n" in ended.out
     assert ended.out.count("imported, but") == 1
@@ -340,12 +341,12 @@ def test_lines_that_name_no_recording_are_taken_only_where_the_recording_agrees(
         ("points=5\trole=Valkyrie", None, "role is 'Valkyrie'; expected at most three letters"),
     ],
 )
-def test_what_a_line_of_the_xlogfile_may_say(run, tmp_path, line, row, message):
+def test_what_a_line_of_the_xlogfile_may_say(run_here, tmp_path, line, row, message):
     (tmp_path / "src" / "a").mkdir(parents=True)
     (tmp_path / "src" / "a" / "nle.1.0.ttyrec2.bz2").write_bytes(bz2.compress(record(0, b"x") + record(1, b"k")))
     separator = "\t" if "\t" in line else ":"
     (tmp_path / "src" / "a" / "nle.1.xlogfile").write_text(f"{line}{separator}ttyrecname=nle.1.0.ttyrec2.bz2\n")
-    ended = run("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
     if row is None:
         assert ended.status == 1
         assert "not imported: a/nle.1.0.ttyrec2.bz2: " in ended.out
