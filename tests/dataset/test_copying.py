@@ -116,10 +116,10 @@ def test_a_stream_of_labels_that_a_game_lacks_names_it(labelled, tmp_path):
         list(stream)
 
 
-def test_an_export_has_a_column_of_them_only_where_there_are_any(run, labelled, tmp_path):
+def test_an_export_has_a_column_of_them_only_where_there_are_any(run_here, labelled, tmp_path):
     for data, expected in ((labelled, True), (tmp_path / "plain", False)):
         out = tmp_path / f"table-{expected}"
-        assert run("dataset", "export", data, out, "--to", "parquet", "--quiet").status == 0
+        assert run_here("dataset", "export", data, out, "--to", "parquet", "--quiet").status == 0
         steps = pd.read_parquet(out / "steps.parquet")
         assert ("strategy_inferred" in steps) is expected
         assert ("strategy_inferred_probability" in steps) is expected
@@ -128,12 +128,12 @@ def test_an_export_has_a_column_of_them_only_where_there_are_any(run, labelled, 
     assert mine["strategy_inferred"].tolist() == game.arrays["strategy_inferred"].names(slice(None)).tolist()
 
 
-def test_a_probability_that_is_none_is_found(run, tmp_path):
+def test_a_probability_that_is_none_is_found(run_here, tmp_path):
     data, _ = made_up(1, 50, keys=["tty_cursor"])
     plain = stored(tmp_path / "plain", encode_shard(data, provenance()))[0]
     wrong = InferredLabels(np.zeros(50, "u1"), np.full(50, 1.5, "<f2"), Vocabulary(STRATEGIES).codes)
     stored(tmp_path / "wrong", shard_with_inferred(plain, {"strategy": wrong}))
-    ended = run("dataset", "verify", tmp_path / "wrong", "--quiet")
+    ended = run_here("dataset", "verify", tmp_path / "wrong", "--quiet")
     assert ended.status == 1
     assert "game_1/strategy_inferred_probability, step 0: 1.5 is out of range" in ended.out
 

@@ -111,7 +111,7 @@ def of_nle(root, folder):
         yield (meta["name"], meta["points"], meta["starttime"]), dataset.get_paths(game), arrays
 
 
-def test_the_games_their_files_and_screens_are_those_of_nles_loader(run, tree, tmp_path):
+def test_the_games_their_files_and_screens_are_those_of_nles_loader(run_here, tree, tmp_path):
     theirs = {key: (paths, arrays) for key, paths, arrays in of_nle(tree, tmp_path)}
     ours = find_players(tree)
     assert len(theirs) == 3
@@ -120,7 +120,7 @@ def test_the_games_their_files_and_screens_are_those_of_nles_loader(run, tree, t
         fields = dict(part.split("=", 1) for part in game.line.split("\t" if "\t" in game.line else ":"))
         found[fields["name"], int(fields["points"]), int(fields["starttime"])] = game
     assert found.keys() == theirs.keys(), "pseudonyms too are the same"
-    ended = run("dataset", "import", tree, tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", tree, tmp_path / "data", *HERE)
     assert ended.status == 0, ended.err
     data = Dataset(tmp_path / "data")
     for key, (paths, arrays) in theirs.items():
@@ -136,8 +136,8 @@ def test_the_games_their_files_and_screens_are_those_of_nles_loader(run, tree, t
         assert np.array_equal(cursor, np.minimum(arrays["tty_cursor"], (23, 79)))
 
 
-def test_what_is_known_of_a_game_is_in_the_dataset_and_no_name(run, tree, tmp_path):
-    ended = run("dataset", "import", tree, tmp_path / "data", *HERE)
+def test_what_is_known_of_a_game_is_in_the_dataset_and_no_name(run_here, tree, tmp_path):
+    ended = run_here("dataset", "import", tree, tmp_path / "data", *HERE)
     assert "3 of 3 games imported" in ended.out
     hour = 3600
     told = {line.removeprefix("left out: ") for line in ended.out.splitlines() if line.startswith("left out: ")}
@@ -161,11 +161,11 @@ def test_what_is_known_of_a_game_is_in_the_dataset_and_no_name(run, tree, tmp_pa
     stored = b"".join(path.read_bytes() for path in (tmp_path / "data").iterdir() if path.is_file())
     for name in (b"Ann", b"bob", b"name=Bob"):
         assert name not in stored, "frames are compressed; all else has the pseudonym"
-    assert run("dataset", "verify", tmp_path / "data", "--quiet").status == 0
-    named = run("dataset", "import", tree, tmp_path / "named", "--real-names", *HERE)
+    assert run_here("dataset", "verify", tmp_path / "data", "--quiet").status == 0
+    named = run_here("dataset", "import", tree, tmp_path / "named", "--real-names", *HERE)
     assert named.status == 0
     assert {game.attributes["source"].split("/")[0] for game in Dataset(tmp_path / "named")} == {"ann", "bob"}
-    assert run("dataset", "import", tree, tmp_path / "strict", "--strict", *HERE).status == 1
+    assert run_here("dataset", "import", tree, tmp_path / "strict", "--strict", *HERE).status == 1
 
 
 TIMES = st.integers(0, 5000)
@@ -217,49 +217,49 @@ def test_a_line_that_stands_in_two_logs_is_one_game(tree):
     assert "lines that stand in several logs: 2" in found.left_out
 
 
-def test_a_line_without_times_is_told_of_and_the_others_are_used(run, tree, tmp_path):
+def test_a_line_without_times_is_told_of_and_the_others_are_used(run_here, tree, tmp_path):
     with (tree / "xlogfile.1").open("a") as log:
         log.write("points=5\tname=Ann\n" + log_line("Ann", "soon", START) + "\n")
-    ended = run("dataset", "import", tree, tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", tree, tmp_path / "data", *HERE)
     assert ended.status == 1
     assert "not imported: xlogfile.1: line 3: starttime is missing" in ended.out
     assert "not imported: xlogfile.1: line 4: starttime is 'soon'; expected a whole number" in ended.out
     assert "3 of 3 games imported" in ended.out
 
 
-def test_a_damaged_part_is_left_out_with_a_note(run, tree, tmp_path):
+def test_a_damaged_part_is_left_out_with_a_note(run_here, tree, tmp_path):
     hour = 3600
     (tree / "Ann" / file_name(START + 5 * hour, "_")).write_bytes(b"hello")
     (tree / "Ann" / file_name(START + 20 * hour)).write_bytes(b"")
-    ended = run("dataset", "import", tree, tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", tree, tmp_path / "data", *HERE)
     assert ended.status == 1
     assert "2 of 3 games imported" in ended.out
     assert "part 2 of 3 left out, not compressed by bzip2" in ended.out
     assert f"not imported: Player2/{file_name(START + 20 * hour)}: the file is empty" in ended.out
 
 
-def test_a_tree_without_a_log_or_recordings_is_refused(run, tree, tmp_path):
+def test_a_tree_without_a_log_or_recordings_is_refused(run_here, tree, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "xlogfile.1").write_text("")
-    ended = run("dataset", "import", empty, tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", empty, tmp_path / "data", *HERE)
     assert ended.status == 2
     assert ended.error.endswith("empty: holds no ttyrecs; expected <player>/<date>.<time>.ttyrec.bz2")
     for log in tree.glob("xlogfile*"):
         log.unlink()
-    ended = run("dataset", "import", tree, tmp_path / "data", "--layout", "altorg", *HERE)
+    ended = run_here("dataset", "import", tree, tmp_path / "data", "--layout", "altorg", *HERE)
     assert ended.status == 2
     assert "altorg: holds no xlogfile; expected xlogfile.<number> beside the players' folders" in ended.error
     assert not (tmp_path / "data").exists()
 
 
-def test_options_that_do_not_go_with_the_layout_are_refused(run, tree, tmp_path):
+def test_options_that_do_not_go_with_the_layout_are_refused(run_here, tree, tmp_path):
     for words, said in (
         (["--replay"], "replay: needs keys, which altorg does not have"),
         (["--seeds", "folder"], "seeds: altorg has none; leave them out"),
         (["--layout", "nle", "--real-names"], "real_names: recordings in NLE's layout name no players; leave it out"),
     ):
-        ended = run("dataset", "import", tree, tmp_path / "data", *words, *HERE)
+        ended = run_here("dataset", "import", tree, tmp_path / "data", *words, *HERE)
         assert ended.status == 2
         assert ended.error.endswith(said)
     assert not (tmp_path / "data").exists()

@@ -54,17 +54,17 @@ def test_games_behind_links_are_found_and_each_file_once(tmp_path):
     ]
 
 
-def test_links_are_told_of_by_the_command_and_count_as_errors_only_when_strict(run, tmp_path):
+def test_links_are_told_of_by_the_command_and_count_as_errors_only_when_strict(run_here, tmp_path):
     put(tmp_path / "disk" / "5" / "nle.1.0.ttyrec3.bz2")
     put(tmp_path / "disk" / "5" / "nle.1.xlogfile", b"points=7\tdeath=quit\tttyrecname=nle.1.0.ttyrec3.bz2\n")
     (tmp_path / "src").mkdir()
     for name in ("5", "x"):
         (tmp_path / "src" / name).symlink_to(tmp_path / "disk" / "5")
-    ended = run("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
     assert ended.status == 0, ended.err
     assert "1 of 1 games imported, 2 steps" in ended.out
     assert "left out: x: is 5 once more" in ended.out
-    assert run("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE, "--strict").status == 1
+    assert run_here("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE, "--strict").status == 1
 
 
 def test_names_that_are_cut_or_changed_end_in_a_hash_and_no_two_are_the_same(tmp_path):

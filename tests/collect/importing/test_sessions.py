@@ -40,8 +40,8 @@ def folder(tmp_path):
     return root
 
 
-def test_sessions_become_games_with_what_is_known_of_them(run, folder, tmp_path):
-    ended = run("dataset", "import", folder, tmp_path / "data", *HERE)
+def test_sessions_become_games_with_what_is_known_of_them(run_here, folder, tmp_path):
+    ended = run_here("dataset", "import", folder, tmp_path / "data", *HERE)
     assert ended.status == 0, ended.err
     assert "3 of 3 games imported, 1,523 steps" in ended.out
     data = Dataset(tmp_path / "data")
@@ -57,7 +57,7 @@ def test_sessions_become_games_with_what_is_known_of_them(run, folder, tmp_path)
     assert not any("stth" in game.attributes["metadata"] for game in data)
     others = {len(game): game.info for game in data}
     assert (others[20]["role"], others[20]["start_time"], others[20]["max_depth"]) == ("", -1, 0)
-    assert run("dataset", "verify", tmp_path / "data", "--quiet").status == 0
+    assert run_here("dataset", "verify", tmp_path / "data", "--quiet").status == 0
 
 
 class Evil:
@@ -65,9 +65,9 @@ class Evil:
         return sys.exit, (7,)
 
 
-def test_a_pickle_that_would_run_code_is_not_loaded(run, folder, tmp_path):
+def test_a_pickle_that_would_run_code_is_not_loaded(run_here, folder, tmp_path):
     (folder / "metadata.pkl").write_bytes(pickle.dumps({"aGk=": Evil()}))
-    ended = run("dataset", "import", folder, tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", folder, tmp_path / "data", *HERE)
     assert ended.status == 0
     assert "left out: metadata.pkl: is no dictionary of plain values (it names sys.exit)" in ended.out
     assert "3 of 3 games imported" in ended.out
@@ -92,19 +92,19 @@ def save(path, **changes):
         (arrays(0), "it has no frames"),
     ],
 )
-def test_archives_of_something_else_are_listed_with_the_reason(run, folder, tmp_path, changes, reason):
+def test_archives_of_something_else_are_listed_with_the_reason(run_here, folder, tmp_path, changes, reason):
     save(folder / "Fek" / "c0.npz", **changes)
-    ended = run("dataset", "import", folder, tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", folder, tmp_path / "data", *HERE)
     assert ended.status == 1
     assert f"not imported: Player0/c0.npz: {reason}" in ended.out
     assert "2 of 3 games imported" in ended.out
 
 
-def test_a_file_that_is_no_archive_or_is_cut(run, folder, tmp_path):
+def test_a_file_that_is_no_archive_or_is_cut(run_here, folder, tmp_path):
     whole = (folder / "stth" / "b_-8.npz").read_bytes()
     (folder / "stth" / "b_-8.npz").write_bytes(whole[: len(whole) // 2])
     (folder / "Fek" / "c0.npz").write_bytes(b"hello")
-    ended = run("dataset", "import", folder, tmp_path / "data", *HERE)
+    ended = run_here("dataset", "import", folder, tmp_path / "data", *HERE)
     assert ended.status == 1
     assert "not imported: Player1/b_-8.npz: no archive of arrays (" in ended.out
     assert "not imported: Player0/c0.npz: no archive of arrays (" in ended.out
