@@ -226,9 +226,9 @@ def test_rows_of_no_chunk_make_an_empty_file():
     assert parquet.read_table(io.BytesIO(encode_rows([], "completion"))).num_rows == 0
 
 
-def test_records_of_balrog_are_read_by_the_keys_that_it_reads(tmp_path):
-    words = ["--to", "balrog", "--chunks", "all", "--steps", "40", "--workers", "1", "--quiet", "--dialect", "wrapper"]
-    assert cli.main(["text", "export", str(DATA), str(tmp_path / "out"), "--select", "core == 1363", *words]) == 0
+def test_records_of_balrog_are_read_by_the_keys_that_it_reads(run, tmp_path):
+    words = ["--to", "balrog", "--chunks", "all", "--steps", 40, "--workers", 0, "--quiet", "--dialect", "wrapper"]
+    assert run("text", "export", DATA, tmp_path / "out", "--select", "core == 1363", *words).status == 0
     (game,) = Dataset(DATA).select("core == 1363")
     paths = sorted((tmp_path / "out" / "records" / "nle" / "NetHackChallenge-v0").rglob("*.npz"))
     assert len(paths) == len(game) // 40

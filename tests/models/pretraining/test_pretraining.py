@@ -177,6 +177,16 @@ def config_of(games, out, **options):
     return PretrainConfig(data=[games], out=out, **{**chosen, **options})
 
 
+@pytest.fixture(scope="module")
+def alone(games, tmp_path_factory):
+    """Objective → a run of it alone."""
+    place = tmp_path_factory.mktemp("alone")
+    return {
+        objective: pretrain(config_of(games, place / objective, objective=objective))
+        for objective in ("encoder", "progress")
+    }
+
+
 def test_progress_and_order_are_learned_from_screens_without_keys_and_rewards(games, tmp_path):
     ended = pretrain(config_of(games, tmp_path / "run", steps=300, validate_every=300))
     result = ended.module.validated
@@ -187,8 +197,8 @@ def test_progress_and_order_are_learned_from_screens_without_keys_and_rewards(ga
 
 
 @pytest.mark.parametrize("objective", ["encoder", "progress"])
-def test_one_alone_is_trained_where_it_is_asked_for(games, tmp_path, objective):
-    ended = pretrain(config_of(games, tmp_path / "run", objective=objective))
+def test_one_alone_is_trained_where_it_is_asked_for(games, alone, tmp_path, objective):
+    ended = alone[objective]
     scalars = ended.module.validated.scalars()
     assert ("nll" in scalars) is (objective == "encoder")
     assert ("squared_error" in scalars) is (objective == "progress")
@@ -227,8 +237,8 @@ def playable(tmp_path_factory):
 
 
 @pytest.mark.parametrize("freeze", [None, "encoder"])
-def test_a_clone_begins_with_the_encoder_and_may_keep_it(games, playable, tmp_path, freeze):
-    run = pretrain(config_of(games, tmp_path / "run", objective="encoder")).folder
+def test_a_clone_begins_with_the_encoder_and_may_keep_it(alone, playable, tmp_path, freeze):
+    run = alone["encoder"].folder
     cloned = clone(
         TrainConfig(
             data=[playable], out=tmp_path / "clone", weights=run, set=f"{SMALL}; core.hidden=16; heads.hidden=8",
@@ -250,8 +260,8 @@ def test_a_clone_begins_with_the_encoder_and_may_keep_it(games, playable, tmp_pa
     assert cloned.module.policy.config.encoder.blstats > 0
 
 
-def test_an_encoder_of_another_make_is_refused(games, playable, tmp_path):
-    run = pretrain(config_of(games, tmp_path / "run", objective="encoder")).folder
+def test_an_encoder_of_another_make_is_refused(alone, playable, tmp_path):
+    run = alone["encoder"].folder
     options = {"data": [playable], "out": tmp_path / "clone", "weights": run, "quiet": True, "device": "cpu"}
     with pytest.raises(InputError, match=r"its encoder does not fit the policy's \(symbols\): .* is \["):
         clone(TrainConfig(**options))
@@ -293,8 +303,8 @@ def test_other_screens_than_are_there_are_refused(tmp_path):
         pretrain(config_of(tmp_path / "blind", tmp_path / "run"))
 
 
-def test_what_is_said_along_a_game_is_what_the_model_says_of_its_frames(games, tmp_path):
-    progress = load_progress(pretrain(config_of(games, tmp_path / "run", objective="progress")).folder)
+def test_what_is_said_along_a_game_is_what_the_model_says_of_its_frames(games, alone):
+    progress = load_progress(alone["progress"].folder)
     dataset = Dataset(games)
     game = dataset.take([0])
     since, first = progress_along(progress, game, 40)
