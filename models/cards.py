@@ -168,12 +168,22 @@ def _trained(about: Mapping[str, Any], dataset: str) -> str:
         lines.append(f"- data: [{dataset}](https://huggingface.co/datasets/{dataset})")
     if about.get("dataset"):
         lines.append(f"- fingerprint of the data: `{about['dataset']}`")
+    if "finetuning" in about:
+        lines += _finetuned(about["finetuning"])
     for title, name in (("options", "options"), ("on the validation split", "validation")):
         values = {key: value for key, value in dict(about.get(name) or {}).items() if value is not None}
         if values:
             told = ", ".join(f"{key} {_shown(value)}" for key, value in to_plain(values).items())
             lines.append(f"- {title}: {told}")
     return "\n".join(lines) or "Nothing is told."
+
+
+def _finetuned(about: Mapping[str, Any]) -> list[str]:
+    how = [f"{about['frames']:,} frames of {about['env']}"]
+    how += [f"recipe {about['recipe']}"] if about["recipe"] else []
+    how += [f"begun with {about['began_with']}"] if about["began_with"] else []
+    told = ", ".join(f"{name} {_shown(value)}" for name, value in about["options"].items())
+    return [f"- fine-tuned by APPO: {', '.join(how)}", f"- options of that: {told}"]
 
 
 def _shown(value: Any) -> str:

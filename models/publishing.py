@@ -20,7 +20,7 @@ from strathack.models.cards import card_of, results_of
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.fitting import VALIDATION
 from strathack.models.options import PublishConfig
-from strathack.models.places import MODEL, checkpoint_at, published
+from strathack.models.places import MODEL, checkpoint_at, is_policy, published
 from strathack.models.running import METRICS, OPTIONS
 from strathack.models.saving import VALIDATED, frames_of, load_values, policy_from, save_policy, weights_digest
 
@@ -37,6 +37,15 @@ TOLD_OPTIONS = (
     "strategy_weight", "head_weight", "label", "ema", "precision", "select", "seed",
 )  # fmt: skip
 """Options of a run that are told of its policy."""
+
+TOLD_FINETUNING: Mapping[str, tuple[str, ...]] = {
+    "appo": (
+        "unroll", "passes", "discount", "learning_rate", "critic_learning_rate", "entropy", "normalise_advantages",
+        "critic_warmup", "freeze",
+    ),
+    "imitation": ("demos_weight", "kickstart_weight"),
+}  # fmt: skip
+"""Options of fine-tuning that are told of a policy, by their groups."""
 
 TOLD_RESULTS = ("steps", "action_nll", "accuracy", "top5", "strategy_nll", "strategy_accuracy", "macro_recall")
 """Results of a validation that are told of a policy."""
@@ -92,6 +101,8 @@ def publish(options: PublishConfig) -> Path:
 def _training_of(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what is to be told of a run: its options, and the validation of the weights that are published."""
     about: dict[str, Any] = {}
+    if run.is_dir() and "counters" in values:
+        return _finetuning_of(_read(run / OPTIONS), values)
     if run.is_dir():
         given = _read(run / OPTIONS)
         about["options"] = {name: given[name] for name in TOLD_OPTIONS if given.get(name) is not None}
@@ -100,6 +111,34 @@ def _training_of(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
         validation = _read(run / VALIDATION)
     if validation is not None:
         about["validation"] = {name: validation.get(name) for name in TOLD_RESULTS}
+    return about
+
+
+def _finetuning_of(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is to be told of a run of fine-tuning.
+
+    Args:
+        given: The run's options.
+        values: Its checkpoint.
+    """
+    began = [Path(word) for word in given.get("run") or ()]
+    about: dict[str, Any] = {}
+    if began and is_policy(began[0]):
+        before = load_values(checkpoint_at(began[0]))
+        about |= {"frames": frames_of(before), "dataset": before["about"].get("dataset", "")}
+    options = {
+        f"{group}.{name}": given[group][name]
+        for group, names in TOLD_FINETUNING.items()
+        for name in names
+        if given[group].get(name) is not None
+    }
+    about["finetuning"] = {
+        "frames": int(values["counters"]["frames"]),
+        "env": given["env"],
+        "recipe": given["recipe"],
+        "began_with": began[0].name if began else None,
+        "options": options,
+    }
     return about
 
 

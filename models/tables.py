@@ -59,12 +59,18 @@ def published_table(rows: Iterable[tuple[str, Mapping[str, Any], Mapping[str, An
         table.add_row(
             name,
             f"{parameter_count(config_from_values(policy)) / 1e6:.1f} M",
-            f"{about['frames'] / 1e6:,.1f} M" if about.get("frames") else "",
+            _frames_told(about),
             f"{about['validation']['action_nll']:.3f}" if "validation" in about else "",
             f"{score['mean']['value']:,.0f} ± {score['standard_error']:,.0f}" if score else "",
             f"{score['median']['value']:,.0f}" if score else "",
         )
     return table
+
+
+def _frames_told(about: Mapping[str, Any]) -> str:
+    """Returns the frames that a policy was cloned on, and those that it was fine-tuned on."""
+    counts = [about.get("frames"), about.get("finetuning", {}).get("frames")]
+    return " + ".join(f"{count / 1e6:,.1f} M" for count in counts if count)
 
 
 def validation_table(result: Result) -> Table:

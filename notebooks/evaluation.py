@@ -17,8 +17,12 @@
 # %% [markdown]
 # # Evaluation: who is better, and where they die
 #
-# Every player plays the same 64 seeds, each once and to its end, at a held clock (`strathack evaluate`). The tables
-# read here are the `scores.parquet` of those evaluations.
+# Every player plays the same seeds, each once and to its end, at a held clock (`strathack evaluate`); here are the 64
+# that all of them have played. The tables are the `scores.parquet` of those evaluations.
+#
+# The players: the bot; the clone of its thousand games that comes with the repository, and what APPO, kept near that
+# clone, made of it in ten million frames; a clone of 48 games; the clone of `make demo`, which trains for two minutes;
+# and one that draws every action with the same probability.
 
 # %%
 # %matplotlib inline
@@ -29,13 +33,15 @@ import pandas as pd
 from rich import print as show
 
 from strathack.analysis import plots
-from strathack.analysis.comparing import PUBLISHED, compared
+from strathack.analysis.comparing import PUBLISHED, common, compared
 from strathack.analysis.scores import figure_of, summary_of
 from strathack.analysis.tables import cells, summary_table
 
 DATA = Path("data/evaluations")
-PLAYERS = ("autoascend", "hierarchical", "flat", "demo clone", "random")
+PLAYERS = ("autoascend", "fine-tuned", "clone of 1,000 games", "clone of 48 games", "demo clone", "random")
 tables = {name: pd.read_parquet(DATA / name / "scores.parquet") for name in PLAYERS}
+by_seed = common({name: table.set_index("core")["score"].astype(float).sort_index() for name, table in tables.items()})
+tables = {name: table[table["core"].isin(by_seed[name].index)] for name, table in tables.items()}
 
 # %% [markdown]
 # ## Scores
@@ -64,12 +70,12 @@ pd.DataFrame(PUBLISHED, index=["mean", "median"]).T
 # games each would have to play for such a difference to be seen.
 
 # %%
-by_seed = {name: table.set_index("core")["score"].astype(float).sort_index() for name, table in tables.items()}
 rows = []
 for first, second in [
-    ("autoascend", "hierarchical"),
-    ("hierarchical", "flat"),
-    ("hierarchical", "demo clone"),
+    ("autoascend", "fine-tuned"),
+    ("fine-tuned", "clone of 1,000 games"),
+    ("clone of 1,000 games", "clone of 48 games"),
+    ("clone of 48 games", "demo clone"),
     ("demo clone", "random"),
 ]:
     found = compared(by_seed[first], by_seed[second])

@@ -26,9 +26,10 @@ def test_the_card_tells_what_the_file_tells(name: str) -> None:
     evaluation = about["evaluation"]
     score = evaluation["figures"]["score"]
     assert f"## `{name}`" in card
+    tuned = about.get("finetuning")
     for told in (
-        f"{about['validation']['action_nll']:.3f} nats",
         f"{about['frames']:,} frames",
+        f"{about['validation']['action_nll']:.3f} nats" if tuned is None else f"{tuned['frames']:,} frames",
         f"{score['mean']['value']:,.0f} ± {score['standard_error']:,.0f}",
         f"median {score['median']['value']:,.0f}",
         f"{evaluation['games']} games",

@@ -53,7 +53,7 @@ def options(folder: Path, **changes: Any) -> FinetuneConfig:
 def cloned(folder: Path, name: str = "symbols-small", **changes: Any) -> Path:
     """A checkpoint of a small policy with fresh weights."""
     path = folder / f"{name}.safetensors"
-    save_policy(path, Policy(SHRUNK[name]))
+    save_policy(path, Policy(SHRUNK[name]), {"dataset": "the clone's"})
     return path
 
 
@@ -94,6 +94,13 @@ def test_a_run_goes_on_where_it_ended_and_loses_no_count(tmp_path: Path, nothing
     assert after["optimizer"]["state"][0]["step"] > saved["optimizer"]["state"][0]["step"]
     assert after["processes"][0]["rewards"]["count"] > saved["processes"][0]["rewards"]["count"]
 
+    assert main(["models", "publish", str(tmp_path / "run"), str(tmp_path / "policy")]) == 0
+    told = load_values(tmp_path / "policy" / "model.safetensors")["about"]["finetuning"]
+    assert (told["frames"], told["env"], told["began_with"]) == (again.frames, "tasks:Recall", None)
+    card = (tmp_path / "policy" / "README.md").read_text()
+    assert f"fine-tuned by APPO: {again.frames:,} frames of tasks:Recall\n" in card
+    assert "appo.unroll 8, " in card
+
 
 def test_demonstrations_and_a_teacher_keep_a_policy_near_what_it_was(tmp_path: Path, demos: Path) -> None:
     imitation = ImitationConfig(
@@ -119,6 +126,11 @@ def test_demonstrations_and_a_teacher_keep_a_policy_near_what_it_was(tmp_path: P
     total = sum(weight * float(row[f"loss/{part}"]) for weight, part in zip(weights, parts, strict=True))
     assert float(row["loss/total"]) == pytest.approx(total, rel=1e-4)
     assert len([row for row in rows(tmp_path / "run") if row["validation/action_nll"]]) == 1 + -(-ended.updates // 3)
+    assert main(["models", "publish", str(tmp_path / "run"), str(tmp_path / "policy.safetensors")]) == 0
+    about = load_values(tmp_path / "policy.safetensors")["about"]
+    assert about["finetuning"]["began_with"] == "symbols-small.safetensors"
+    assert about["finetuning"]["options"]["imitation.kickstart_weight"] == "exponential:0.5:0.9:0.1"
+    assert about["dataset"] == "the clone's", "not that of the demonstrations beside it"
 
 
 @pytest.mark.parametrize(
