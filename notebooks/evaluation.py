@@ -38,7 +38,7 @@ from strathack.analysis.scores import figure_of, summary_of
 from strathack.analysis.tables import cells, summary_table
 
 DATA = Path("data/evaluations")
-PLAYERS = ("autoascend", "fine-tuned", "clone of 1,000 games", "clone of 48 games", "demo clone", "random")
+PLAYERS = ("autoascend", "kickstarted", "clone of 1,000 games", "clone of 48 games", "demo clone", "random")
 tables = {name: pd.read_parquet(DATA / name / "scores.parquet") for name in PLAYERS}
 by_seed = common({name: table.set_index("core")["score"].astype(float).sort_index() for name, table in tables.items()})
 tables = {name: table[table["core"].isin(by_seed[name].index)] for name, table in tables.items()}
@@ -72,8 +72,8 @@ pd.DataFrame(PUBLISHED, index=["mean", "median"]).T
 # %%
 rows = []
 for first, second in [
-    ("autoascend", "fine-tuned"),
-    ("fine-tuned", "clone of 1,000 games"),
+    ("autoascend", "kickstarted"),
+    ("kickstarted", "clone of 1,000 games"),
     ("clone of 1,000 games", "clone of 48 games"),
     ("clone of 48 games", "demo clone"),
     ("demo clone", "random"),
