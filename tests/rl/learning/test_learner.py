@@ -78,7 +78,7 @@ def test_the_critic_has_a_learning_rate_of_its_own_if_asked(rate: float | None) 
     policy = small_policy()
     learner = Learner(policy, APPOConfig(entropy=0.0, learning_rate=1e-4, critic_learning_rate=rate), ImitationConfig())
     value, core = policy.heads.value.weight, policy.core.lstm.weight_hh_l0
-    before = value.clone(), core.clone()
+    before = value.detach().clone(), core.detach().clone()
     learner.update(made_up_batch(policy))
     # Adam's first step is as long as the learning rate, whatever the gradient.
     assert float((value.detach() - before[0]).abs().max()) == pytest.approx(rate or 1e-4, rel=1e-2)
