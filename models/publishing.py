@@ -101,10 +101,10 @@ def publish(options: PublishConfig) -> Path:
 def _training_of(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what is to be told of a run: its options, and the validation of the weights that are published."""
     about: dict[str, Any] = {}
-    if run.is_dir() and "counters" in values:
-        return _finetuning_of(_read(run / OPTIONS), values)
     if run.is_dir():
         given = _read(run / OPTIONS)
+        if "counters" in values:
+            return _finetuning_of(given, values)
         about["options"] = {name: given[name] for name in TOLD_OPTIONS if given.get(name) is not None}
     validation = values.get(VALIDATED)
     if validation is None and _is_of_last_validation(run, values):  # a run of the release before

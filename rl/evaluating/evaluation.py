@@ -34,7 +34,7 @@ from strathack.dataset.writer import agreed_settings
 from strathack.models.acting import ActingConfig
 from strathack.models.places import checkpoint_at, is_published
 from strathack.models.running import usable_gpus
-from strathack.models.saving import load_policy, load_values, weights_digest
+from strathack.models.saving import load_policy, weights_digest
 from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
 from strathack.rl.config import ActionNames, GameConfig
@@ -95,7 +95,8 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
         )
     checkpoint = checkpoint_at(path)
     device = "cuda" if usable_gpus(config.device) else "cpu"
-    about = load_values(checkpoint)["about"]
+    policy = load_policy(checkpoint, device)
+    about = policy.about
     temperature = config.temperature or about.get("temperature", 1.0)
     own_patience = 0 if config.greedy else about.get("patience", 0)
     patience = own_patience if config.patience is None else config.patience
@@ -103,7 +104,6 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
     named = (
         what.removeprefix("hf://") if elsewhere else (checkpoint.parent if path.is_dir() else checkpoint).resolve().name
     )
-    policy = load_policy(checkpoint, device)
     settings = {
         "demonstrator": f"policy {named}",
         "checkpoint_sha256": sha256_of(checkpoint),

@@ -182,9 +182,9 @@ class Learner:
         # As in the published code of HiHack: betas are Adam's defaults, epsilon is 1e-7.
         groups: list[dict[str, Any]] = [{"params": self._trained}]
         if config.critic_learning_rate is not None:
-            critic = {id(parameter) for parameter in self._critic}
+            critic = set(self._critic)
             groups = [
-                {"params": [parameter for parameter in self._trained if id(parameter) not in critic]},
+                {"params": [parameter for parameter in self._trained if parameter not in critic]},
                 {"params": self._critic, "lr": config.critic_learning_rate},
             ]
         self.optimizer = torch.optim.Adam(groups, config.learning_rate, eps=1e-7, fused=True)

@@ -219,13 +219,13 @@ class State:
             if item is not another_item:
                 break  # which the lists of items tell, too
             for name, one, another in zip(_OF_ITEMS, fields, other_fields, strict=True):
-                if not _unchanged(one, another) and not _equal(_described(one), _described(another)):
+                if not _same(one, another):
                     return f"item.{name}", one, another
         for field in self._fields.keys() | other._fields.keys():
             if field not in self._fields or field not in other._fields:
                 return ".".join(field), field in self._fields, field in other._fields
             one, another = self._fields[field][1], other._fields[field][1]
-            if not _unchanged(one, another) and not _equal(_described(one), _described(another)):
+            if not _same(one, another):
                 return ".".join(field), one, another
         return None
 
@@ -316,6 +316,11 @@ def _unchanged(one: Any, other: Any) -> bool:
             and all(map(eq, one.keys(), other.keys()))
         )
     return isinstance(one, (list, tuple)) and len(one) == len(other) and all(map(is_, one, other))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same to the bot."""
+    return _unchanged(one, other) or _equal(_described(one), _described(other))
 
 
 def _equal(one: Any, other: Any) -> bool:

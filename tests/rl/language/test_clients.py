@@ -53,6 +53,15 @@ def client_of(path: Path, *, temperature: float = 0.0, max_tokens: int = 6, chat
     return LocalClient(path, temperature, max_tokens, "cpu", chats=chats)
 
 
+def chatting(folder: Path, place: Path, form: str) -> LocalClient:
+    """A client of a copy of a model's folder, with a form of conversations."""
+    path = place / "chats"
+    shutil.copytree(folder, path)
+    told = json.loads((path / "tokenizer_config.json").read_text())
+    (path / "tokenizer_config.json").write_text(json.dumps({**told, "chat_template": form}))
+    return client_of(path, chats=True)
+
+
 class Says:
     """Stands for a model's ``generate``, and says some tokens."""
 
@@ -142,23 +151,15 @@ def test_an_answer_longer_than_the_context_is_refused_before_anything_is_asked(f
 
 
 def test_a_conversation_fits_or_not_with_its_form(folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "chats"
-    shutil.copytree(folder, path)
-    told = json.loads((path / "tokenizer_config.json").read_text())
-    told["chat_template"] = "{% for turn in messages %}{{ turn.content }}{% endfor %}"
-    (path / "tokenizer_config.json").write_text(json.dumps(told))
-    client = client_of(path, chats=True)
+    client = chatting(folder, tmp_path, "{% for turn in messages %}{{ turn.content }}{% endfor %}")
     assert client.fits([{"role": "user", "content": "\n" * (CONTEXT - 6)}])
     assert not client.fits([{"role": "user", "content": "\n" * (CONTEXT - 6)}, {"role": "user", "content": "\n"}])
 
 
 def test_conversations_have_the_form_of_the_models_own_template(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    path = tmp_path / "chats"
-    shutil.copytree(folder, path)
-    told = json.loads((path / "tokenizer_config.json").read_text())
-    told["chat_template"] = "{% for turn in messages %}{{ turn.role }}:{{ turn.content }};{% endfor %}assistant:"
-    (path / "tokenizer_config.json").write_text(json.dumps(told))
-    client = client_of(path, chats=True)
+    client = chatting(
+        folder, tmp_path, "{% for turn in messages %}{{ turn.role }}:{{ turn.content }};{% endfor %}assistant:"
+    )
     says = Says(client._tokens(f"{ACTION}north"))
     monkeypatch.setattr(client._model, "generate", says)
     assert client.chat([{"role": "user", "content": "hello"}]).text == "north", "special tokens are no answer"
@@ -168,15 +169,9 @@ def test_conversations_have_the_form_of_the_models_own_template(folder: Path, tm
 def test_where_roles_have_to_take_turns_neighbours_are_one_message(
     folder: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    path = tmp_path / "turns"
-    shutil.copytree(folder, path)
-    told = json.loads((path / "tokenizer_config.json").read_text())
     strict = "{% if loop.index0 % 2 != (turn.role != 'user') | int %}{{ raise_exception('turns') }}{% endif %}"
-    told["chat_template"] = (
-        f"{{% for turn in messages %}}{strict}{{{{ turn.role }}}}:{{{{ turn.content }}}};{{% endfor %}}"
-    )
-    (path / "tokenizer_config.json").write_text(json.dumps(told))
-    client = client_of(path, chats=True)
+    form = f"{{% for turn in messages %}}{strict}{{{{ turn.role }}}}:{{{{ turn.content }}}};{{% endfor %}}"
+    client = chatting(folder, tmp_path, form)
     says = Says([1])
     monkeypatch.setattr(client._model, "generate", says)
     client.chat([{"role": "user", "content": "rules"}, {"role": "user", "content": "seen"}])
@@ -238,7 +233,7 @@ def test_a_limit_is_told_by_the_name_that_a_server_knows_and_refusals_are_told_i
 
 
 @pytest.mark.parametrize("told", [b"<html></html>", b'["a", "b"]', b"{"], ids=["html", "list", "cut"])
-def test_servers_that_tell_no_names_are_asked_all_the_same(told: bytes, monkeypatch: Any) -> None:
+def test_servers_that_tell_no_names_are_asked_all_the_same(told: bytes) -> None:
     with server(lambda number, asked: "north", models=told) as there:
         client = ServerClient(there.url, MODEL, LanguageConfig(), 1.0, 9)
         assert client.chat([{"role": "user", "content": "?"}]).text == "north"

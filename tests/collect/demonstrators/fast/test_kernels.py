@@ -19,7 +19,6 @@ tracking = importlib.import_module("autoascend.monster_tracker")
 tracking_kernels = importlib.import_module("autoascend.monster_tracker.kernels")
 G = importlib.import_module("autoascend.glyph").G
 monsters = importlib.import_module("autoascend.glyph").MON
-ONLY_RANGED_SLOW_MONSTERS = glyphs.ONLY_RANGED_SLOW_MONSTERS
 C = glyphs.CLASSES
 SHAPE = (21, 79)
 NOTHING = np.zeros(SHAPE, np.bool_)
@@ -29,10 +28,8 @@ def sample_of(*sets):
     return np.array(sorted(glyph for kind in sets for glyph in kind), np.int16)
 
 
-SHUNNED = [monsters.fn(name) for name in ONLY_RANGED_SLOW_MONSTERS]
-SOME = np.concatenate([[-1], SHUNNED, *(np.array(sorted(kind)[:4], np.int16) for kind in G.DICT.values())]).astype(
-    np.int16
-)
+SHUNNED = [monsters.fn(name) for name in glyphs.ONLY_RANGED_SLOW_MONSTERS]
+SOME = np.array([-1, *SHUNNED, *(glyph for kind in G.DICT.values() for glyph in sorted(kind)[:4])], np.int16)
 
 
 @st.composite
