@@ -30,7 +30,6 @@ from strathack.dataset.options import (
 )
 from strathack.dataset.printing import scores_by_role, strategy_shares
 from strathack.dataset.progress import progress
-from strathack.dataset.publishing.manifest import MANIFEST
 from strathack.dataset.publishing.minari import AboutMinari, export_minari
 from strathack.dataset.reading import Dataset, Game, shards_at
 from strathack.dataset.remote.addresses import place_text
@@ -169,11 +168,6 @@ def split(config: SplitConfig) -> int:
     folder = DatasetFolder(config.data)
     if not config.data.is_dir() or folder.read_settings() is None:
         raise InputError(f"{config.data}: expected a dataset folder")
-    if (config.data / MANIFEST).exists():
-        raise InputError(
-            f"{config.data}: is published, and its tables and checksums tell of this split; split the dataset that it "
-            "was made of, or a copy (strathack dataset merge), and publish that"
-        )
     steps = Dataset(config.data).steps
     with DatasetWriter(config.data) as writer, progress("splitting", steps, quiet=config.quiet) as advance:
         for shard in writer.split(config.fractions):

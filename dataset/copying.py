@@ -25,7 +25,6 @@ from strathack.dataset.shard import (
     write_tables,
     write_vocabularies,
 )
-from strathack.dataset.splits import Fractions
 from strathack.dataset.verify import Problem, verify_shard
 from strathack.dataset.writer import DatasetWriter
 
@@ -103,7 +102,6 @@ def copy_games(
     shard_of: Callable[[Game], bytes],
     config: WriterOptions,
     what: str,
-    fractions: Fractions | None = None,
 ) -> None:
     """Copies games into a dataset; games that it already has are left as they are.
 
@@ -113,13 +111,10 @@ def copy_games(
         shard_of: Returns a shard with one game.
         config: How the dataset is written.
         what: One or two words for the work.
-        fractions: How the games are split, if not as the dataset's are already.
     """
     games = list(games)
     with out, progress(what, sum(len(game) for game in games), quiet=config.quiet) as advance:
         out.begin()
-        for _ in () if fractions is None else out.split(fractions):
-            pass
         for game in games:
             if game.name not in out.present:
                 out.add(game.name, shard_of(game))

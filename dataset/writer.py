@@ -13,6 +13,7 @@ from typing import Any
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.files import folder_lock, remove_temporary_files
 from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.manifest import MANIFEST
 from strathack.dataset.splits import Fractions
 
 WRITING_SHARE = 0.05
@@ -89,9 +90,11 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         """Locks the folder if it exists.
 
         Raises:
-            InputError: If another process writes to the folder, or the folder holds something else or is not writable.
+            InputError: If another process writes to the folder, or the folder holds something else, is published or is
+                not writable.
         """
         self._there = self.folder.read_settings()
+        _check_unpublished(self.folder.path)
         _check_writable(self.folder.path)
         try:
             if self._there is not None:
@@ -240,6 +243,19 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
         for name, value in asked.items()
         if there.get(name) != value
     )
+
+
+def _check_unpublished(path: Path) -> None:
+    """Checks that no tables and checksums tell of a folder's games as they are.
+
+    Raises:
+        InputError: If the folder is published.
+    """
+    if (path / MANIFEST).exists():
+        raise InputError(
+            f"{path}: is published, and its tables and checksums tell of the games that it has and of their split; "
+            "change the dataset that it was made of, or a copy (strathack dataset merge), and publish that"
+        )
 
 
 def _check_writable(path: Path) -> None:

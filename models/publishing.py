@@ -15,7 +15,7 @@ import yaml
 from strathack.dataset.codec import to_plain
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.files import absolute, atomic_write
-from strathack.dataset.publishing.manifest import sha256_of
+from strathack.dataset.manifest import sha256_of
 from strathack.models.cards import card_of, results_of
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.fitting import VALIDATION

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from strathack.dataset.manifest import MANIFEST, files_of
 from strathack.dataset.options import PublishDataConfig
-from strathack.dataset.publishing.manifest import MANIFEST, files_of
 from strathack.dataset.publishing.publish import published_folder
 
 

@@ -21,6 +21,7 @@ from strathack.dataset.files import absolute, atomic_write, sync_folder
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.frames import FrameSource, source_of
 from strathack.dataset.keys import check_replayable, keys_only_shard
+from strathack.dataset.manifest import MANIFEST, files_of, sha256_of, write_manifest
 from strathack.dataset.options import PublishDataConfig
 from strathack.dataset.progress import progress
 from strathack.dataset.publishing.card import About, card_of
@@ -36,7 +37,6 @@ from strathack.dataset.publishing.layout import (
     parts_of,
     splits_of,
 )
-from strathack.dataset.publishing.manifest import MANIFEST, files_of, sha256_of, write_manifest
 from strathack.dataset.publishing.statistics import Statistics
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schema import STORED_COLUMNS
@@ -60,11 +60,11 @@ def published_folder(config: PublishDataConfig) -> Dataset:
         "screens": config.screens,
     }
     agreed_settings(config.out, settings)
+    writer = DatasetWriter(config.out, settings, fractions=dataset.fractions)
     try:
         (config.out / MANIFEST).unlink(missing_ok=True)  # what is there is not whole while this is not
         shard_of = one_game_shard if config.observations else keys_only_shard
-        writer = DatasetWriter(config.out, settings)
-        copy_games(dataset, writer, shard_of, config, "writing shards", dataset.tables[0].fractions)
+        copy_games(dataset, writer, shard_of, config, "writing shards")
         made = Dataset(config.out)
         files = _write_tables(config, made, dataset if config.screens else made)
         _describe(config, made, files)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from strathack.dataset.manifest import MANIFEST
 from strathack.dataset.options import PullConfig
-from strathack.dataset.publishing.manifest import MANIFEST
 from strathack.dataset.remote.addresses import without_secrets
 from strathack.dataset.remote.pulling import planned, pull_all
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.publishing.manifest import sha256_of
+from strathack.dataset.manifest import sha256_of
 from strathack.dataset.remote.addresses import without_secrets
 
 Kind = Literal["dataset", "model"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.files import absolute, atomic_write, folder_lock
-from strathack.dataset.publishing.manifest import MANIFEST, sha256_of
+from strathack.dataset.manifest import MANIFEST, sha256_of
 from strathack.dataset.remote.addresses import address_of, place_text, without_secrets
 from strathack.dataset.remote.stores import RemoteFile, bytes_of, checksums_of, file_at, names_in, pinned
 

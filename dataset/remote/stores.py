@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.publishing.manifest import MANIFEST, is_inside, parse_manifest
+from strathack.dataset.manifest import MANIFEST, is_inside, parse_manifest
 from strathack.dataset.remote.addresses import without_secrets
 
 Fetched = TypeVar("Fetched")

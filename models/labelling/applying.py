@@ -15,8 +15,8 @@ from strathack.dataset.copying import shard_with_inferred
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
 from strathack.dataset.labels import Vocabulary
+from strathack.dataset.manifest import sha256_of
 from strathack.dataset.progress import progress
-from strathack.dataset.publishing.manifest import sha256_of
 from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.schema import INFERRED
 from strathack.dataset.shard import InferredLabels

@@ -26,8 +26,8 @@ from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import STRATEGIES
+from strathack.dataset.manifest import sha256_of
 from strathack.dataset.options import given
-from strathack.dataset.publishing.manifest import sha256_of
 from strathack.dataset.remote.addresses import address_of
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, ObservationKeys, game_name
 from strathack.dataset.writer import agreed_settings

@@ -12,6 +12,7 @@ from made_up_games import write_games
 from strathack.dataset.copying import one_game_shard
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.manifest import MANIFEST
 from strathack.dataset.reading import Dataset
 from strathack.dataset.writer import DatasetWriter
 
@@ -144,7 +145,7 @@ def test_a_failure_to_write_is_one_line_that_says_what_is_safe(tmp_path, games, 
         assert writer.present == set()
 
 
-def test_what_is_no_dataset_is_left_alone(tmp_path):
+def test_what_is_no_dataset_or_is_published_is_left_alone(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file; expected a folder"), DatasetWriter(tmp_path / "file" / "out"):
         pass
@@ -152,5 +153,10 @@ def test_what_is_no_dataset_is_left_alone(tmp_path):
     (tmp_path / "other" / "thesis.tex").write_text("")
     with pytest.raises(InputError, match="is not empty and holds no dataset.json"), DatasetWriter(tmp_path / "other"):
         pass
-    assert sorted(os.listdir(tmp_path)) == ["file", "other"]
+    (tmp_path / "published").mkdir()
+    DatasetFolder(tmp_path / "published").write_settings(SETTINGS)
+    (tmp_path / "published" / MANIFEST).write_text("")
+    with pytest.raises(InputError, match="published: is published"), DatasetWriter(tmp_path / "published", SETTINGS):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["file", "other", "published"]
     assert isinstance(DatasetWriter(Path("out")).folder, DatasetFolder)

@@ -22,10 +22,10 @@ from strathack.dataset import Dataset
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import FormatError
 from strathack.dataset.labels import STRATEGIES
+from strathack.dataset.manifest import MANIFEST, differing, is_inside, parse_manifest, write_manifest
 from strathack.dataset.publishing import publish as publishing
 from strathack.dataset.publishing.card import COLUMNS, size_category
 from strathack.dataset.publishing.layout import parts_of
-from strathack.dataset.publishing.manifest import MANIFEST, differing, is_inside, parse_manifest, write_manifest
 from strathack.dataset.publishing.statistics import Statistics
 from strathack.dataset.schema import STORED_COLUMNS
 
@@ -251,14 +251,25 @@ def test_a_folder_made_of_other_labels_is_refused(tmp_path, capfd):
 
 def test_a_published_folder_is_not_split_anew_since_its_tables_tell_its_split(tmp_path, capfd):
     write_games(tmp_path / "data", [30, 40, 50], keys=SCREENS)
-    assert published(tmp_path / "data", tmp_path / "out", "--observations") == 0
-    splits = Dataset(tmp_path / "out").games["split"].tolist()
-    words = ["dataset", "split", tmp_path / "out", "--train", "1", "--validation", "0", "--test", "0", "--quiet"]
+    out = tmp_path / "out"
+    assert published(tmp_path / "data", out, "--observations") == 0
+    words = ["dataset", "split", out, "--train", "1", "--validation", "0", "--test", "0", "--quiet"]
     with pytest.raises(SystemExit) as ended:
         main(list(map(str, words)))
     assert ended.value.code == 2
-    assert "out: is published, and its tables and checksums tell of this split" in capfd.readouterr().err
-    assert Dataset(tmp_path / "out").games["split"].tolist() == splits
+    assert "out: is published, and its tables and checksums tell of the games" in capfd.readouterr().err
+    assert differing(out, parse_manifest((out / MANIFEST).read_text(), MANIFEST)) == []
+
+
+def test_a_folder_is_split_as_the_dataset_that_it_is_made_of(tmp_path):
+    write_games(tmp_path / "data", [30, 40, 50], keys=SCREENS)
+    words = ["dataset", "split", tmp_path / "data", "--train", "0", "--validation", "0.5", "--test", "0.5", "--quiet"]
+    assert main(list(map(str, words))) == 0
+    assert published(tmp_path / "data", tmp_path / "out", "--observations") == 0
+    there, made = Dataset(tmp_path / "data"), Dataset(tmp_path / "out")
+    assert made.fractions == there.fractions
+    assert made.games["split"].tolist() == there.games["split"].tolist()
+    assert "train" not in made.games["split"].tolist()
 
 
 def test_stored_screens_go_into_the_table_without_a_replay(tmp_path):

@@ -13,7 +13,7 @@ from made_up_games import write_games
 from strathack.cli import main
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.publishing.manifest import MANIFEST, differing, parse_manifest
+from strathack.dataset.manifest import MANIFEST, differing, parse_manifest
 from strathack.dataset.remote import pulling
 from strathack.dataset.remote.pulling import planned, pull_all
 

@@ -22,7 +22,7 @@ from made_up_games import made_up, provenance, write_games
 from strathack.cli import main
 from strathack.dataset import Dataset
 from strathack.dataset.errors import CorruptionError, FormatError, InputError, RunError
-from strathack.dataset.publishing.manifest import MANIFEST
+from strathack.dataset.manifest import MANIFEST
 from strathack.dataset.remote import shards as remote
 from strathack.dataset.remote.addresses import address_of, without_secrets
 from strathack.dataset.remote.blocks import BLOCK, BlockCache
