@@ -21,7 +21,9 @@ from strathack.rl.acting.workers import RolloutWorkers
 from strathack.rl.config import LanguageConfig, Prompt
 from strathack.rl.evaluating.pool import SeedPool
 from strathack.rl.language.asking import Client, UnansweredError
-from strathack.rl.language.prompts import Move, Prompter, make_prompter
+from strathack.rl.language.conversations import BalrogPrompter
+from strathack.rl.language.histories import HistoryPrompter
+from strathack.rl.language.prompting import Move, Prompter
 from strathack.rl.language.replies import Replies, digest, kept_text
 from strathack.text.describing import NEEDED
 
@@ -52,6 +54,10 @@ class LanguagePlayer:
 
     actions = ACTION_NAMES
     observations = (*NEEDED, "tty_colors")
+
+    def prompter(self) -> Prompter:
+        """Returns what one game is asked by."""
+        return (BalrogPrompter if self.prompt == "balrog" else HistoryPrompter)(self.config)
 
 
 class Conversation:
@@ -176,9 +182,8 @@ class LanguagePool(SeedPool):
             return
         seed = int(group.seeds[0])
         if arrays["first"][0, place.row, 0]:
-            prompter = make_prompter(self._player.prompt, self._player.config)
             replies = Replies(self._player.folder, seed)
-            self._games[seed] = _Game(seed, Conversation(self._player.client, prompter, replies))
+            self._games[seed] = _Game(seed, Conversation(self._player.client, self._player.prompter(), replies))
         game = self._games[seed]
         if game.left:
             self._act(place, game)

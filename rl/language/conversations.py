@@ -1,4 +1,4 @@
-"""What a language model is asked, and what its reply means: as BALROG asks, or by the histories that we export.
+"""Asking as BALROG does, and what replies to that mean.
 
 BALROG (Paglieri et al., "Benchmarking Agentic LLM and VLM Reasoning On Games", 2024) gives the actions and how to
 reply, the last observations and actions in turn, and the current observation.
@@ -9,77 +9,18 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from strathack.dataset.actions import ACTION_INDEX, ACTION_NAMES
-from strathack.rl.config import LanguageConfig, Prompt
+from strathack.rl.config import LanguageConfig
 from strathack.rl.language.asking import Answer, Client, Messages
+from strathack.rl.language.prompting import INVALID, Fitting, Move
 from strathack.text.balrog import carried_text, seen_text
 from strathack.text.describing import describe, message_text
-from strathack.text.history import (
-    ACTION,
-    ACTION_TEXTS,
-    INSTRUCTION,
-    OBSERVATION,
-    STRATEGY,
-    difference,
-)
+from strathack.text.history import ACTION_TEXTS
 
 MORE = "--More--"
-INVALID = "esc"
-"""The action in place of a reply that names none."""
-
-
-@dataclass(frozen=True)
-class Move:
-    """What a reply means.
-
-    Attributes:
-        actions: Names of the actions to take, one after the other.
-        valid: Whether the reply named an action; if not, ``actions`` is the escape key.
-        strategy: The strategy that it told; empty if none.
-    """
-
-    actions: tuple[str, ...]
-    valid: bool = True
-    strategy: str = ""
-
-
-class Prompter(Protocol):
-    """What one game's model is asked, from frame to frame."""
-
-    def pages(self, observation: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-        """Returns actions to take at once because the model need not be asked on this frame; none if it is to be."""
-
-    def look(self, observation: Mapping[str, np.ndarray]) -> None:
-        """Takes in the frame that the model is asked about next."""
-
-    def asked(self, client: Client) -> str | Messages:
-        """Returns the prompt: a text that is continued, or a conversation."""
-
-    def ask(self, client: Client, prompt: str | Messages) -> Answer:
-        """Asks the model.
-
-        Raises:
-            UnansweredError: If there is no answer.
-        """
-
-    def understood(self, reply: str) -> Move:
-        """Returns what a reply means, and keeps it for later prompts."""
-
-
-def make_prompter(prompt: Prompt, config: LanguageConfig) -> Prompter:
-    """Makes what one game's model is asked by.
-
-    Args:
-        prompt: The form of the prompts.
-        config: How to ask.
-    """
-    return BalrogPrompter(config) if prompt == "balrog" else DiffPrompter(config)
-
 
 NOT_OFFERED = frozenset({
     "attributes", "autopickup", "chat", "conduct", "extcmd", "extlist", "glance", "history", "help", "inventtype",
@@ -216,6 +157,7 @@ class BalrogPrompter:
     def __init__(self, config: LanguageConfig) -> None:
         self._dialect = config.dialect
         self._turns: deque[dict[str, str]] = deque(maxlen=2 * config.history - 1)
+        self._fitting = Fitting(config.history)
         self._instruction = {"role": "user", "content": instruction()}
         self._pages: list[str] = []
         self._feedback = ""
@@ -246,12 +188,12 @@ class BalrogPrompter:
             {**turn, "content": f"Observation:\n{turn['content']}"} if turn["role"] == "user" else turn for turn in past
         ]
         current = {"role": "user", "content": f"Current Observation:\n{self._carried}\n{now['content']}"}
-        # If all do not fit the model's context, the oldest observations are left out, each with its reply.
-        for begin in range(0, len(turns), 2):
-            messages = [self._instruction, *turns[begin:], current]
-            if client.fits(messages):
-                return messages
-        return [self._instruction, current]
+
+        def showing(shown: int) -> Messages:
+            """Returns the conversation with so many observations, each but the last with its reply."""
+            return [self._instruction, *turns[len(turns) - 2 * (shown - 1) :], current]
+
+        return self._fitting.longest(len(turns) // 2 + 1, showing, client.fits)
 
     def ask(self, client: Client, prompt: str | Messages) -> Answer:
         """See :class:`Prompter`."""
@@ -266,82 +208,3 @@ class BalrogPrompter:
         marked = _MARKED.findall(reply)
         self._turns.append({"role": "assistant", "content": marked[-1].strip() if marked else reply.strip()[:200]})
         return move
-
-
-_TEXTS: Mapping[str, str] = {text: name for name, text in reversed(list(ACTION_TEXTS.items()))}
-
-
-class DiffPrompter:
-    """Asks by a history as ``text export`` writes them; a :class:`Prompter`.
-
-    The history begins some observations back, with a whole one; fewer if it would not fit the model's context.
-
-    Args:
-        config: How many observations to look back, and the dialect.
-    """
-
-    def __init__(self, config: LanguageConfig) -> None:
-        self._dialect = config.dialect
-        self._seen: deque[str] = deque(maxlen=config.history)
-        self._changes: deque[str] = deque(maxlen=config.history)
-        self._said: deque[tuple[str, str]] = deque(maxlen=config.history)
-        self._fitting = config.history
-
-    def pages(self, observation: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-        """See :class:`Prompter`: pages are steps like others in what such a model has learned from."""
-        return ()
-
-    def look(self, observation: Mapping[str, np.ndarray]) -> None:
-        """See :class:`Prompter`."""
-        text = describe(observation, self._dialect).text
-        self._changes.append(difference(self._seen[-1], text) if self._seen else "")
-        self._seen.append(text)
-
-    def asked(self, client: Client) -> str:
-        """See :class:`Prompter`."""
-        # One more than fitted last time, since steps differ.
-        for seen in range(min(len(self._seen), self._fitting + 1), 0, -1):
-            text = self._history(seen)
-            if seen == 1 or client.fits(text):
-                break
-        self._fitting = seen
-        return text
-
-    def _history(self, seen: int) -> str:
-        """Returns the history that begins with the whole observation of ``seen`` − 1 steps ago."""
-        lines = [INSTRUCTION, "", self._seen[-seen], ""]
-        told = ""
-        past = list(zip(reversed(self._said), reversed(self._changes), strict=False))[: seen - 1]
-        for (telling, action), change in reversed(past):
-            if telling and telling != told:
-                lines.append(telling)
-            told = telling
-            lines += [f"{ACTION}{action}", f"{OBSERVATION}\n{change}"]
-        return "\n".join(lines) + "\n"
-
-    def ask(self, client: Client, prompt: str | Messages) -> Answer:
-        """See :class:`Prompter`."""
-        assert isinstance(prompt, str), "made by this prompter"
-        return client.complete(prompt, OBSERVATION)
-
-    def understood(self, reply: str) -> Move:
-        """See :class:`Prompter`."""
-        telling, action = said_in(reply)
-        telling = telling or (self._said[-1][0] if self._said else "")
-        name = _TEXTS.get(action)
-        self._said.append((telling, action if name else INVALID))
-        strategy = telling.removeprefix(STRATEGY) if telling.startswith(STRATEGY) else ""
-        return Move((INVALID,), valid=False, strategy=strategy) if name is None else Move((name,), strategy=strategy)
-
-
-def said_in(reply: str) -> tuple[str, str]:
-    """Returns what a continuation tells of the strategy, and the text of its action; empty where it has none.
-
-    Servers may leave out the special tokens; then the last line before what follows the action is the action.
-    """
-    said = reply.split(OBSERVATION)[0].strip()
-    if ACTION in said:
-        telling, action = said.split(ACTION)[:2]
-        return telling.strip(), action.strip()
-    *telling_lines, action = said.split("\n\n")[0].split("\n") if said else [""]
-    return "\n".join(telling_lines).strip(), action.strip()
