@@ -126,9 +126,14 @@ def one_thread() -> Iterator[None]:
     """Lets PyTorch compute in one thread: for small tensors beside other work, two take up to fifteen times as long."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        if "torch" in sys.modules:  # which has read the variable already
-            sys.modules["torch"].set_num_threads(1)
         yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Sets one thread in this process before each test, as commands that a test ran here may have set more."""
+    if "torch" in sys.modules:  # which has read the variable already
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prompts import Roomy, frame
 
 from strathack.dataset.actions import ACTION_NAMES, ACTIONS
 from strathack.rl.config import LanguageConfig
@@ -18,7 +19,6 @@ from strathack.rl.language.conversations import (
 )
 from strathack.rl.language.prompting import Move
 from strathack.text.history import ACTION_TEXTS
-from tests.helpers.prompts import Roomy, frame
 
 pytest.importorskip("numba")
 

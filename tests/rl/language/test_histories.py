@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prompts import Roomy, frame
 
 from strathack.dataset.labels import STRATEGIES
 from strathack.rl.config import LanguageConfig
@@ -13,7 +14,6 @@ from strathack.rl.language.histories import HistoryPrompter, said_in
 from strathack.rl.language.prompting import Move
 from strathack.text.describing import describe
 from strathack.text.history import ACTION, ACTION_TEXTS, OBSERVATION, Changes, Chunk, tellings
-from tests.helpers.prompts import Roomy, frame
 
 pytest.importorskip("numba")
 
