@@ -94,6 +94,8 @@ class SymbolsConfig:
         blstats: Units of the layer over the bottom-line numbers; 0 leaves them out.
         previous_action: Elements of the previous action's embedding; 0 leaves it out.
         inventory: Units of the inventory's last layer; 0 leaves it out.
+        corpses: Units of the layer over what was killed nearby, and how long ago, which a policy remembers
+            (:class:`strathack.models.corpses.CorpseMemory`); 0 leaves it out.
         size: Elements of an encoded frame.
     """
 
@@ -109,6 +111,7 @@ class SymbolsConfig:
     blstats: int = 48
     previous_action: int = 32
     inventory: int = 0
+    corpses: int = 0
     size: int = 192
 
     def __post_init__(self) -> None:
@@ -122,7 +125,7 @@ class SymbolsConfig:
         check_at_least(
             1, self, "crop", "embedding", "crop_channels", "crop_units", "screen_channels", "message", "size"
         )
-        check_at_least(0, self, "screen_units", "blstats", "previous_action", "inventory")
+        check_at_least(0, self, "screen_units", "blstats", "previous_action", "inventory", "corpses")
         if not self.crop_channels or self.crop_side < 1:
             raise InputError(f"crop_channels: {len(self.crop_channels)} convolutions for a crop of {self.crop} cells")
         if not self.screen_channels or min(self.screen_sides) < 1:
@@ -140,9 +143,18 @@ class SymbolsConfig:
         return SCREEN_ROWS // PATCH_ROWS - lost, SCREEN_COLUMNS // PATCH_COLUMNS - lost
 
     @property
+    def parts(self) -> dict[str, int]:
+        """The parts whose outputs go into the last layer → how many each has, in their order."""
+        parts = {
+            "crop": self.crop_units, "message": self.message, "screen": self.screen_units, "blstats": self.blstats,
+            "previous_action": self.previous_action, "inventory": self.inventory, "corpses": self.corpses,
+        }  # fmt: skip
+        return {name: units for name, units in parts.items() if units}
+
+    @property
     def observations(self) -> tuple[str, ...]:
         """Observation keys that the encoder needs."""
-        blstats = ("blstats",) if self.blstats else ()
+        blstats = ("blstats",) if self.blstats or self.corpses else ()
         inventory = ("inv_letters", "inv_strs") if self.inventory else ()
         return ("tty_chars", "tty_colors", "tty_cursor", *blstats, *inventory)
 

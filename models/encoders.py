@@ -23,13 +23,14 @@ from strathack.models.config import (
     PixelsConfig,
     SymbolsConfig,
 )
+from strathack.models.corpses import CORPSES, CorpsesEncoder
 from strathack.models.distinct import OfDistinct, copied, is_worth_finding
 from strathack.models.inventory import InventoryEncoder
 from strathack.models.precision import computed_in
 from strathack.models.tiles import BLANK, COLORS, TILE, tile_table
 
 Inputs = Mapping[str, Tensor]
-"""Observation key → [N, …]; and ``previous_action``, u8 [N], 255 where there was none."""
+"""Observation key → [N, …]; ``previous_action``, u8 [N], 255 where there was none; and what a policy remembers."""
 
 CHARACTERS = 256
 BOTTOM_LINES = 2
@@ -317,23 +318,20 @@ class SymbolsEncoder(OfDistinct):
         self.colors = nn.Embedding(COLORS, config.embedding)
         self.crop = _layers(config.embedding, SQUARE**2, config.crop_channels)
         self.crop_out = nn.Linear(config.crop_channels[-1] * config.crop_side**2, config.crop_units)
-        sizes = [config.crop_units, config.message]
         self.message = MessageEncoder(config.message)
         if config.screen_units:
             self.screen = _layers(config.embedding, PATCH_ROWS * PATCH_COLUMNS, config.screen_channels)
             rows, columns = config.screen_sides
             self.screen_out = nn.Linear(config.screen_channels[-1] * rows * columns, config.screen_units)
-            sizes.append(config.screen_units)
         if config.blstats:
             self.blstats = nn.Linear(BLSTAT_FEATURES, config.blstats)
-            sizes.append(config.blstats)
         if config.previous_action:
             self.previous_action = nn.Embedding(actions + 1, config.previous_action)
-            sizes.append(config.previous_action)
         if config.inventory:
             self.inventory = InventoryEncoder(config.inventory)
-            sizes.append(config.inventory)
-        self.out = nn.Linear(sum(sizes), config.size)
+        if config.corpses:
+            self.corpses = CorpsesEncoder(config.corpses)
+        self.out = nn.Linear(sum(config.parts.values()), config.size)
 
     def forward(self, inputs: Inputs, lanes: int | None = None) -> Tensor:
         """From [N, …] to [N, size]; see :func:`strathack.models.distinct.distinct` for ``lanes``."""
@@ -352,6 +350,8 @@ class SymbolsEncoder(OfDistinct):
             parts.append(self.previous_action(inputs["previous_action"].long().clamp(max=self.actions)))
         if self.config.inventory:
             parts.append(self.inventory(inputs["inv_strs"], inputs["inv_letters"], lanes))
+        if self.config.corpses:
+            parts.append(self.corpses(inputs[CORPSES]))
         return F.elu(self.out(torch.cat(parts, 1)))
 
     def _convolved(

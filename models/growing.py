@@ -9,10 +9,13 @@ from torch import Tensor
 
 from strathack.dataset.errors import InputError
 from strathack.models.cleaved import AnyPolicy
+from strathack.models.config import EncoderConfig, SymbolsConfig
 from strathack.models.policy import Policy
 
-ADDED = re.compile(r"encoders\.\d+\.inventory\.|offered\.")
+ADDED = re.compile(r"encoders\.\d+\.(inventory|corpses)\.|offered\.")
 """Matches the names of the weights of parts that can be added."""
+
+ADDIBLE = "encoder.inventory, encoder.corpses and heads.offered"
 
 WIDENED = re.compile(r"encoders\.\d+\.out\.weight")
 """Matches the name of the layer that what is added goes into, after everything else."""
@@ -35,10 +38,11 @@ def grown(policy: AnyPolicy, changes: Sequence[str]) -> Policy:
     if not isinstance(policy, Policy):
         raise InputError("set: a cleaved policy cannot be changed")
     new = Policy(policy.config.changed(changes))
+    _check_order(policy.config.encoder, new.config.encoder)
     weights, old = new.state_dict(), policy.state_dict()
     for name in weights:
         if name not in old and not ADDED.match(name):
-            raise InputError(f"set: {name} cannot be added to a policy; encoder.inventory and heads.offered can")
+            raise InputError(f"set: {name} cannot be added to a policy; {ADDIBLE} can")
     for name, value in old.items():
         there = weights.get(name)
         if there is None:
@@ -46,6 +50,19 @@ def grown(policy: AnyPolicy, changes: Sequence[str]) -> Policy:
         if not fitted(there, value, wider=WIDENED.fullmatch(name) is not None):
             raise InputError(f"set: {name} is {list(value.shape)} in the weights, {list(there.shape)} once changed")
     return new
+
+
+def _check_order(old: EncoderConfig, new: EncoderConfig) -> None:
+    """Checks that what an encoder gains comes after everything that it has, as the columns of its last layer do.
+
+    Raises:
+        InputError: If a part would come before others.
+    """
+    if isinstance(old, SymbolsConfig) and isinstance(new, SymbolsConfig):
+        last = list(old.parts)[-1]
+        between = [name for name in list(new.parts)[: len(old.parts)] if name not in old.parts]
+        if between:
+            raise InputError(f"set: encoder.{between[0]} cannot be added to a policy that has encoder.{last} already")
 
 
 def fitted(there: Tensor, value: Tensor, *, wider: bool) -> bool:

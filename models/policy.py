@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from strathack.dataset.actions import ACTIONS
-from strathack.models.config import PolicyConfig
+from strathack.models.config import PolicyConfig, SymbolsConfig
 from strathack.models.cores import State, make_core
+from strathack.models.corpses import CORPSES, CorpseMemory
 from strathack.models.encoders import OfferedKeys, make_encoder
 from strathack.models.heads import PolicyOutput, make_heads
 from strathack.models.hub import OnHub
@@ -29,6 +30,9 @@ class Policy(nn.Module, OnHub):
         actions = len(config.actions)
         self.core = make_core(config.core, config.encoder.size)
         self.encoders = nn.ModuleList(make_encoder(config.encoder, actions) for _ in range(self.core.views))
+        # Encoders see frames by themselves; what they are to be told of earlier ones is kept beside the core's memory.
+        remembers = isinstance(config.encoder, SymbolsConfig) and config.encoder.corpses
+        self.corpses = CorpseMemory() if remembers else None
         self.heads = make_heads(config.heads, self.core.size, actions)
         # No line offers NUL, which stands for the actions of other environments.
         keys = [ACTIONS.get(name, 0) for name in config.actions]
@@ -41,7 +45,9 @@ class Policy(nn.Module, OnHub):
             lanes: Number of lanes, B.
             device: Device of the state; by default that of the weights.
         """
-        return self.core.initial_state(lanes, device or next(self.parameters()).device)
+        device = device or next(self.parameters()).device
+        state = self.core.initial_state(lanes, device)
+        return state if self.corpses is None else state | self.corpses.initial_state(lanes, device)
 
     def unroll(
         self,
@@ -78,9 +84,14 @@ class Policy(nn.Module, OnHub):
             state after the last frame.
         """
         first = inputs["first"].bool()
+        remembered: State = {}
         frames = {name: value.flatten(0, 1) for name, value in inputs.items() if name in self._frame_inputs()}
+        if self.corpses is not None:
+            codes, remembered = self.corpses(inputs, state)
+            frames[CORPSES] = codes.flatten(0, 1)
         views = tuple(encoder(frames, first.shape[1]).unflatten(0, first.shape) for encoder in self.encoders)
         features, after = self.core(views, first, state, starts)
+        after = after | remembered
         if self.offered is None:
             return features, None, after
         return features, self.offered(frames["tty_chars"], first.shape[1]).unflatten(0, first.shape), after

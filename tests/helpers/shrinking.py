@@ -26,7 +26,7 @@ def _encoder(config: EncoderConfig) -> EncoderConfig:
     return replace(
         config, embedding=4, crop_channels=(8,) * len(config.crop_channels), crop_units=16,
         screen_channels=(8,) * len(config.screen_channels), screen_units=16, message=16, blstats=8,
-        previous_action=8, inventory=min(config.inventory, 8), size=32,
+        previous_action=8, inventory=min(config.inventory, 8), corpses=min(config.corpses, 8), size=32,
     )  # fmt: skip
 
 

@@ -295,6 +295,11 @@ def test_what_cannot_be_learned_is_refused(games, tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_labeller_does_not_remember_what_was_killed():
+    with pytest.raises(InputError, match="encoder.corpses: a labeller keeps no memory"):
+        LabellerConfig(SymbolsConfig(corpses=8), names=STRATEGIES)
+
+
 def test_games_that_a_labeller_cannot_see_are_refused(games, tmp_path):
     train_labeller(config_of(games, tmp_path / "run"))
     write_games(tmp_path / "blind", [50, 60], keys=("tty_cursor",))

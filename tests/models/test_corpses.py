@@ -1,0 +1,209 @@
+"""What a policy remembers of corpses: against a plain loop, in scenes, and in a game of the bot."""
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+from strathack.dataset import Dataset  # noqa: E402
+from strathack.dataset.actions import ACTION_NAMES  # noqa: E402
+from strathack.dataset.schema import BLStat  # noqa: E402
+from strathack.dataset.streams import unrolls  # noqa: E402
+from strathack.models.corpses import AGES, CODES, SIDE, CorpseMemory, CorpsesEncoder  # noqa: E402
+
+HERE = SIDE**2 // 2
+OBJECTS = ')[%*!?/="+($`0'
+
+
+def inputs_of(frames):
+    """Frames of one lane: (rows of the map, hero's column and row, message, turn, level, at hero, first)."""
+    steps = len(frames)
+    chars = np.full((steps, 1, 24, 80), ord(" "), np.uint8)
+    cursor, blstats = np.zeros((steps, 1, 2), np.uint8), np.zeros((steps, 1, 27), np.int32)
+    first = np.zeros((steps, 1), bool)
+    for step, (rows, (x, y), message, turn, level, at_hero, begins) in enumerate(frames):
+        chars[step, 0, 0, : len(message)] = list(message.encode())
+        for row, cells in enumerate(rows):
+            chars[step, 0, 1 + row, : len(cells)] = list(cells.encode())
+        cursor[step, 0] = (y + 1, x) if at_hero else (0, 40)
+        places = [BLStat.X, BLStat.Y, BLStat.TIME, BLStat.DLEVEL]
+        blstats[step, 0, places] = x, y, turn, level
+        first[step] = begins
+    arrays = {"tty_chars": chars, "tty_cursor": cursor, "blstats": blstats, "first": first}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def codes_of(frames):
+    """What is told at each frame: u8 [T, SIDE, SIDE]."""
+    memory = CorpseMemory()
+    codes, _ = memory(inputs_of(frames), memory.initial_state(1))
+    return codes[:, 0].view(-1, SIDE, SIDE)
+
+
+def scene(row, message="", turn=1, level=1, *, at_hero=True, begins=False):
+    """A map of one row, whose hero is the @."""
+    return (["", row], (row.index("@"), 1), message, turn, level, at_hero, begins)
+
+
+def code(age, *, destroyed=False):
+    """The code of an age."""
+    return 1 + 2 * sum(age >= edge for edge in AGES) + destroyed
+
+
+def told(codes, beside=0):
+    """What is told of the cell so far to the right of the hero."""
+    return codes[:, SIDE // 2, SIDE // 2 + beside].tolist()
+
+
+def test_a_corpse_ages_from_the_kill_on_also_under_the_hero():
+    frames = [
+        scene(".@n.", turn=3),
+        scene(".@%.", "You kill the newt!", 4),
+        scene("..@.", "You see here a newt corpse.", 5),
+    ]
+    assert told(codes_of(frames), 1)[:2] == [0, code(0)]
+    ages = [4, 5, 9, 10, 49, 50, 59, 60, 5000]
+    frames += [scene("..@.", turn=4 + age) for age in ages]
+    assert told(codes_of(frames))[2:] == [code(1), *map(code, ages)]
+    assert len({code(age) for age in (0, *AGES)}) == len(AGES) + 1
+
+
+def test_what_was_destroyed_is_told_apart():
+    frames = [scene(".@Z."), scene(".@%.", "You destroy the kobold zombie!")]
+    assert told(codes_of(frames), 1) == [0, code(0, destroyed=True)]
+
+
+def test_a_missile_that_lies_upon_a_corpse_counts_and_so_does_a_kill_where_no_monster_was_seen_before():
+    frames = [scene(".@..F"), scene(".@.).", "The dagger hits the lichen.  You kill the lichen!")]
+    assert told(codes_of(frames), 2) == [0, code(0)]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param([scene(".@n."), scene(".@%.", "You see a newt.")], id="nothing is said to be killed"),
+        pytest.param([scene(".@% "), scene(".@%n"), scene(".@%.", "You kill it!")], id="it lay there before"),
+        pytest.param([scene(".@ ."), scene(".@%.", "You kill it!")], id="the cell was not seen before"),
+        pytest.param([scene("..@."), scene(".@%.", "You kill it!")], id="the hero stood on it"),
+        pytest.param([scene(".@n."), scene(".@%.", "You kill it!", level=2)], id="it is on another level"),
+        pytest.param([scene(".@n."), scene(".@%.", "You kill it!", begins=True)], id="another game has begun"),
+        pytest.param([scene(".@n."), scene(".@%.", "You kill it!"), scene(".@..")], id="it is gone"),
+    ],
+)
+def test_nothing_is_told_where(frames):
+    assert told(codes_of(frames), 1)[-1] == 0
+
+
+def test_menus_are_passed_over_but_not_their_messages():
+    frames = [
+        scene(".@n.", turn=7), scene(".@%.", "You kill the newt!--More--", 8, at_hero=False),
+        scene(" @cd", "Things that are here:", 8, at_hero=False), scene(".@%.", turn=8), scene(".@%.", turn=20),
+    ]  # fmt: skip
+    assert told(codes_of(frames), 1)[-2:] == [code(0), code(12)]
+
+
+def test_the_map_ends_at_its_borders():
+    frames = [scene("@n."), scene("@%.", "You kill the newt!")]
+    codes = codes_of(frames)
+    assert told(codes, 1)[-1] == code(0)
+    assert int((codes[-1] > 0).sum()) == 1, "none is told of again at the other end of the row above"
+
+
+def plainly(frames):
+    """The same as ``codes_of``, cell by cell."""
+    shown, fell, kills, before = {}, {}, set(), None
+    out = np.zeros((len(frames), SIDE, SIDE), np.uint8)
+    for step, (rows, (x, y), message, turn, level, at_hero, begins) in enumerate(frames):
+        if begins or level != before:
+            shown, fell, kills, before = {}, {}, set(), level
+        kills |= {word for word in ("kill", "destroy") if word in message}
+        cells = {(row, column): cell for row, line in enumerate(rows) for column, cell in enumerate(line)}
+        if at_hero:
+            for place, cell in cells.items():
+                old = shown.get(place, " ")
+                if kills and cell in OBJECTS and old not in OBJECTS and old not in " @":
+                    fell[place] = turn, "destroy" in kills
+            kills = set()
+            shown = {place: " " if place == (y, x) else cell for place, cell in cells.items()}
+        for row in range(SIDE):
+            for column in range(SIDE):
+                place = y + row - SIDE // 2, x + column - SIDE // 2
+                cell = cells.get(place, " ")
+                if place in fell and (place == (y, x) or cell in OBJECTS or cell.isalpha() or cell in "@:"):
+                    out[step, row, column] = code(turn - fell[place][0], destroyed=fell[place][1])
+    return out
+
+
+MESSAGES = ("", "", "You kill it!", "The kitten kills the newt.", "You destroy the zombie!", "Kill?--More--")
+
+
+@st.composite
+def games(draw):
+    """Steps of games on a small map."""
+    rng, turn, frames = np.random.default_rng(draw(st.integers(0, 2**32 - 1))), 0, []
+    level = 1
+    for step in range(draw(st.integers(1, 40))):
+        rows = ["".join(rng.choice(list("....#n Zd%%):"), 12)) for _ in range(6)]
+        if frames and rng.random() < 0.8:  # much stays as it is
+            rows = [
+                "".join(new if rng.random() < 0.2 else old for new, old in zip(*pair, strict=True))
+                for pair in zip(rows, frames[-1][0], strict=True)
+            ]
+        x, y = int(rng.integers(0, 12)), int(rng.integers(0, 6))
+        rows[y] = f"{rows[y][:x]}n{rows[y][x + 1 :]}"  # a hero may look like any monster
+        turn += int(rng.integers(0, 9))
+        level = int(rng.integers(1, 3)) if rng.random() < 0.05 else level
+        begins = step == 0 or rng.random() < 0.05
+        frames.append((rows, (x, y), MESSAGES[rng.integers(len(MESSAGES))], turn, level, rng.random() < 0.8, begins))
+    return frames
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(games(), min_size=1, max_size=3), st.integers(1, 39))
+def test_lanes_are_followed_as_a_plain_loop_follows_each_in_unrolls_of_any_length(of_lanes, cut):
+    steps = min(map(len, of_lanes))
+    lanes = [inputs_of(frames[:steps]) for frames in of_lanes]
+    inputs = {name: torch.cat([lane[name] for lane in lanes], 1) for name in lanes[0]}
+    memory = CorpseMemory()
+    state, parts = memory.initial_state(len(lanes)), []
+    for part in (slice(0, cut), slice(cut, None)):
+        unroll = {name: values[part] for name, values in inputs.items()}
+        if len(unroll["first"]):
+            kept = {name: value.clone() for name, value in state.items()}
+            codes, after = memory(unroll, state)
+            assert all(torch.equal(state[name], kept[name]) for name in kept), "a state may be used again"
+            parts.append(codes)
+            state = after
+    codes = torch.cat(parts).view(steps, len(lanes), SIDE, SIDE)
+    for lane, frames in enumerate(of_lanes):
+        np.testing.assert_array_equal(codes[:, lane].numpy(), plainly(frames[:steps]))
+
+
+def test_the_encoder_is_a_layer_over_one_hot_codes():
+    torch.manual_seed(0)
+    encoder = CorpsesEncoder(5)
+    codes = torch.randint(0, CODES, (3, SIDE**2), dtype=torch.uint8)
+    one_hot = torch.nn.functional.one_hot(codes.long(), CODES).flatten(1).float()
+    expected = torch.nn.functional.elu(one_hot @ encoder.codes.weight + encoder.bias)
+    torch.testing.assert_close(encoder(codes), expected)
+
+
+def test_the_bot_eats_what_is_told_to_be_fresh():
+    """Of the corpses that the bot has itself said to eat in its games, nearly all are told to be under 50 turns old."""
+    data = Dataset(Path(__file__).parents[2] / "data" / "autoascend-1k").select("core < 1004")
+    memory, eaten = CorpseMemory(), []
+    state, names = memory.initial_state(len(data)), ("tty_chars", "tty_cursor", "blstats")
+    with closing(unrolls(data, lanes=len(data), steps=256, observations=names, epochs=1)) as stream:
+        for _, batch in zip(range(24), stream, strict=False):
+            codes, state = memory({name: torch.from_numpy(batch[name]) for name in (*names, "first")}, state)
+            for step, lane in np.argwhere(batch["actions"] == ACTION_NAMES.index("northwest")):  # y
+                if b"corpse here; eat it?" in batch["tty_chars"][step, lane, 0].tobytes():
+                    eaten.append(int(codes[step, lane, HERE]))
+    fresh = {code(age) for age in AGES if age < 50} | {code(0)}
+    assert len(eaten) > 10
+    assert np.mean([one in fresh for one in eaten]) > 0.85
