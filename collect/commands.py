@@ -6,7 +6,6 @@ run had to stop; the files on disk are valid then.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from strathack.collect.demonstrators.base import DifferenceError
@@ -31,6 +30,7 @@ from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
 from strathack.dataset.reading import Dataset, shards_at
 from strathack.dataset.remote.addresses import address_of, place_text
+from strathack.dataset.signals import interrupted_by
 from strathack.dataset.verify import Problem, verify_shards
 from strathack.dataset.writer import agreed_settings
 
@@ -142,8 +142,7 @@ def verify(config: VerifyConfig) -> int:
         print(f"{name}: {reason}")
     if stop:
         record.write()
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 128 + stop.number
+        return interrupted_by(stop.number)
     record.remove()
     print(f"{len(sound) - len(record.departed):,} of {len(dataset):,} games came back from their keys")
     return max(_conclude(len(shards), problems), int(bool(record.departed)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -20,6 +21,12 @@ def ctrl_c_does_not_wait(number: int) -> None:
     """Handles the first signal: if it is a Ctrl-C, the next Ctrl-C ends the process in Python's usual way."""
     if number == signal.SIGINT:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def interrupted_by(number: int) -> int:
+    """Says that a command was interrupted, and may be given again; returns its exit status, 128 + the signal."""
+    print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
+    return 128 + number
 
 
 class StopOnSignal:

@@ -34,6 +34,7 @@ from strathack.collect.running.cluster import InterruptedStartError
 from strathack.dataset.codec import Options, TextValue, former_names, from_plain, hints_of, is_group
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.remote.addresses import address_of, place_text
+from strathack.dataset.signals import interrupted_by
 
 
 class _Loader(yaml.SafeLoader):
@@ -167,8 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         fail(str(error), status=1)
     except InterruptedStartError:
-        print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
-        return 128 + signal.SIGTERM
+        return interrupted_by(signal.SIGTERM)
 
 
 def _check_outputs(options: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -26,7 +25,7 @@ from strathack.collect.running.results import GameShard, JobResult, Refused
 from strathack.dataset.errors import FormatError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.schema import GAMES_PER_SHARD
-from strathack.dataset.signals import StopOnSignal
+from strathack.dataset.signals import StopOnSignal, interrupted_by
 from strathack.dataset.splits import Fractions
 from strathack.dataset.writer import DatasetWriter
 
@@ -106,8 +105,7 @@ class Made:
     def exit_status(self, *, strict: bool = False) -> int:
         """Returns 0; 1 if a game failed or, if strict, has a note; over 128 after an interruption, which it reports."""
         if self.signal:
-            print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
-            return 128 + self.signal
+            return interrupted_by(self.signal)
         return 1 if self.failures or (strict and self.notes) else 0
 
 

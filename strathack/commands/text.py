@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -24,6 +23,7 @@ from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.options import given
 from strathack.dataset.schema import is_replayable
+from strathack.dataset.signals import interrupted_by
 from strathack.dataset.splits import SPLITS
 from strathack.text.chunks import Labels, Plan, Recipe, make_describer, plan, see
 from strathack.text.exporting import ExportFolder
@@ -67,8 +67,7 @@ def export(config: ExportConfig) -> int:
         there = set(folder.parts())
         do_jobs(work, [name for name in work.jobs if name not in there], keep, stop, quiet=config.quiet)
     if stop:
-        print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)
-        return 128 + stop.number
+        return interrupted_by(stop.number)
     for name, reason in failures.items():
         print(f"not exported: {name}: {reason}")
     if died:
