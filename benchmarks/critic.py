@@ -4,8 +4,7 @@
 
 A policy looks at the first steps of each game, and ridge regressions and networks of one hidden layer predict the
 discounted returns (of the rewards, differences of the score) from what its heads are given: those of every third game
-from the others'. No critic on these features can explain much more, whatever its learning rate. Returns are cut at five
-deviations above their mean, since single kills of very large ones would decide otherwise.
+from the others'. Returns are cut at five deviations above their mean, since a few of them would decide otherwise.
 """
 
 from __future__ import annotations
@@ -65,15 +64,15 @@ def main() -> None:
 @torch.inference_mode()
 def see(policy: Policy, game: Dataset, steps: int) -> Seen:
     """Lets a policy look at the first steps of a game."""
+    table, state = torch.from_numpy(action_table(policy.config.actions)), policy.initial_state(1)
     features: list[Tensor] = []
-    hook = policy.heads.register_forward_pre_hook(lambda _, given: features.append(given[0][:, 0].float()))
-    table, state, rewards = torch.from_numpy(action_table(policy.config.actions)), policy.initial_state(1), []
+    rewards = []
     for batch in unrolls_of(game, policy.config.observations):
         rewards.append(batch["rewards"][:, 0])
         if len(features) * UNROLL < steps:
             inputs = {name: torch.from_numpy(values) for name, values in batch.items()}
-            _, state = policy.unroll(inputs_of(inputs, table), state)
-    hook.remove()
+            seen, _, state = policy.features(inputs_of(inputs, table), state)
+            features.append(seen[:, 0].float())
     steps = min(steps, len(game[0]))
     return Seen(torch.cat(features)[:steps].numpy(), np.concatenate(rewards)[: len(game[0])])
 

@@ -7,18 +7,20 @@ was undead. AutoAscend keeps a list; this is what a policy keeps, in its state, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
-from strathack.dataset.schema import SCREEN_COLUMNS, BLStat
+from strathack.dataset.schema import OBSERVATIONS, SCREEN_COLUMNS, BLStat
 from strathack.models.cores import State
+from strathack.models.squares import square_around
 
 CORPSES = "corpses"
 """What the encoder's input is called."""
 
-MAP_ROWS = 21
+MAP_ROWS = OBSERVATIONS["glyphs"].shape[0]
 """Rows of the map, from the second one of the screen."""
 SIDE = 7
 """Cells on a side of the square around the hero about which the encoder is told."""
@@ -29,18 +31,54 @@ CODES = 1 + 2 * (len(AGES) + 1)
 """What is told of a cell: nothing, or a class of ages, each of what was killed and of what was destroyed."""
 
 NEVER = -1
-_BLANK = ord(" ")
 _OBJECTS = b')[%*!?/="+($`0'
-_KILLED, _DESTROYED = b"kill", b"destroy"
+_MONSTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@&':;~"
+_FLOOR = b".#"
+_HERO = 0
+"""Stands for the hero in maps that were seen, as something else may lie there."""
+_KILLED, _DESTROYED = b" kill", b" destroy"
 """Of what does not live, messages say that it is destroyed; and zombies, mummies and vampires leave old corpses."""
+_TERRAIN = b"known terrain"
+"""Said of a map without objects and monsters, with the cursor at the hero."""
 _PREFIX = "corpses."
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """What the frames of an unroll tell, each by itself.
+
+    Attributes:
+        turn: i32 [T, B].
+        level: A number of the level, i32 [T, B].
+        new: Whether it is the first frame of a game or a level, bool [T, B].
+        seen: Whether it shows the map, bool [T, B].
+        kills: Whether its message tells of a kill, and of a destruction, bool [T, B, 2].
+        maps: The map's cells, u8 [T, B, cells].
+        shown: The same, 0 at the hero.
+        around: The places of the cells around the hero, i64 [T, B, SIDE²].
+        inside: Whether these are on the map, bool [T, B, SIDE²].
+        gone: Whether nothing is seen there, nor could be hidden there, bool [T, B, SIDE²].
+    """
+
+    turn: Tensor
+    level: Tensor
+    new: Tensor
+    seen: Tensor
+    kills: Tensor
+    maps: Tensor
+    shown: Tensor
+    around: Tensor
+    inside: Tensor
+    gone: Tensor
 
 
 class CorpseMemory(nn.Module):
     """Where something was killed on the level that the hero is on; it has no weights.
 
-    Something was killed where an object lies since a message told of a kill: a corpse, or a missile that fell upon it.
-    Frames whose cursor is not at the hero are passed over, since menus hide the map; but not their messages.
+    Something was killed where an object lies since a message told of a kill, and a monster or bare floor was seen
+    before: a corpse, or a missile that fell upon it. It is forgotten when nothing is seen there any more. Frames whose
+    cursor is not at the hero are passed over, since menus hide the map; but not their messages, of which the top line
+    is read. An old corpse that a monster uncovers in the frame that tells of a kill elsewhere is taken for a new one.
 
     The state, by names that begin with ``corpses.``: ``shown``, the map as it was seen last, u8 [B, cells], 0 at the
     hero; ``fell``, twice the turn in which an object came to lie in a cell as something was killed, plus one if it was
@@ -50,11 +88,10 @@ class CorpseMemory(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("offsets", torch.arange(SIDE) - SIDE // 2, persistent=False)
-        self.register_buffer("ages", torch.tensor(AGES), persistent=False)
-        objects = torch.zeros(256, dtype=torch.bool)
-        objects[list(_OBJECTS)] = True
-        self.register_buffer("objects", objects, persistent=False)
+        self.register_buffer("ages", torch.tensor(AGES, dtype=torch.int32), persistent=False)
+        self.register_buffer("objects", _table(_OBJECTS), persistent=False)
+        self.register_buffer("bare", _table(_MONSTERS + _FLOOR), persistent=False)
+        self.register_buffer("covered", _table(_OBJECTS + _MONSTERS + bytes([_HERO])), persistent=False)
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
         """Returns the state before a game; for ``device`` see :meth:`strathack.models.policy.Policy.initial_state`."""
@@ -76,77 +113,100 @@ class CorpseMemory(nn.Module):
             state: The state before the first frame; other entries are ignored.
 
         Returns:
-            What is told of each cell around the hero, u8 [T, B, SIDE²], 0 where nothing was killed or nothing is left;
-            and the state after the last frame.
+            What is told of each cell around the hero, u8 [T, B, SIDE²], 0 where nothing is known to have been killed or
+            nothing is left; and the state after the last frame.
         """
+        frames = self._looked_at(inputs, state[f"{_PREFIX}level"])
+        fell, after = self._followed(frames, {name: state[_PREFIX + name] for name in ("shown", "fell", "told")})
+        codes = self._codes(fell, frames.turn[..., None]) * frames.inside
+        return codes, {_PREFIX + name: value for name, value in after.items()}
+
+    def _looked_at(self, inputs: Mapping[str, Tensor], level_before: Tensor) -> _Frames:
+        """Returns what each frame tells by itself."""
         chars, stats, cursor = inputs["tty_chars"], inputs["blstats"], inputs["tty_cursor"].long()
         x, y, turn = (stats[..., place].long() for place in (BLStat.X, BLStat.Y, BLStat.TIME))
         level = (stats[..., BLStat.DNUM] * 256 + stats[..., BLStat.DLEVEL]).int()
-        shown, last, fell, told = (state[_PREFIX + name] for name in ("shown", "level", "fell", "told"))
-        new = inputs["first"].bool() | (level != torch.cat([last[None], level[:-1]]))
-        seen = (cursor[..., 0] == y + 1) & (cursor[..., 1] == x)
-        kills = torch.stack([_says(chars[:, :, 0], word) for word in (_KILLED, _DESTROYED)], -1)
+        top = chars[:, :, 0]
+        seen = (cursor[..., 0] == y + 1) & (cursor[..., 1] == x) & ~_says(top, _TERRAIN)
         maps = chars[:, :, 1 : 1 + MAP_ROWS].flatten(2)
         hero = (y * SCREEN_COLUMNS + x).clamp(0, maps.shape[-1] - 1)[..., None]
-        others = maps.scatter(2, hero, 0)
-        around, inside = self._around(x, y)
-        found, fell = [], fell.clone()
-        for step in range(len(chars)):
-            if _lanes(new[step]) is not None:
-                shown, fell = shown.masked_fill(new[step, :, None], 0), fell.masked_fill(new[step, :, None], NEVER)
-                told = told & ~new[step, :, None]
-            told = told | kills[step]
-            tells = told.any(1) & seen[step]
-            if (lanes := _lanes(tells)) is not None:
-                falls = self._fallen(maps[step, lanes], shown[lanes]) & tells[lanes, None]
-                now = 2 * turn[step, lanes, None].int() + told[lanes, 1:]
-                fell[lanes] = torch.where(falls, now, fell[lanes])
+        shown = maps.scatter(2, hero, _HERO)
+        around, inside = (cells.flatten(2) for cells in square_around(y, x, SIDE, MAP_ROWS, SCREEN_COLUMNS))
+        return _Frames(
+            turn=turn.int(),
+            level=level,
+            new=inputs["first"].bool() | (level != torch.cat([level_before[None], level[:-1]])),
+            seen=seen,
+            kills=torch.stack([_says(top, word) for word in (_KILLED, _DESTROYED)], -1),
+            maps=maps,
+            shown=shown,
+            around=around,
+            inside=inside,
+            gone=seen[..., None] & ~self.covered[shown.gather(2, around).int()],
+        )
+
+    def _followed(self, frames: _Frames, state: Mapping[str, Tensor]) -> tuple[Tensor, State]:
+        """Returns what had fallen in the cells around the hero at each frame, and the state after the last."""
+        told, fell = state["told"], state["fell"].clone()
+        # The map that was seen last: none, the state's, or that of a step.
+        shown = torch.cat([torch.zeros_like(frames.shown[:1]), state["shown"][None], frames.shown])
+        lanes = torch.arange(len(fell), device=fell.device)
+        last, around = torch.ones_like(lanes), []
+        begins = _steps(frames.new)
+        for step, (new, seen, turn) in enumerate(zip(frames.new, frames.seen, frames.turn, strict=True)):
+            if begins[step]:
+                last, told, fell = last.masked_fill(new, 0), told & ~new[:, None], fell.masked_fill(new[:, None], NEVER)
+            told = told | frames.kills[step]
+            tells = told.any(1) & seen
+            if (some := _lanes(tells)) is not None:
+                falls = self._fallen(frames.maps[step, some], shown[last[some], lanes[some]]) & tells[some, None]
+                fell[some] = torch.where(falls, _packed(turn[some, None], told[some, 1:]), fell[some])
                 told = told & ~tells[:, None]
-            shown = torch.where(seen[step, :, None], others[step], shown)
-            found.append(fell.gather(1, around[step]))
-        # Of the hero's own cell, the map does not tell whether anything lies there.
-        left = self._hidden_or_object(others.gather(2, around)) & inside
-        codes = self._codes(torch.stack(found), turn[..., None]) * left
-        after = {"shown": shown, "fell": fell, "told": told, "level": level[-1]}
-        return codes, {_PREFIX + name: value for name, value in after.items()}
+            last = torch.where(seen, step + 2, last)
+            around.append(fell.gather(1, frames.around[step]).masked_fill(frames.gone[step], NEVER))
+            fell.scatter_(1, frames.around[step], around[-1])
+        after = {"shown": shown[last, lanes], "fell": fell, "told": told, "level": frames.level[-1]}
+        return torch.stack(around), after
 
     def _fallen(self, now: Tensor, before: Tensor) -> Tensor:
-        """Returns where an object lies that did not before, or that a monster hid, in cells that had been seen."""
-        return self.objects[now.int()] & ~self.objects[before.int()] & (before > _BLANK)
-
-    def _hidden_or_object(self, cells: Tensor) -> Tensor:
-        """Returns in which cells an object is seen or could be hidden by a monster or the hero."""
-        letters = ((cells | 32) - ord("a") < 26) | (cells == ord("@")) | (cells == ord(":")) | (cells == 0)
-        return letters | self.objects[cells.int()]
-
-    def _around(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the places of the cells around the hero, i64 [T, B, SIDE²], and whether they are on the map."""
-        rows, columns = y[..., None] + self.offsets, x[..., None] + self.offsets
-        on_rows, on_columns = (rows >= 0) & (rows < MAP_ROWS), (columns >= 0) & (columns < SCREEN_COLUMNS)
-        places = rows.clamp(0, MAP_ROWS - 1)[..., :, None] * SCREEN_COLUMNS
-        places = places + columns.clamp(0, SCREEN_COLUMNS - 1)[..., None, :]
-        return places.flatten(2), (on_rows[..., :, None] & on_columns[..., None, :]).flatten(2)
+        """Returns where an object lies, and a monster or floor was seen before."""
+        return self.objects[now.int()] & self.bare[before.int()]
 
     def _codes(self, fell: Tensor, turn: Tensor) -> Tensor:
-        age = turn - fell.div(2, rounding_mode="floor")
-        codes = 1 + 2 * torch.bucketize(age, self.ages, right=True) + fell % 2
+        """Returns what is told of cells in which something fell, see :func:`_packed`, at some turn."""
+        codes = 1 + 2 * torch.bucketize(turn - (fell >> 1), self.ages, right=True) + (fell & 1)
         return torch.where(fell == NEVER, 0, codes).to(torch.uint8)
 
 
-def _says(lines: Tensor, word: bytes) -> Tensor:
-    """Returns which lines, u8 [..., W], have a word: bool [...]."""
-    width = lines.shape[-1] - len(word) + 1
+def _packed(turn: Tensor, destroyed: Tensor) -> Tensor:
+    """Returns twice the turn, plus one if something was destroyed and not killed."""
+    return 2 * turn + destroyed
+
+
+def _table(characters: bytes) -> Tensor:
+    """Returns which of 256 characters are among these, bool [256]."""
+    table = torch.zeros(256, dtype=torch.bool)
+    table[list(characters)] = True
+    return table
+
+
+def _says(lines: Tensor, words: bytes) -> Tensor:
+    """Returns which lines, u8 [..., W], have these words: bool [...]."""
+    width = lines.shape[-1] - len(words) + 1
     found = torch.ones_like(lines[..., :width], dtype=torch.bool)
-    for place, letter in enumerate(word):
+    for place, letter in enumerate(words):
         found &= lines[..., place : place + width] == letter
     return found.any(-1)
 
 
-def _lanes(mask: Tensor) -> Tensor | slice | None:
-    """Returns the lanes for which a mask, bool [B], holds, or None if there are none.
+def _steps(mask: Tensor) -> list[bool]:
+    """Returns at which steps a mask, bool [T, B], holds in some lane; all steps where the host would have to wait."""
+    told: list[bool] = mask.any(1).tolist() if mask.device.type == "cpu" else [True] * len(mask)
+    return told
 
-    On devices for whose answer the host would wait, returns all of them.
-    """
+
+def _lanes(mask: Tensor) -> Tensor | slice | None:
+    """Returns the lanes for which a mask, bool [B], holds, None if for none; all where the host would have to wait."""
     if mask.device.type != "cpu":
         return slice(None)
     lanes = mask.nonzero()[:, 0]
@@ -154,7 +214,7 @@ def _lanes(mask: Tensor) -> Tensor | slice | None:
 
 
 class CorpsesEncoder(nn.Module):
-    """Encodes what is told of the cells around the hero: a layer over their codes, one-hot.
+    """Encodes what is told of the cells around the hero: a layer over their codes, of which 0 adds nothing.
 
     Args:
         units: Units of the layer.
@@ -162,11 +222,10 @@ class CorpsesEncoder(nn.Module):
 
     def __init__(self, units: int) -> None:
         super().__init__()
-        self.codes = nn.EmbeddingBag(SIDE**2 * CODES, units, mode="sum")
-        nn.init.normal_(self.codes.weight, std=1 / SIDE)
+        self.codes = nn.EmbeddingBag(1 + SIDE**2 * (CODES - 1), units, mode="sum", padding_idx=0)
         self.bias = nn.Parameter(torch.zeros(units))
-        self.register_buffer("places", torch.arange(SIDE**2, dtype=torch.int32) * CODES, persistent=False)
+        self.register_buffer("places", torch.arange(SIDE**2, dtype=torch.int32) * (CODES - 1), persistent=False)
 
     def forward(self, codes: Tensor) -> Tensor:
         """From u8 [N, SIDE²] to [N, units]."""
-        return F.elu(self.codes(codes + self.places) + self.bias)
+        return F.elu(self.codes((self.places + codes) * (codes > 0)) + self.bias)

@@ -27,6 +27,7 @@ from strathack.models.corpses import CORPSES, CorpsesEncoder
 from strathack.models.distinct import OfDistinct, copied, is_worth_finding
 from strathack.models.inventory import InventoryEncoder
 from strathack.models.precision import computed_in
+from strathack.models.squares import square_around
 from strathack.models.tiles import BLANK, COLORS, TILE, tile_table
 
 Inputs = Mapping[str, Tensor]
@@ -63,10 +64,7 @@ def cells_around(cells: Tensor, cursor: Tensor, side: int) -> Tensor:
     Returns:
         Cells, i64 [N, side, side].
     """
-    offsets = torch.arange(side, device=cursor.device) - side // 2
-    rows, columns = cursor[:, :1].long() + offsets, cursor[:, 1:].long() + offsets
-    inside = ((rows >= 0) & (rows < SCREEN_ROWS))[:, :, None] & ((columns >= 0) & (columns < SCREEN_COLUMNS))[:, None]
-    places = rows.clamp(0, SCREEN_ROWS - 1)[:, :, None] * SCREEN_COLUMNS + columns.clamp(0, SCREEN_COLUMNS - 1)[:, None]
+    places, inside = square_around(cursor[:, 0].long(), cursor[:, 1].long(), side, SCREEN_ROWS, SCREEN_COLUMNS)
     around = cells.flatten(1).gather(1, places.flatten(1)).view_as(places)
     return torch.where(inside, around.long(), BLANK)
 
@@ -340,19 +338,20 @@ class SymbolsEncoder(OfDistinct):
         cells = screen_cells(inputs)
         around = cells_around(cells, inputs["tty_cursor"], self.config.crop)
         crop = self._convolved("crop", table, neighbours(around, SQUARE), lanes)
-        parts = [F.elu(self.crop_out(crop)), self.message(chars, lanes)]
+        parts = {"crop": F.elu(self.crop_out(crop)), "message": self.message(chars, lanes)}
         if self.config.screen_units:
             screen = self._convolved("screen", table, patches(cells), lanes, cells.dtype)
-            parts.append(F.elu(self.screen_out(screen)))
+            parts["screen"] = F.elu(self.screen_out(screen))
         if self.config.blstats:
-            parts.append(F.elu(self.blstats(blstat_features(inputs["blstats"]))))
+            parts["blstats"] = F.elu(self.blstats(blstat_features(inputs["blstats"])))
         if self.config.previous_action:
-            parts.append(self.previous_action(inputs["previous_action"].long().clamp(max=self.actions)))
+            previous = inputs["previous_action"].long().clamp(max=self.actions)
+            parts["previous_action"] = self.previous_action(previous)
         if self.config.inventory:
-            parts.append(self.inventory(inputs["inv_strs"], inputs["inv_letters"], lanes))
+            parts["inventory"] = self.inventory(inputs["inv_strs"], inputs["inv_letters"], lanes)
         if self.config.corpses:
-            parts.append(self.corpses(inputs[CORPSES]))
-        return F.elu(self.out(torch.cat(parts, 1)))
+            parts["corpses"] = self.corpses(inputs[CORPSES])
+        return F.elu(self.out(torch.cat([parts[name] for name in self.config.parts], 1)))
 
     def _convolved(
         self, part: str, table: Tensor, windows: Tensor, lanes: int | None, cells: torch.dtype = torch.int64

@@ -61,7 +61,7 @@ def _check_order(old: EncoderConfig, new: EncoderConfig) -> None:
     if isinstance(old, SymbolsConfig) and isinstance(new, SymbolsConfig):
         last = list(old.parts)[-1]
         between = [name for name in list(new.parts)[: len(old.parts)] if name not in old.parts]
-        if between:
+        if between and set(old.parts) <= set(new.parts):
             raise InputError(f"set: encoder.{between[0]} cannot be added to a policy that has encoder.{last} already")
 
 

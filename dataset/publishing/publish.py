@@ -66,6 +66,7 @@ def published_folder(config: PublishDataConfig) -> Dataset:
         shard_of = one_game_shard if config.observations else keys_only_shard
         copy_games(dataset, writer, shard_of, config, "writing shards")
         made = Dataset(config.out)
+        _check_split(config, made, dataset)
         files = _write_tables(config, made, dataset if config.screens else made)
         _describe(config, made, files)
     except OSError as error:
@@ -97,6 +98,19 @@ def _check(config: PublishDataConfig, dataset: Dataset) -> None:
         raise InputError(f"screens: {config.data} has no tty_chars, and not all of its games can be replayed")
     if config.notes is not None and not config.notes.is_file():
         raise InputError(f"notes: {config.notes}: no such file")
+
+
+def _check_split(config: PublishDataConfig, made: Dataset, dataset: Dataset) -> None:
+    """Checks that the folder was not split anew between two tries; tables that are there tell the split of the first.
+
+    Raises:
+        InputError: If it was.
+    """
+    if made.fractions != dataset.fractions:
+        raise InputError(
+            f"{config.out}: is split by {made.fractions.to_json()}, but {config.data} by "
+            f"{dataset.fractions.to_json()}; publish into another folder"
+        )
 
 
 def _write_tables(config: PublishDataConfig, dataset: Dataset, shown: Dataset) -> Files:

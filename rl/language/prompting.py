@@ -67,7 +67,9 @@ class Fitting:
         self._fitted = most
 
     def longest(self, seen: int, prompt: Callable[[int], P], fits: Callable[[P], bool]) -> P:
-        """Returns the longest prompt that fits, or that of a single observation.
+        """Returns the longest prompt that fits and shows at most one observation more than the last did.
+
+        If none fits, returns that of a single observation.
 
         Args:
             seen: How many observations there are to show.

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from strathack.dataset.schema import BLStat
 from strathack.models.config import (
     CoreConfig,
     EncoderConfig,
@@ -51,16 +52,23 @@ SHRUNK = {
 
 
 def made_up_inputs(rng: np.random.Generator, steps: int, lanes: int, first: np.ndarray) -> dict[str, torch.Tensor]:
-    """Random frames [T, B, …] of every observation that a policy may need."""
+    """Random frames [T, B, …] of every observation that a policy may need; some tell of kills, and show the map."""
     shape = steps, lanes
     arrays = {
         "tty_chars": rng.integers(32, 127, (*shape, 24, 80), dtype=np.uint8),
         "tty_colors": rng.integers(0, 16, (*shape, 24, 80), dtype=np.uint8),
-        "tty_cursor": np.stack([rng.integers(0, 24, shape), rng.integers(0, 80, shape)], -1).astype(np.uint8),
         "blstats": rng.integers(0, 100, (*shape, 27)).astype(np.int32),
         "previous_action": np.where(first, 255, rng.integers(0, 121, shape)).astype(np.uint8),
         "first": first,
     } | made_up_inventories(rng, shape)
+    arrays["blstats"][..., BLStat.X] = x = rng.integers(0, 80, shape)
+    arrays["blstats"][..., BLStat.Y] = y = rng.integers(0, 21, shape)
+    arrays["blstats"][..., [BLStat.DNUM, BLStat.DLEVEL]] = 1
+    elsewhere = rng.integers(0, 24, (*shape, 2))
+    at_hero = rng.random((*shape, 1)) < 0.7
+    arrays["tty_cursor"] = np.where(at_hero, np.stack([y + 1, x], -1), elsewhere).astype(np.uint8)
+    said = np.frombuffer(b"You kill it!", np.uint8)
+    arrays["tty_chars"][rng.random(shape) < 0.3, 0, : len(said)] = said
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

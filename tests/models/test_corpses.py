@@ -1,5 +1,6 @@
 """What a policy remembers of corpses: against a plain loop, in scenes, and in a game of the bot."""
 
+import string
 from contextlib import closing
 from pathlib import Path
 
@@ -10,14 +11,18 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
+from shrinking import SHRUNK, made_up_inputs  # noqa: E402
+
 from strathack.dataset import Dataset  # noqa: E402
 from strathack.dataset.actions import ACTION_NAMES  # noqa: E402
 from strathack.dataset.schema import BLStat  # noqa: E402
 from strathack.dataset.streams import unrolls  # noqa: E402
 from strathack.models.corpses import AGES, CODES, SIDE, CorpseMemory, CorpsesEncoder  # noqa: E402
+from strathack.models.policy import Policy  # noqa: E402
 
 HERE = SIDE**2 // 2
 OBJECTS = ')[%*!?/="+($`0'
+MONSTERS = string.ascii_letters + "@&':;~"
 
 
 def inputs_of(frames):
@@ -93,6 +98,11 @@ def test_a_missile_that_lies_upon_a_corpse_counts_and_so_does_a_kill_where_no_mo
         pytest.param([scene(".@n."), scene(".@%.", "You kill it!", level=2)], id="it is on another level"),
         pytest.param([scene(".@n."), scene(".@%.", "You kill it!", begins=True)], id="another game has begun"),
         pytest.param([scene(".@n."), scene(".@%.", "You kill it!"), scene(".@..")], id="it is gone"),
+        pytest.param(
+            [scene(".@n."), scene(".@%.", "You kill it!"), scene(".@.."), scene(".@f.")], id="it is gone for good"
+        ),
+        pytest.param([scene(".@|."), scene(".@%.", "You destroy it!")], id="an engulfer was seen there"),
+        pytest.param([scene(".@.."), scene(".@).", "You feel more confident in your weapon skills.")], id="skills"),
     ],
 )
 def test_nothing_is_told_where(frames):
@@ -105,6 +115,32 @@ def test_menus_are_passed_over_but_not_their_messages():
         scene(" @cd", "Things that are here:", 8, at_hero=False), scene(".@%.", turn=8), scene(".@%.", turn=20),
     ]  # fmt: skip
     assert told(codes_of(frames), 1)[-2:] == [code(0), code(12)]
+
+
+def test_a_corpse_is_known_under_a_monster_and_after_a_map_of_the_terrain_alone():
+    frames = [scene(".@n.", turn=1), scene(".@%.", "You kill the newt!", 2), scene(".@f.", turn=9)]
+    frames += [
+        scene(".@..", "Showing known terrain and traps only...", 9),
+        scene(".@'.", turn=12),
+        scene(".@%.", turn=22),
+    ]
+    assert told(codes_of(frames), 1)[2:] == [code(7), code(7), code(10), code(20)]
+
+
+def test_a_policy_sees_what_it_is_told_of_corpses():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    policy = Policy(SHRUNK["symbols-corpses"]).eval()
+    inputs = made_up_inputs(rng, 20, 3, rng.random((20, 3)) < 0.1)
+    codes, _ = policy.corpses(inputs, policy.initial_state(3))
+    assert (codes > 0).any(-1).float().mean() > 0.1
+    before = policy.unroll(inputs, policy.initial_state(3))[0].action_logits
+    with torch.no_grad():
+        policy.encoders[0].corpses.codes.weight[1:] += 1
+    after = policy.unroll(inputs, policy.initial_state(3))[0].action_logits
+    changed = (before != after).any(-1)
+    assert changed[(codes > 0).any(-1)].all()
+    assert not changed[0][~(codes[0] > 0).any(-1)].any()
 
 
 def test_the_map_ends_at_its_borders():
@@ -121,25 +157,35 @@ def plainly(frames):
     for step, (rows, (x, y), message, turn, level, at_hero, begins) in enumerate(frames):
         if begins or level != before:
             shown, fell, kills, before = {}, {}, set(), level
-        kills |= {word for word in ("kill", "destroy") if word in message}
+        kills |= {word for word in ("kill", "destroy") if f" {word}" in message}
         cells = {(row, column): cell for row, line in enumerate(rows) for column, cell in enumerate(line)}
-        if at_hero:
+        if at_hero and "known terrain" not in message:
             for place, cell in cells.items():
-                old = shown.get(place, " ")
-                if kills and cell in OBJECTS and old not in OBJECTS and old not in " @":
+                if kills and cell in OBJECTS and shown.get(place, " ") in MONSTERS + ".#":
                     fell[place] = turn, "destroy" in kills
             kills = set()
             shown = {place: " " if place == (y, x) else cell for place, cell in cells.items()}
+            for place in list(fell):
+                near = max(abs(place[0] - y), abs(place[1] - x)) <= SIDE // 2
+                if near and place != (y, x) and cells.get(place, " ") not in OBJECTS + MONSTERS:
+                    del fell[place]
         for row in range(SIDE):
             for column in range(SIDE):
                 place = y + row - SIDE // 2, x + column - SIDE // 2
-                cell = cells.get(place, " ")
-                if place in fell and (place == (y, x) or cell in OBJECTS or cell.isalpha() or cell in "@:"):
+                if place in fell:
                     out[step, row, column] = code(turn - fell[place][0], destroyed=fell[place][1])
     return out
 
 
-MESSAGES = ("", "", "You kill it!", "The kitten kills the newt.", "You destroy the zombie!", "Kill?--More--")
+MESSAGES = (
+    "",
+    "",
+    "You kill it!",
+    "The kitten kills the newt.",
+    "You destroy the zombie!",
+    "Skills: 3--More--",
+    "known terrain",
+)
 
 
 @st.composite
@@ -148,7 +194,7 @@ def games(draw):
     rng, turn, frames = np.random.default_rng(draw(st.integers(0, 2**32 - 1))), 0, []
     level = 1
     for step in range(draw(st.integers(1, 40))):
-        rows = ["".join(rng.choice(list("....#n Zd%%):"), 12)) for _ in range(6)]
+        rows = ["".join(rng.choice(list("....#n Zd%%):|'"), 12)) for _ in range(6)]
         if frames and rng.random() < 0.8:  # much stays as it is
             rows = [
                 "".join(new if rng.random() < 0.2 else old for new, old in zip(*pair, strict=True))
@@ -184,13 +230,16 @@ def test_lanes_are_followed_as_a_plain_loop_follows_each_in_unrolls_of_any_lengt
         np.testing.assert_array_equal(codes[:, lane].numpy(), plainly(frames[:steps]))
 
 
-def test_the_encoder_is_a_layer_over_one_hot_codes():
+def test_the_encoder_is_a_layer_over_one_hot_codes_to_which_nothing_told_adds_nothing():
     torch.manual_seed(0)
     encoder = CorpsesEncoder(5)
     codes = torch.randint(0, CODES, (3, SIDE**2), dtype=torch.uint8)
-    one_hot = torch.nn.functional.one_hot(codes.long(), CODES).flatten(1).float()
-    expected = torch.nn.functional.elu(one_hot @ encoder.codes.weight + encoder.bias)
+    codes[:2] *= torch.rand(2, SIDE**2) < 0.2
+    one_hot = torch.nn.functional.one_hot(codes.long(), CODES)[..., 1:].flatten(1).float()
+    expected = torch.nn.functional.elu(one_hot @ encoder.codes.weight[1:] + encoder.bias)
     torch.testing.assert_close(encoder(codes), expected)
+    encoder(codes).sum().backward()
+    assert not encoder.codes.weight.grad[0].any()
 
 
 def test_the_bot_eats_what_is_told_to_be_fresh():

@@ -261,6 +261,19 @@ def test_a_published_folder_is_not_split_anew_since_its_tables_tell_its_split(tm
     assert differing(out, parse_manifest((out / MANIFEST).read_text(), MANIFEST)) == []
 
 
+def test_a_folder_that_was_split_anew_between_two_tries_is_refused(tmp_path, capfd):
+    write_games(tmp_path / "data", [30, 40, 50], keys=SCREENS)
+    out = tmp_path / "out"
+    assert published(tmp_path / "data", out, "--observations") == 0
+    (out / MANIFEST).unlink()  # as after a cut
+    assert main(f"dataset split {out} --train 0 --validation 0.5 --test 0.5 --quiet".split()) == 0
+    with pytest.raises(SystemExit) as ended:
+        published(tmp_path / "data", out, "--observations")
+    assert ended.value.code == 2
+    assert "publish into another folder" in capfd.readouterr().err
+    assert not (out / MANIFEST).exists()
+
+
 def test_a_folder_is_split_as_the_dataset_that_it_is_made_of(tmp_path):
     write_games(tmp_path / "data", [30, 40, 50], keys=SCREENS)
     words = ["dataset", "split", tmp_path / "data", "--train", "0", "--validation", "0.5", "--test", "0.5", "--quiet"]
