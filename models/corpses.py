@@ -78,7 +78,8 @@ class CorpseMemory(nn.Module):
     Something was killed where an object lies since a message told of a kill, and a monster or bare floor was seen
     before: a corpse, or a missile that fell upon it. It is forgotten when nothing is seen there any more. Frames whose
     cursor is not at the hero are passed over, since menus hide the map; but not their messages, of which the top line
-    is read. An old corpse that a monster uncovers in the frame that tells of a kill elsewhere is taken for a new one.
+    is read. An old corpse is taken for a new one if something is killed upon it and leaves none, or if a monster
+    uncovers it in the frame that tells of a kill elsewhere.
 
     The state, by names that begin with ``corpses.``: ``shown``, the map as it was seen last, u8 [B, cells], 0 at the
     hero; ``fell``, twice the turn in which an object came to lie in a cell as something was killed, plus one if it was
