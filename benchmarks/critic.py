@@ -10,7 +10,7 @@ from the others'. Returns are cut at five deviations above their mean, since a f
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from strathack.dataset import Dataset, streams
 from strathack.models.losses import action_table, inputs_of
 from strathack.models.policy import Policy
 from strathack.models.saving import load_policy
+from strathack.rl.learning.learner import explained
 
 DISCOUNTS = (0.9, 0.99, 0.999)
 LARGEST = 5.0
@@ -57,7 +58,7 @@ def main() -> None:
         seen = [see(policy, games.take([place]), arguments.steps) for place in range(min(len(games), arguments.games))]
         print(f"{data}: {len(seen)} games, {sum(len(one.features) for one in seen):,} steps")
         for discount in DISCOUNTS:
-            told = explained(seen, discount)
+            told = shares(seen, discount)
             print(f"  discount {discount}: " + ", ".join(f"{name} {share:.1%}" for name, share in told.items()))
 
 
@@ -67,20 +68,16 @@ def see(policy: Policy, game: Dataset, steps: int) -> Seen:
     table, state = torch.from_numpy(action_table(policy.config.actions)), policy.initial_state(1)
     features: list[Tensor] = []
     rewards = []
-    for batch in unrolls_of(game, policy.config.observations):
-        rewards.append(batch["rewards"][:, 0])
-        if len(features) * UNROLL < steps:
-            inputs = {name: torch.from_numpy(values) for name, values in batch.items()}
-            seen, _, state = policy.features(inputs_of(inputs, table), state)
-            features.append(seen[:, 0].float())
+    stream = streams.unrolls(game, lanes=1, steps=UNROLL, observations=policy.config.observations, epochs=1)
+    with closing(stream):
+        for batch in stream:
+            rewards.append(batch["rewards"][:, 0])
+            if len(features) * UNROLL < steps:
+                inputs = {name: torch.from_numpy(values) for name, values in batch.items()}
+                seen, _, state = policy.features(inputs_of(inputs, table), state)
+                features.append(seen[:, 0].float())
     steps = min(steps, len(game[0]))
     return Seen(torch.cat(features)[:steps].numpy(), np.concatenate(rewards)[: len(game[0])])
-
-
-def unrolls_of(game: Dataset, observations: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
-    """Yields a game's steps, name → [T, 1, …]."""
-    with closing(streams.unrolls(game, lanes=1, steps=UNROLL, observations=observations, epochs=1)) as stream:
-        yield from stream
 
 
 def returns(rewards: np.ndarray, discount: float) -> np.ndarray:
@@ -91,7 +88,7 @@ def returns(rewards: np.ndarray, discount: float) -> np.ndarray:
     return sums
 
 
-def explained(seen: Sequence[Seen], discount: float) -> dict[str, float]:
+def shares(seen: Sequence[Seen], discount: float) -> dict[str, float]:
     """Returns the share of the variance of held-out games' returns that each kind of critic explains."""
     features = [torch.from_numpy(one.features) for one in seen]
     targets = [torch.from_numpy(returns(one.rewards, discount)[: len(one.features)]).float() for one in seen]
@@ -104,9 +101,10 @@ def explained(seen: Sequence[Seen], discount: float) -> dict[str, float]:
         ((x - centre) / width, ((y - mean) / deviation).clamp(max=LARGEST)) for x, y in (told, asked)
     )
     critics = {"linear": linear(inputs, values), "a hidden layer": network(inputs, values)}
+    every = torch.ones_like(held_values, dtype=torch.bool)
     with torch.no_grad():
-        errors = {name: (critic(held_inputs)[:, 0] - held_values).square().mean() for name, critic in critics.items()}
-    return {name: float(1 - error / held_values.var()) for name, error in errors.items()}
+        told_by = {name: critic(held_inputs)[:, 0] for name, critic in critics.items()}
+    return {name: float(explained(values, held_values, every)) for name, values in told_by.items()}
 
 
 def linear(inputs: Tensor, values: Tensor) -> nn.Module:

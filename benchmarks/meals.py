@@ -15,13 +15,14 @@ from contextlib import closing
 from pathlib import Path
 
 import torch
-from ends import KINDS
+from ends import kind_of as kind_of_end
 
 from strathack.dataset import Dataset
 from strathack.dataset.actions import ACTION_INDEX, ACTION_NAMES
 from strathack.dataset.streams import unrolls
 from strathack.models.corpses import AGES, SIDE, CorpseMemory
 
+KINDS = ("fresh", "old", "destroyed", "unknown")
 YES = ACTION_NAMES[ACTION_INDEX[ord("y")]]
 SEEN = ("tty_chars", "tty_cursor", "blstats")
 TOO_OLD = 50
@@ -34,33 +35,26 @@ def main() -> None:
     parser.add_argument("--games", type=int, default=128, help="first games of each")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    kinds = ["fresh", "old", "destroyed", "unknown"]
-    print(
-        "| player | games | corpses eaten | "
-        + " | ".join(kinds)
-        + " | ended by bad food: last "
-        + ", ".join(kinds)
-        + " |"
-    )
-    print("|" + "---|" * (len(kinds) + 4))
+    columns = ["player", "games", "corpses eaten", *KINDS, f"ended by bad food: last {', '.join(KINDS)}"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for player in arguments.players:
         name, data = player.split("=", 1)
         games = Dataset(Path(data))
         games = games.take(range(min(len(games), arguments.games)))
-        bad = games.games["cause"].str.contains(KINDS["bad food"][1]).to_numpy()
-        eaten: Counter[str] = Counter()
-        last: Counter[str] = Counter()
-        for place in range(len(games)):
-            meals = list(meals_of(games.take([place])))
-            eaten.update(meals)
-            if bad[place]:
-                last.update(meals[-1:] or ["unknown"])
-        shares = " | ".join(f"{eaten[kind] / max(eaten.total(), 1):.1%}" for kind in kinds)
-        print(
-            f"| {name} | {len(games)} | {eaten.total():,} | {shares} | "
-            + ", ".join(f"{last[kind]}" for kind in kinds)
-            + " |"
-        )
+        print(f"| {' | '.join([name, *eaten_in(games)])} |", flush=True)
+
+
+def eaten_in(games: Dataset) -> list[str]:
+    """Returns a player's row of the table: games, corpses eaten, shares of each kind, last meals of each kind."""
+    eaten: Counter[str] = Counter()
+    last: Counter[str] = Counter()
+    for place, (end, cause) in enumerate(games.games[["end", "cause"]].itertuples(index=False)):
+        meals = list(meals_of(games.take([place])))
+        eaten.update(meals)
+        if kind_of_end(str(end), str(cause)) == "bad food":
+            last.update(meals[-1:] or ["unknown"])
+    shares = [f"{eaten[kind] / max(eaten.total(), 1):.1%}" for kind in KINDS]
+    return [str(len(games)), f"{eaten.total():,}", *shares, ", ".join(str(last[kind]) for kind in KINDS)]
 
 
 def meals_of(game: Dataset) -> Iterator[str]:

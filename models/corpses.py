@@ -180,7 +180,7 @@ class CorpseMemory(nn.Module):
 
 
 def _packed(turn: Tensor, destroyed: Tensor) -> Tensor:
-    """Returns twice the turn, plus one if something was destroyed and not killed."""
+    """Returns twice the turn, plus one if messages told that something was destroyed."""
     return 2 * turn + destroyed
 
 
