@@ -1,4 +1,6 @@
-"""What players eat from the ground, by what a policy's memory tells of it: fresh, old, destroyed, or unknown.
+"""What players eat from the ground, by what a policy's memory tells of it.
+
+Fresh, fresh where something lay before, which may be what is eaten, old, destroyed, or unknown.
 
     python benchmarks/meals.py bot=data/autoascend-1k clone=evaluation/games … --games 128
 
@@ -20,9 +22,9 @@ from ends import kind_of as kind_of_end
 from strathack.dataset import Dataset
 from strathack.dataset.actions import ACTION_INDEX, ACTION_NAMES
 from strathack.dataset.streams import unrolls
-from strathack.models.corpses import AGES, SIDE, CorpseMemory
+from strathack.models.corpses import AGES, FALLS, SIDE, CorpseMemory
 
-KINDS = ("fresh", "old", "destroyed", "unknown")
+KINDS = ("fresh", "upon", "old", "destroyed", "unknown")
 YES = ACTION_NAMES[ACTION_INDEX[ord("y")]]
 SEEN = ("tty_chars", "tty_cursor", "blstats")
 TOO_OLD = 50
@@ -73,10 +75,12 @@ def kind_of(code: int) -> str:
     """Returns what a code tells."""
     if not code:
         return "unknown"
-    older, destroyed = divmod(code - 1, 2)
-    if destroyed:
+    older, kind = divmod(code - 1, FALLS)
+    if kind % 2:
         return "destroyed"
-    return "old" if older > AGES.index(TOO_OLD) else "fresh"
+    if older > AGES.index(TOO_OLD):
+        return "old"
+    return "upon" if kind // 2 else "fresh"
 
 
 if __name__ == "__main__":

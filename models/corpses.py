@@ -27,10 +27,14 @@ SIDE = 7
 
 AGES = (5, 10, 20, 30, 40, 50, 60)
 """Turns at which a corpse passes from one class of ages to the next. AutoAscend eats none that is 50 turns old."""
-CODES = 1 + 2 * (len(AGES) + 1)
-"""What is told of a cell: nothing, or a class of ages, each of what was killed and of what was destroyed."""
+FALLS = 4
+"""Kinds of what fell: killed or destroyed, each where nothing was known to lie, or upon what lay there."""
+CODES = 1 + FALLS * (len(AGES) + 1)
+"""What is told of a cell: nothing, or a class of ages, each of every kind."""
 
 NEVER = -1
+LAY = -2
+"""Stands for an object that did not fall in a kill, as far as is known."""
 _OBJECTS = b')[%*!?/="+($`0'
 _MONSTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@&':;~"
 _FLOOR = b".#"
@@ -58,6 +62,7 @@ class _Frames:
         around: The places of the cells around the hero, i64 [T, B, SIDE²].
         inside: Whether these are on the map, bool [T, B, SIDE²].
         gone: Whether nothing is seen there, nor could be hidden there, bool [T, B, SIDE²].
+        lies: Whether an object is seen there, bool [T, B, SIDE²].
     """
 
     turn: Tensor
@@ -70,6 +75,7 @@ class _Frames:
     around: Tensor
     inside: Tensor
     gone: Tensor
+    lies: Tensor
 
 
 class CorpseMemory(nn.Module):
@@ -78,13 +84,14 @@ class CorpseMemory(nn.Module):
     Something was killed where an object lies since a message told of a kill, and a monster or bare floor was seen
     before: a corpse, or a missile that fell upon it. It is forgotten when nothing is seen there any more. Frames whose
     cursor is not at the hero are passed over, since menus hide the map; but not their messages, of which the top line
-    is read. An old corpse is taken for a new one if something is killed upon it and leaves none, or if a monster
-    uncovers it in the frame that tells of a kill elsewhere.
+    is read. What is killed upon an old corpse may leave none, and the old one be taken for it: so it is told apart, as
+    far as an object was seen there near the hero. An old corpse is taken for a new one, too, if it was not, or if a
+    monster uncovers it in the frame that tells of a kill elsewhere.
 
     The state, by names that begin with ``corpses.``: ``shown``, the map as it was seen last, u8 [B, cells], 0 at the
-    hero; ``fell``, twice the turn in which an object came to lie in a cell as something was killed, plus one if it was
-    destroyed, or −1, i32 [B, cells]; ``told``, whether kills were told of since the map was seen, bool [B, 2]: of what
-    lived, of what did not; ``level``, the level, i32 [B].
+    hero; ``fell``, the turn in which an object came to lie in a cell as something was killed, and its kind, see
+    :func:`_packed`; or −2 if an object was seen there else, −1 if none, i32 [B, cells]; ``told``, whether kills were
+    told of since the map was seen, bool [B, 2]: of what lived, of what did not; ``level``, the level, i32 [B].
     """
 
     def __init__(self) -> None:
@@ -133,6 +140,7 @@ class CorpseMemory(nn.Module):
         hero = (y * SCREEN_COLUMNS + x).clamp(0, maps.shape[-1] - 1)[..., None]
         shown = maps.scatter(2, hero, _HERO)
         around, inside = (cells.flatten(2) for cells in square_around(y, x, SIDE, MAP_ROWS, SCREEN_COLUMNS))
+        near = shown.gather(2, around).int()
         return _Frames(
             turn=turn.int(),
             level=level,
@@ -143,7 +151,8 @@ class CorpseMemory(nn.Module):
             shown=shown,
             around=around,
             inside=inside,
-            gone=seen[..., None] & ~self.covered[shown.gather(2, around).int()],
+            gone=seen[..., None] & ~self.covered[near],
+            lies=seen[..., None] & self.objects[near],
         )
 
     def _followed(self, frames: _Frames, state: Mapping[str, Tensor]) -> tuple[Tensor, State]:
@@ -161,10 +170,12 @@ class CorpseMemory(nn.Module):
             tells = told.any(1) & seen
             if (some := _lanes(tells)) is not None:
                 falls = self._fallen(frames.maps[step, some], shown[last[some], lanes[some]]) & tells[some, None]
-                fell[some] = torch.where(falls, _packed(turn[some, None], told[some, 1:]), fell[some])
+                packed = _packed(turn[some, None], told[some, 1:], fell[some] != NEVER)
+                fell[some] = torch.where(falls, packed, fell[some])
                 told = told & ~tells[:, None]
             last = torch.where(seen, step + 2, last)
-            around.append(fell.gather(1, frames.around[step]).masked_fill(frames.gone[step], NEVER))
+            near = fell.gather(1, frames.around[step]).masked_fill(frames.gone[step], NEVER)
+            around.append(near.masked_fill(frames.lies[step] & (near == NEVER), LAY))
             fell.scatter_(1, frames.around[step], around[-1])
         after = {"shown": shown[last, lanes], "fell": fell, "told": told, "level": frames.level[-1]}
         return torch.stack(around), after
@@ -175,13 +186,14 @@ class CorpseMemory(nn.Module):
 
     def _codes(self, fell: Tensor, turn: Tensor) -> Tensor:
         """Returns what is told of cells in which something fell, see :func:`_packed`, at some turn."""
-        codes = 1 + 2 * torch.bucketize(turn - (fell >> 1), self.ages, right=True) + (fell & 1)
-        return torch.where(fell == NEVER, 0, codes).to(torch.uint8)
+        turns, kinds = fell // FALLS, fell % FALLS
+        codes = 1 + FALLS * torch.bucketize(turn - turns, self.ages, right=True) + kinds
+        return torch.where(fell < 0, 0, codes).to(torch.uint8)
 
 
-def _packed(turn: Tensor, destroyed: Tensor) -> Tensor:
-    """Returns twice the turn, plus one if messages told that something was destroyed."""
-    return 2 * turn + destroyed
+def _packed(turn: Tensor, destroyed: Tensor, upon: Tensor) -> Tensor:
+    """Returns a turn with the kind of what fell: whether destroyed by the messages, and upon what had fallen before."""
+    return FALLS * turn + 2 * upon.int() + destroyed
 
 
 def _table(characters: bytes) -> Tensor:

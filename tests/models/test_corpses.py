@@ -2,6 +2,7 @@
 
 import string
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,9 @@ def scene(row, message="", turn=1, level=1, *, at_hero=True, begins=False):
     return (["", row], (row.index("@"), 1), message, turn, level, at_hero, begins)
 
 
-def code(age, *, destroyed=False):
-    """The code of an age."""
-    return 1 + 2 * sum(age >= edge for edge in AGES) + destroyed
+def code(age, *, destroyed=False, upon=False):
+    """The code of an age and a kind."""
+    return 1 + 4 * sum(age >= edge for edge in AGES) + 2 * upon + destroyed
 
 
 def told(codes, beside=0):
@@ -93,6 +94,7 @@ def test_a_missile_that_lies_upon_a_corpse_counts_and_so_does_a_kill_where_no_mo
     [
         pytest.param([scene(".@n."), scene(".@%.", "You see a newt.")], id="nothing is said to be killed"),
         pytest.param([scene(".@% "), scene(".@%n"), scene(".@%.", "You kill it!")], id="it lay there before"),
+        pytest.param([scene(".@%."), scene(".@n."), scene(".@%.")], id="a monster stood on it"),
         pytest.param([scene(".@ ."), scene(".@%.", "You kill it!")], id="the cell was not seen before"),
         pytest.param([scene("..@."), scene(".@%.", "You kill it!")], id="the hero stood on it"),
         pytest.param([scene(".@n."), scene(".@%.", "You kill it!", level=2)], id="it is on another level"),
@@ -107,6 +109,25 @@ def test_a_missile_that_lies_upon_a_corpse_counts_and_so_does_a_kill_where_no_mo
 )
 def test_nothing_is_told_where(frames):
     assert told(codes_of(frames), 1)[-1] == 0
+
+
+@pytest.mark.parametrize("word", ["kill", "destroy"])
+@pytest.mark.parametrize("monster", ["n", "nnn"])
+def test_what_falls_upon_what_lay_there_is_told_apart(word, monster):
+    frames = [scene(".@%."), *(scene(f".@{one}.") for one in monster), scene(".@%.", f"You {word} it!"), scene("..@.")]
+    codes = codes_of(frames)
+    assert told(codes, 1)[-2] == told(codes)[-1] == code(0, destroyed=word == "destroy", upon=True)
+
+
+def test_what_falls_upon_what_fell_is_told_apart_with_its_own_age():
+    frames = [scene(".@n.", turn=1), scene(".@%.", "You kill it!", 2), scene(".@n.", turn=30)]
+    frames += [scene(".@%.", "You kill it!", 31), scene(".@n.", turn=32), scene(".@%.", "You destroy it!", 33)]
+    assert told(codes_of(frames), 1)[3:] == [code(0, upon=True), code(1, upon=True), code(0, upon=True, destroyed=True)]
+
+
+def test_what_falls_where_something_was_taken_from_is_told_as_ever():
+    frames = [scene(".@%."), scene("..@."), scene(".@.."), scene(".@n."), scene(".@%.", "You kill it!")]
+    assert told(codes_of(frames), 1)[-1] == code(0)
 
 
 def test_menus_are_passed_over_but_not_their_messages():
@@ -162,18 +183,20 @@ def plainly(frames):
         if at_hero and "known terrain" not in message:
             for place, cell in cells.items():
                 if kills and cell in OBJECTS and shown.get(place, " ") in MONSTERS + ".#":
-                    fell[place] = turn, "destroy" in kills
+                    fell[place] = turn, "destroy" in kills, place in fell
             kills = set()
             shown = {place: " " if place == (y, x) else cell for place, cell in cells.items()}
-            for place in list(fell):
-                near = max(abs(place[0] - y), abs(place[1] - x)) <= SIDE // 2
-                if near and place != (y, x) and cells.get(place, " ") not in OBJECTS + MONSTERS:
-                    del fell[place]
-        for row in range(SIDE):
-            for column in range(SIDE):
-                place = y + row - SIDE // 2, x + column - SIDE // 2
-                if place in fell:
-                    out[step, row, column] = code(turn - fell[place][0], destroyed=fell[place][1])
+            near = {(y + down, x + across) for down, across in product(range(-3, 4), repeat=2)} - {(y, x)}
+            for place in near:
+                if cells.get(place, " ") in OBJECTS:
+                    fell.setdefault(place, None)
+                elif cells.get(place, " ") not in MONSTERS:
+                    fell.pop(place, None)
+        for row, column in product(range(SIDE), repeat=2):
+            fallen = fell.get((y + row - SIDE // 2, x + column - SIDE // 2))
+            if fallen:
+                then, destroyed, upon = fallen
+                out[step, row, column] = code(turn - then, destroyed=destroyed, upon=upon)
     return out
 
 
