@@ -22,6 +22,10 @@ LABEL_NAMES: Mapping[str, tuple[str, ...]] = {"strategy": STRATEGIES, "hihack_st
 
 BLSTATS = OBSERVATIONS["blstats"].shape[0]
 
+CHARACTERS = 256
+PRINTABLE = range(ord(" "), ord("~") + 1)
+"""The characters of messages; no others were ever seen in one."""
+
 PATCH_ROWS, PATCH_COLUMNS = 3, 8
 """Size of a patch of the screen in cells, in the encoder ``symbols``; both numbers divide the screen evenly."""
 

@@ -17,8 +17,10 @@ from torch.nn import functional as F  # noqa: N812  (as everywhere)
 from strathack.dataset.schema import SCREEN_COLUMNS, SCREEN_ROWS, BLStat
 from strathack.models.config import (
     BLSTATS,
+    CHARACTERS,
     PATCH_COLUMNS,
     PATCH_ROWS,
+    PRINTABLE,
     EncoderConfig,
     PixelsConfig,
     SymbolsConfig,
@@ -33,7 +35,6 @@ from strathack.models.tiles import BLANK, COLORS, TILE, tile_table
 Inputs = Mapping[str, Tensor]
 """Observation key → [N, …]; ``previous_action``, u8 [N], 255 where there was none; and what a policy remembers."""
 
-CHARACTERS = 256
 BOTTOM_LINES = 2
 SQUARE = 3
 
@@ -74,11 +75,13 @@ class MessageEncoder(OfDistinct):
 
     Args:
         units: Units of both layers.
+        characters: The characters that are told apart; all others, if there are any, are as one.
     """
 
-    def __init__(self, units: int) -> None:
+    def __init__(self, units: int, characters: range = PRINTABLE) -> None:
         super().__init__()
-        inputs = SCREEN_COLUMNS * CHARACTERS
+        self.first, self.kinds = characters.start, min(len(characters) + 1, CHARACTERS)
+        inputs = SCREEN_COLUMNS * self.kinds
         self.weight = nn.Parameter(torch.empty(inputs, units).uniform_(-(inputs**-0.5), inputs**-0.5))
         self.bias = nn.Parameter(torch.empty(units).uniform_(-(inputs**-0.5), inputs**-0.5))
         self.out = nn.Linear(units, units)
@@ -89,8 +92,10 @@ class MessageEncoder(OfDistinct):
         return copied(encoded, which.flatten())
 
     def _of_lines(self, lines: Tensor) -> Tensor:
-        places = torch.arange(SCREEN_COLUMNS, device=lines.device, dtype=torch.int32) * CHARACTERS
-        hidden = F.embedding_bag(lines.view(torch.uint8) + places, self.weight, mode="sum") + self.bias
+        places = torch.arange(SCREEN_COLUMNS, device=lines.device, dtype=torch.int32) * self.kinds
+        # Bytes below the first are above all others, since differences wrap around.
+        characters = (lines.view(torch.uint8) - self.first).clamp_(max=self.kinds - 1)
+        hidden = F.embedding_bag(characters + places, self.weight, mode="sum") + self.bias
         return F.elu(self.out(F.elu(hidden)))
 
 
@@ -286,7 +291,7 @@ class PixelsEncoder(nn.Module):
     def __init__(self, config: PixelsConfig) -> None:
         super().__init__()
         self.config = config
-        self.message = MessageEncoder(config.message)
+        self.message = MessageEncoder(config.message, range(CHARACTERS))
         self.bottom_lines = BottomLinesEncoder(config.bottom_lines)
         self.screen = TilesEncoder(config.crop, config.channels, config.screen)
 

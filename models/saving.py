@@ -18,9 +18,10 @@ from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.files import atomic_write
 from strathack.models.cleaved import AnyPolicy, config_from_values, make_policy
 from strathack.models.places import checkpoint_at
+from strathack.models.upgrading import with_printable_messages
 
 FORMAT = "strathack-checkpoint"
-VERSION = 1
+VERSION = 2
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
@@ -55,8 +56,9 @@ def load_values(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise FormatError(f"{path}: a safetensors file, but no checkpoint of strathack")
-            if metadata.get("version") != str(VERSION):
-                raise FormatError(f"{path}: checkpoint version {metadata.get('version')}; this release reads {VERSION}")
+            version = metadata.get("version")
+            if version not in ("1", str(VERSION)):
+                raise FormatError(f"{path}: checkpoint version {version}; this release reads {VERSION} and 1")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dictionary)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
@@ -66,7 +68,7 @@ def load_values(path: Path) -> dict[str, Any]:
         values: dict[str, Any] = _unpacked(json.loads(metadata["values"]), tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path}: its header is damaged: {error}") from None
-    return values
+    return with_printable_messages(values) if version == "1" else values
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -8,7 +8,7 @@ F = torch.nn.functional
 
 from shrinking import made_up_inputs  # noqa: E402
 
-from strathack.models.config import SymbolsConfig  # noqa: E402
+from strathack.models.config import PRINTABLE, SymbolsConfig  # noqa: E402
 from strathack.models.encoders import (  # noqa: E402
     BLSTAT_FEATURES,
     MessageEncoder,
@@ -54,10 +54,13 @@ def test_the_crop_has_the_cursor_in_its_middle_and_black_outside():
                 assert cells[n, dy + 4, dx + 4] == expected
 
 
-def test_the_message_is_the_one_hot_product():
+@pytest.mark.parametrize("characters", [PRINTABLE, range(256)])
+def test_the_message_is_the_one_hot_product(characters):
     torch.manual_seed(0)
-    encoder, chars = MessageEncoder(16), frames()["tty_chars"]
-    one_hot = F.one_hot(chars[:, 0].long(), 256).flatten(1).float()
+    encoder, chars = MessageEncoder(16, characters), frames()["tty_chars"]
+    chars[0, 0, :6] = torch.tensor([0, 31, 32, 126, 127, 255])
+    places = torch.tensor([characters.index(byte) if byte in characters else len(characters) for byte in range(256)])
+    one_hot = F.one_hot(places[chars[:, 0].long()], len(encoder.weight) // 80).flatten(1).float()
     plain = F.elu(encoder.out(F.elu(one_hot @ encoder.weight + encoder.bias)))
     found = encoder(chars)
     torch.testing.assert_close(found, plain)
