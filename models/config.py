@@ -100,6 +100,8 @@ class SymbolsConfig:
         inventory: Units of the inventory's last layer; 0 leaves it out.
         corpses: Units of the layer over what was killed nearby, and how long ago, which a policy remembers
             (:class:`strathack.models.corpses.CorpseMemory`); 0 leaves it out.
+        marks: Whether cells are told apart by what NLE tells beside character and colour: pets, corpses, statues and
+            piles (:mod:`strathack.models.marks`), of which screens tell nothing.
         size: Elements of an encoded frame.
     """
 
@@ -116,6 +118,7 @@ class SymbolsConfig:
     previous_action: int = 32
     inventory: int = 0
     corpses: int = 0
+    marks: bool = False
     size: int = 192
 
     def __post_init__(self) -> None:
@@ -160,7 +163,8 @@ class SymbolsConfig:
         """Observation keys that the encoder needs."""
         blstats = ("blstats",) if self.blstats or self.corpses else ()
         inventory = ("inv_letters", "inv_strs") if self.inventory else ()
-        return ("tty_chars", "tty_colors", "tty_cursor", *blstats, *inventory)
+        marks = ("specials",) if self.marks else ()
+        return ("tty_chars", "tty_colors", "tty_cursor", *blstats, *inventory, *marks)
 
 
 @dataclass(frozen=True)

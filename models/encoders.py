@@ -28,6 +28,7 @@ from strathack.models.config import (
 from strathack.models.corpses import CORPSES, CorpsesEncoder
 from strathack.models.distinct import OfDistinct, copied, is_worth_finding
 from strathack.models.inventory import InventoryEncoder
+from strathack.models.marks import Marks
 from strathack.models.precision import computed_in
 from strathack.models.squares import square_around
 from strathack.models.tiles import BLANK, COLORS, TILE, tile_table
@@ -319,6 +320,8 @@ class SymbolsEncoder(OfDistinct):
         self.config, self.actions = config, actions
         self.characters = nn.Embedding(CHARACTERS, config.embedding)
         self.colors = nn.Embedding(COLORS, config.embedding)
+        if config.marks:
+            self.marks = Marks(config.embedding)
         self.crop = _layers(config.embedding, SQUARE**2, config.crop_channels)
         self.crop_out = nn.Linear(config.crop_channels[-1] * config.crop_side**2, config.crop_units)
         self.message = MessageEncoder(config.message)
@@ -341,6 +344,8 @@ class SymbolsEncoder(OfDistinct):
         chars = inputs["tty_chars"]
         table = (self.characters.weight[:, None] + self.colors.weight).flatten(0, 1).to(computed_in(chars.device))
         cells = screen_cells(inputs)
+        if self.config.marks:
+            cells, table = self.marks.marked(cells, inputs["specials"], len(table)), self.marks.embedded(table)
         around = cells_around(cells, inputs["tty_cursor"], self.config.crop)
         crop = self._convolved("crop", table, neighbours(around, SQUARE), lanes)
         parts = {"crop": F.elu(self.crop_out(crop)), "message": self.message(chars, lanes)}

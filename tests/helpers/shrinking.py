@@ -69,9 +69,11 @@ def made_up_inputs(rng: np.random.Generator, steps: int, lanes: int, first: np.n
     arrays["tty_cursor"] = np.where(at_hero, np.stack([y + 1, x], -1), elsewhere).astype(np.uint8)
     said = np.frombuffer(b"You kill it!", np.uint8)
     arrays["tty_chars"][rng.random(shape) < 0.3, 0, : len(said)] = said
+    arrays["specials"] = rng.choice(SPECIALS, (*shape, 21, 79))
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
+SPECIALS = np.array([0] * 8 + [1, 2, 4, 8, 32, 64, 65, 96, 128], np.uint8)
 ITEMS = (b"a +1 long sword (weapon in hand)", b"3 daggers", b"an uncursed food ration", b"2 magenta potions")
 
 

@@ -12,10 +12,10 @@ from strathack.models.cleaved import CleavedConfig, CleavedPolicy  # noqa: E402
 from strathack.models.growing import grown  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
 
-INVENTORY, CORPSES = "encoder.inventory=8", "encoder.corpses=8"
+INVENTORY, CORPSES, MARKS = "encoder.inventory=8", "encoder.corpses=8", "encoder.marks=true"
 
 
-@pytest.mark.parametrize("changes", [[INVENTORY], [CORPSES], [INVENTORY, CORPSES]])
+@pytest.mark.parametrize("changes", [[INVENTORY], [CORPSES], [INVENTORY, CORPSES], [CORPSES, MARKS]])
 def test_a_grown_policy_plays_as_before_and_its_new_part_learns(changes):
     torch.manual_seed(0)
     policy = Policy(SHRUNK["symbols-small"]).eval()
@@ -38,7 +38,7 @@ def test_a_grown_policy_plays_as_before_and_its_new_part_learns(changes):
         ("encoder.embedding=8", r"set: encoders.0.\S+ is \["),
         (
             "core.layers=2",
-            r"set: core\.\S+ cannot be added to a policy; encoder.inventory, encoder.corpses and heads.offered can",
+            r"set: core\.\S+ cannot be added to a policy; encoder.inventory, .*, encoder.marks and heads.offered can",
         ),
         ("encoder.inventry=8", "set: 'encoder.inventry=8': 'inventry' is unknown; did you mean 'inventory'"),
     ],
