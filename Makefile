@@ -37,9 +37,9 @@ demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursue
 	  '  $(BIN)/strathack compare demo/evaluation demo/data' \
 	  '  $(BIN)/strathack collect games --seeds 0:1000'
 
-data: $(VENV)/.run ## the thousand games with their screens and inventories, in data/full
+data: $(VENV)/.run ## the thousand games with all that policies see, in data/full
 	$(BIN)/strathack dataset expand data/autoascend-1k data/full \
-		--observations blstats,tty_chars,tty_colors,tty_cursor,inv_letters,inv_strs
+		--observations blstats,tty_chars,tty_colors,tty_cursor,specials,inv_letters,inv_strs
 
 test: $(VENV)/.test
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow" --durations 15 --nbmake tests notebooks
