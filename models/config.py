@@ -24,7 +24,7 @@ BLSTATS = OBSERVATIONS["blstats"].shape[0]
 
 CHARACTERS = 256
 PRINTABLE = range(ord(" "), ord("~") + 1)
-"""The characters of messages; no others were ever seen in one."""
+"""The characters of messages: 600,064 top lines of seventeen of AutoAscend's games had no others."""
 
 PATCH_ROWS, PATCH_COLUMNS = 3, 8
 """Size of a patch of the screen in cells, in the encoder ``symbols``; both numbers divide the screen evenly."""

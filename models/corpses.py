@@ -192,7 +192,7 @@ class CorpseMemory(nn.Module):
 
 
 def _packed(turn: Tensor, destroyed: Tensor, upon: Tensor) -> Tensor:
-    """Returns a turn with the kind of what fell: whether destroyed by the messages, and upon what had fallen before."""
+    """Returns a turn with the kind of what fell: whether destroyed by the messages, and upon what lay there."""
     return FALLS * turn + 2 * upon.int() + destroyed
 
 
