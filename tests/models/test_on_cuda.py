@@ -19,7 +19,8 @@ WAITS_A_STEP = 1
 @pytest.fixture(scope="module")
 def games(tmp_path_factory):
     folder = tmp_path_factory.mktemp("games")
-    write_games(folder, LENGTHS, keys=("tty_chars", "tty_colors", "tty_cursor", "blstats", "inv_letters", "inv_strs"))
+    screens = "tty_chars", "tty_colors", "tty_cursor", "specials"
+    write_games(folder, LENGTHS, keys=(*screens, "blstats", "inv_letters", "inv_strs"))
     return folder
 
 
