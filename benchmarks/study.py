@@ -35,7 +35,7 @@ class Variant:
 
     Attributes:
         changes: Fields of the policy that differ from those of ``symbols-small``. The units of the action heads are
-            such that all variants have 3.0 to 3.2 million parameters.
+            such that all variants have 1.8 to 2.0 million parameters.
         select: The games to learn from, by a condition.
         algorithm: How it learns.
     """

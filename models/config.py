@@ -24,7 +24,7 @@ BLSTATS = OBSERVATIONS["blstats"].shape[0]
 
 CHARACTERS = 256
 PRINTABLE = range(ord(" "), ord("~") + 1)
-"""The characters of messages: 600,064 top lines of seventeen of AutoAscend's games had no others."""
+"""The characters that NetHack's messages are made of: the printable ones of ASCII."""
 
 PATCH_ROWS, PATCH_COLUMNS = 3, 8
 """Size of a patch of the screen in cells, in the encoder ``symbols``; both numbers divide the screen evenly."""
@@ -101,7 +101,7 @@ class SymbolsConfig:
         corpses: Units of the layer over what was killed nearby, and how long ago, which a policy remembers
             (:class:`strathack.models.corpses.CorpseMemory`); 0 leaves it out.
         marks: Whether cells are told apart by what NLE tells beside character and colour: pets, corpses, statues and
-            piles (:mod:`strathack.models.marks`), of which screens tell nothing.
+            piles (:mod:`strathack.models.marks`), of which screens tell little or nothing.
         size: Elements of an encoded frame.
     """
 

@@ -94,8 +94,8 @@ class MessageEncoder(OfDistinct):
 
     def _of_lines(self, lines: Tensor) -> Tensor:
         places = torch.arange(SCREEN_COLUMNS, device=lines.device, dtype=torch.int32) * self.kinds
-        # Bytes below the first are above all others, since differences wrap around.
-        characters = (lines.view(torch.uint8) - self.first).clamp_(max=self.kinds - 1)
+        characters = lines.view(torch.uint8).int() - self.first
+        characters = torch.where((characters < 0) | (characters >= self.kinds), self.kinds - 1, characters)
         hidden = F.embedding_bag(characters + places, self.weight, mode="sum") + self.bias
         return F.elu(self.out(F.elu(hidden)))
 

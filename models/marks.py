@@ -1,8 +1,8 @@
 """Marks of the map's cells: what NLE tells of them beside a character and a colour.
 
-A pet looks like a hostile animal of its kind, a statue like the monster that it shows, and a corpse like any food. What
-a terminal shows does not tell them apart, the glyphs that AutoAscend plays by do, and so do the flags that NLE calls
-``specials``.
+A pet looks like a hostile animal of its kind, a pile like the object on its top; a statue or a corpse differs from what
+it looks like by its colour at most. The glyphs that AutoAscend plays by tell them apart, and so do the flags that NLE
+calls ``specials``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ PET, CORPSE, STATUE, PILE = 8, 1, 32, 64
 """Flags of NLE: ``MG_PET``, ``MG_CORPSE``, ``MG_STATUE`` and ``MG_OBJPILE`` of ``nle.nethack``."""
 
 MARKS = (PET, CORPSE, STATUE, PILE, CORPSE | PILE, STATUE | PILE)
-"""The flags by which cells are marked, from mark 1 on; 0 is of all others."""
+"""The flags by which cells are marked, from mark 1 on; 0 is of all others. With them, cells just fit into 15 bits."""
 
 
 class Marks(nn.Module):
-    """Tells cells of the map apart by their marks.
+    """Tells cells of the map apart by their marks, which are there below menus, too.
 
     Args:
         embedding: Elements of a cell's embedding, to which a mark's is added; at first it is zero.
@@ -30,7 +30,7 @@ class Marks(nn.Module):
     def __init__(self, embedding: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(len(MARKS), embedding))
-        self.register_buffer("marks", _mark_of_flags(), persistent=False)
+        self.register_buffer("mark_of", _mark_of_flags(), persistent=False)
 
     def marked(self, cells: Tensor, specials: Tensor, kinds: int) -> Tensor:
         """Returns the screen's cells with their marks.
@@ -43,7 +43,7 @@ class Marks(nn.Module):
         Returns:
             Mark · kinds + kind, i16 [N, 24, 80].
         """
-        marks = self.marks[specials.int()]
+        marks = self.mark_of[specials.int()]
         rows, columns = marks.shape[1:]
         return cells + kinds * F.pad(marks, (0, SCREEN_COLUMNS - columns, 1, SCREEN_ROWS - 1 - rows))
 

@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from strathack.dataset.schema import SCREEN_COLUMNS
-from strathack.models.config import CHARACTERS, PRINTABLE, SymbolsConfig
+from strathack.models.config import CHARACTERS, PRINTABLE
+
+_MESSAGE, _CHARACTERS = "message.weight", "characters.weight"
+"""Weights of encoders; only those of symbols have the latter."""
+_ROWS = SCREEN_COLUMNS * CHARACTERS
 
 
 def with_printable_messages(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values of a checkpoint of version 2 from those of one of version 1.
 
     In version 1 the message encoders of :class:`strathack.models.config.SymbolsConfig` had weights for all 256 bytes in
-    each column, of which messages have 95. The others had never learned, and are left out: of the weights, of their
-    averages and of an optimizer's moments. Those of :class:`strathack.models.config.PixelsConfig` have them all still.
+    each column. Those for what is no printable character of ASCII, which messages are made of, are left out: of the
+    weights, of their averages and of moments. Those of :class:`strathack.models.config.PixelsConfig` have them all.
 
     Args:
         values: Nested dictionaries, lists and tuples.
     """
-    changed: dict[str, Any] = _printable(values) if _has_symbols(values) else dict(values)
+    units = {found[name].shape[1] for found in _mappings(values) for name in _messages(found, of_symbols=True)}
+    changed: dict[str, Any] = _printable(values, units)
     return changed
 
 
-def _has_symbols(values: Any) -> bool:
-    """Returns whether there is a configuration of an encoder of symbols among the values."""
+def _mappings(values: Any) -> Iterator[Mapping[Any, Any]]:
+    """Yields all dictionaries among nested dictionaries, lists and tuples."""
     if isinstance(values, Mapping):
-        return values.get("kind") == SymbolsConfig.kind or any(map(_has_symbols, values.values()))
-    return isinstance(values, (list, tuple)) and any(map(_has_symbols, values))
-
-
-def _printable(values: Any) -> Any:
-    """Returns the values with the weights of message encoders, and what else has their shape, by printable bytes."""
-    if isinstance(values, Tensor) and values.ndim == 2 and len(values) == SCREEN_COLUMNS * CHARACTERS:
-        by_column = values.view(SCREEN_COLUMNS, CHARACTERS, -1)[:, PRINTABLE.start : PRINTABLE.stop]
-        others = torch.zeros_like(by_column[:, :1])
-        return torch.cat([by_column, others], 1).flatten(0, 1)
-    if isinstance(values, Mapping):
-        return {name: _printable(value) for name, value in values.items()}
+        yield values
+        values = list(values.values())
     if isinstance(values, (list, tuple)):
-        return type(values)(map(_printable, values))
-    return values
+        for value in values:
+            yield from _mappings(value)
+
+
+def _messages(weights: Mapping[Any, Any], *, of_symbols: bool) -> list[str]:
+    """Returns the names of the weights of message encoders, of encoders of symbols or of all others."""
+    names = [name for name in weights if isinstance(name, str) and name.endswith(_MESSAGE)]
+    return [name for name in names if (name.removesuffix(_MESSAGE) + _CHARACTERS in weights) == of_symbols]
+
+
+def _printable(values: Any, units: set[int]) -> Any:
+    """Returns the values with what message encoders of symbols have for printable characters, and zeros for others.
+
+    Args:
+        values: Nested dictionaries, lists and tuples.
+        units: Units that such encoders have: moments, which have no names, are known by them.
+    """
+    if isinstance(values, Mapping):
+        kept = _messages(values, of_symbols=False)
+        return {name: value if name in kept else _printable(value, units) for name, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return type(values)(_printable(value, units) for value in values)
+    if not isinstance(values, Tensor) or values.ndim != 2 or values.shape[1] not in units or len(values) != _ROWS:
+        return values
+    by_column = values.view(SCREEN_COLUMNS, CHARACTERS, -1)[:, PRINTABLE.start : PRINTABLE.stop]
+    return torch.cat([by_column, torch.zeros_like(by_column[:, :1])], 1).flatten(0, 1)

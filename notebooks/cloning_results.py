@@ -17,7 +17,7 @@
 # %% [markdown]
 # # Cloning: what the hierarchy and its labels are worth
 #
-# Policies of 3.1 million parameters each, cloned from the same thousand games for 20 million frames by
+# Policies of 1.9 million parameters each, cloned from the same thousand games for 20 million frames by
 # `benchmarks/study.py`, that differ in one thing. `flat` has one action head. The others have a strategy head and an
 # action head for each strategy: `published labels` has learned from the labels of the published rule, which mostly
 # say "fight", `mixture` and `sampled` from the strategies that were running; `sampled` takes one drawn strategy's head

@@ -219,7 +219,9 @@ def _playing(
         "nle_version": nle_version(),
     }
     normalised = {"roles": Roles.parse, "character": CharacterWish.parse}
-    there = agreed_settings(config.games_folder, settings, normalised, newer=("model_sha256", "weights_sha256"))
+    # The checkpoint's digest tells whether it is the same policy; that of its weights is for publishing.
+    asked = {name: value for name, value in settings.items() if name != "weights_sha256"}
+    there = agreed_settings(config.games_folder, asked, normalised, newer=("model_sha256",))
     known = Seeds() if there is None else Seeds.parse(str(there["seeds"]))
     seeds = _seeds_of_roles(config)
     provenance = provenance_of(str(settings["demonstrator"]), settings, _observations(config))

@@ -25,7 +25,7 @@ def test_flags_are_those_of_nle():
     ],
 )  # fmt: skip
 def test_the_mark_of_flags(flags, mark):
-    assert int(Marks(2).marks[flags]) == mark
+    assert int(Marks(2).mark_of[flags]) == mark
 
 
 def test_a_cell_s_embedding_is_the_sum_of_those_of_its_kind_and_its_mark():
