@@ -7,9 +7,9 @@ TREE := build/tree/strathack
 # Processes that tests run in.
 JOBS ?= 2
 
-.PHONY: demo data test slow lint bench clean
+.PHONY: demo data test slow lint bench clean help
 
-demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursued, replay, clone, fine-tune, evaluate, report
+demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursued, clone it, fine-tune, evaluate, report, compare
 	$(BIN)/strathack collect demo/data --seeds 1,2,4,5,22,24,28,30
 	$(BIN)/strathack analysis strategies demo/data --out demo/strategies.png
 	$(BIN)/strathack dataset compact demo/data demo/keys
@@ -41,14 +41,14 @@ data: $(VENV)/.run ## the thousand games with all that policies see, in data/ful
 	$(BIN)/strathack dataset expand data/autoascend-1k data/full \
 		--observations blstats,tty_chars,tty_colors,tty_cursor,specials,inv_letters,inv_strs
 
-test: $(VENV)/.test
+test: $(VENV)/.test ## the tests, but for those that take minutes
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow" --durations 15 --nbmake tests notebooks
 	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || echo 'No Chromium, so the tests of the report in a browser were skipped: apt-get install chromium'
 
 slow: $(VENV)/.test ## the tests that take minutes; some use faketime, from Debian's package of that name
 	$(BIN)/pytest -m slow
 
-bench: $(VENV)/.test ## the figures of benchmarks/RESULTS.md
+bench: $(VENV)/.test ## those figures of benchmarks/RESULTS.md that take no training
 	$(BIN)/python benchmarks/bot_speed.py
 	$(BIN)/python benchmarks/bot_speed.py --parts --rounds 1 --seeds 2003,2082
 	$(BIN)/python benchmarks/collect_overhead.py
@@ -66,10 +66,13 @@ bench: $(VENV)/.test ## the figures of benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/evaluating.py
 	$(BIN)/python benchmarks/report_size.py bench/data
 
-lint: $(VENV)/.lint $(TREE)
+lint: $(VENV)/.lint $(TREE) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(dir $(TREE)) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p strathack
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 # mypy follows no import hooks, so it gets the package laid out as it is installed.
 .PHONY: $(TREE)
@@ -88,5 +91,5 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.lint: setup.cfg pyproject.toml constraints.t
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".$(EXTRAS)"
 	touch $@
 
-clean:
+clean: ## remove what was made, but for .venv, data and the runs
 	rm -rf build dist demo bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

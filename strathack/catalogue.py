@@ -96,7 +96,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
         "publish": Command(
             "strathack.models.options:PublishConfig",
             "strathack.models.commands:publish_",
-            "write a run's policy, and what is known of it, into one file",
+            "write a run's policy, and what is known of it, into one file or a folder for the hub",
         ),
         "import-hihack": Command(
             "strathack.models.options:ImportHihackConfig",
@@ -124,7 +124,7 @@ COMMANDS: Mapping[str, Command | Mapping[str, Command]] = {
     "train": Command(
         "strathack.models.options:TrainConfig",
         "strathack.models.commands:train",
-        "clone the demonstrator's actions and strategies",
+        "clone actions and strategies, or learn offline from the rewards too",
     ),
     "finetune": Command(
         "strathack.rl.options:FinetuneConfig",
