@@ -1,6 +1,6 @@
 """What players eat from the ground, by what a policy's memory tells of it.
 
-Fresh, fresh where something lay before, which may be what is eaten, old, destroyed, or unknown.
+Fresh, of another name than what fell there, old, destroyed, or unknown.
 
     python benchmarks/meals.py bot=data/autoascend-1k clone=evaluation/games … --games 128
 
@@ -22,9 +22,9 @@ from ends import kind_of as kind_of_end
 from strathack.dataset import Dataset
 from strathack.dataset.actions import ACTION_INDEX, ACTION_NAMES
 from strathack.dataset.streams import unrolls
-from strathack.models.corpses import AGES, FALLS, SIDE, CorpseMemory
+from strathack.models.corpses import AGES, FALLS, OTHER, SIDE, CorpseMemory
 
-KINDS = ("fresh", "upon", "old", "destroyed", "unknown")
+KINDS = ("fresh", "another", "old", "destroyed", "unknown")
 YES = ACTION_NAMES[ACTION_INDEX[ord("y")]]
 SEEN = ("tty_chars", "tty_cursor", "blstats")
 TOO_OLD = 50
@@ -68,11 +68,11 @@ def meals_of(game: Dataset) -> Iterator[str]:
             codes, state = memory({name: torch.from_numpy(batch[name]) for name in (*SEEN, "first")}, state)
             for step in (batch["actions"][:, 0] == ACTION_NAMES.index(YES)).nonzero()[0]:
                 if b"corpse here; eat it?" in batch["tty_chars"][step, 0, 0].tobytes():
-                    yield kind_of(int(codes[step, 0, SIDE**2 // 2]))
+                    yield kind_of(int(codes[step, 0, SIDE**2 // 2]), int(codes[step, 0, SIDE**2]))
 
 
-def kind_of(code: int) -> str:
-    """Returns what a code tells."""
+def kind_of(code: int, compared: int) -> str:
+    """Returns what the code of the hero's cell and that of the corpse's name tell."""
     if not code:
         return "unknown"
     older, kind = divmod(code - 1, FALLS)
@@ -80,7 +80,7 @@ def kind_of(code: int) -> str:
         return "destroyed"
     if older > AGES.index(TOO_OLD):
         return "old"
-    return "upon" if kind // 2 else "fresh"
+    return "another" if compared == OTHER else "fresh"
 
 
 if __name__ == "__main__":

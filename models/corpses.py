@@ -1,4 +1,4 @@
-"""Corpses: where something was killed, and how many turns ago.
+"""Corpses: where something was killed, how many turns ago, and whether it is what a message names.
 
 A frame does not tell how old a corpse is, and what is eaten fifty turns after its death or later may kill, as may what
 was undead. AutoAscend keeps a list; this is what a policy keeps, in its state, and tells its encoder at each frame.
@@ -32,6 +32,9 @@ FALLS = 4
 CODES = 1 + FALLS * (len(AGES) + 1)
 """What is told of a cell: nothing, or a class of ages, each of every kind."""
 
+SAME, OTHER, UNKNOWN = COMPARED = 1, 2, 3
+"""What is told where a message names a corpse: what fell at the hero is called so, otherwise, or is not known."""
+
 NEVER = -1
 LAY = -2
 """Stands for an object that did not fall in a kill, as far as is known."""
@@ -42,6 +45,10 @@ _HERO = 0
 """Stands for the hero in maps that were seen, as something else may lie there."""
 _KILLED, _DESTROYED = b" kill", b" destroy"
 """Of what does not live, messages say that it is destroyed; and zombies, mummies and vampires leave old corpses."""
+_SPACE = ord(" ")
+_IS, _CORPSE, _ENDS = b" is", b" corpse", b"!."
+_WORD = 8
+"""Letters of a word by which words are compared: as many as an integer holds."""
 _TERRAIN = b"known terrain"
 """Said of a map without objects and monsters, with the cursor at the hero."""
 _PREFIX = "corpses."
@@ -57,8 +64,11 @@ class _Frames:
         new: Whether it is the first frame of a game or a level, bool [T, B].
         seen: Whether it shows the map, bool [T, B].
         kills: Whether its message tells of a kill, and of a destruction, bool [T, B, 2].
+        killed: The last word of what its message says was killed, see :func:`_word_before`, i64 [T, B].
+        named: The last word before "corpse" in its message, i64 [T, B].
         maps: The map's cells, u8 [T, B, cells].
         shown: The same, 0 at the hero.
+        hero: The hero's place, i64 [T, B, 1].
         around: The places of the cells around the hero, i64 [T, B, SIDE²].
         inside: Whether these are on the map, bool [T, B, SIDE²].
         gone: Whether nothing is seen there, nor could be hidden there, bool [T, B, SIDE²].
@@ -70,8 +80,11 @@ class _Frames:
     new: Tensor
     seen: Tensor
     kills: Tensor
+    killed: Tensor
+    named: Tensor
     maps: Tensor
     shown: Tensor
+    hero: Tensor
     around: Tensor
     inside: Tensor
     gone: Tensor
@@ -86,12 +99,14 @@ class CorpseMemory(nn.Module):
     cursor is not at the hero are passed over, since menus hide the map; but not their messages, of which the top line
     is read. What is killed upon an old corpse may leave none, and the old one be taken for it: so it is told apart, as
     far as an object was seen there near the hero. An old corpse is taken for a new one, too, if it was not, or if a
-    monster uncovers it in the frame that tells of a kill elsewhere.
+    monster uncovers it in the frame that tells of a kill elsewhere. Where a message names a corpse, at the hero, it is
+    told whether what fell there is called so, as far as a word's last eight letters tell.
 
     The state, by names that begin with ``corpses.``: ``shown``, the map as it was seen last, u8 [B, cells], 0 at the
     hero; ``fell``, the turn in which an object came to lie in a cell as something was killed, and its kind, see
     :func:`_packed`; or −2 if an object was seen there else, −1 if none, i32 [B, cells]; ``told``, whether kills were
-    told of since the map was seen, bool [B, 2]: of what lived, of what did not; ``level``, the level, i32 [B].
+    told of since the map was seen, bool [B, 2]: of what lived, of what did not; ``killed``, the last word of what was
+    killed then, i64 [B]; ``called``, the word of what fell in each cell, i64 [B, cells]; ``level``, the level, i32 [B].
     """
 
     def __init__(self) -> None:
@@ -108,6 +123,8 @@ class CorpseMemory(nn.Module):
             "shown": torch.zeros(cells, dtype=torch.uint8, device=device),
             "fell": torch.full(cells, NEVER, dtype=torch.int32, device=device),
             "told": torch.zeros(lanes, 2, dtype=torch.bool, device=device),
+            "killed": torch.zeros(lanes, dtype=torch.int64, device=device),
+            "called": torch.zeros(cells, dtype=torch.int64, device=device),
             "level": torch.full((lanes,), NEVER, dtype=torch.int32, device=device),
         }
         return {_PREFIX + name: value for name, value in state.items()}
@@ -121,13 +138,18 @@ class CorpseMemory(nn.Module):
             state: The state before the first frame; other entries are ignored.
 
         Returns:
-            What is told of each cell around the hero, u8 [T, B, SIDE²], 0 where nothing is known to have been killed or
-            nothing is left; and the state after the last frame.
+            What is told, u8 [T, B, SIDE² + 1]: of each cell around the hero, 0 where nothing is known to have been
+            killed or nothing is left; and of the corpse that a message names, 0 if there is none. And the state after
+            the last frame.
         """
         frames = self._looked_at(inputs, state[f"{_PREFIX}level"])
-        fell, after = self._followed(frames, {name: state[_PREFIX + name] for name in ("shown", "fell", "told")})
+        own = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
+        fell, called, after = self._followed(frames, own)
         codes = self._codes(fell, frames.turn[..., None]) * frames.inside
-        return codes, {_PREFIX + name: value for name, value in after.items()}
+        here = fell[..., SIDE**2 // 2] >= 0
+        compared = torch.where(called == frames.named, SAME, OTHER).masked_fill(~here | (called == 0), UNKNOWN)
+        compared = compared.masked_fill(frames.named == 0, 0).to(torch.uint8)
+        return torch.cat([codes, compared[..., None]], -1), {_PREFIX + name: value for name, value in after.items()}
 
     def _looked_at(self, inputs: Mapping[str, Tensor], level_before: Tensor) -> _Frames:
         """Returns what each frame tells by itself."""
@@ -141,23 +163,28 @@ class CorpseMemory(nn.Module):
         shown = maps.scatter(2, hero, _HERO)
         around, inside = (cells.flatten(2) for cells in square_around(y, x, SIDE, MAP_ROWS, SCREEN_COLUMNS))
         near = shown.gather(2, around).int()
+        kills = [_found(top, word) for word in (_KILLED, _DESTROYED)]
         return _Frames(
             turn=turn.int(),
             level=level,
             new=inputs["first"].bool() | (level != torch.cat([level_before[None], level[:-1]])),
             seen=seen,
-            kills=torch.stack([_says(top, word) for word in (_KILLED, _DESTROYED)], -1),
+            kills=torch.stack([found.any(-1) for found in kills], -1),
+            killed=_killed(top, kills[0] | kills[1]),
+            named=_word_before(top, *_first(_found(top, _CORPSE))),
             maps=maps,
             shown=shown,
+            hero=hero,
             around=around,
             inside=inside,
             gone=seen[..., None] & ~self.covered[near],
             lies=seen[..., None] & self.objects[near],
         )
 
-    def _followed(self, frames: _Frames, state: Mapping[str, Tensor]) -> tuple[Tensor, State]:
-        """Returns what had fallen in the cells around the hero at each frame, and the state after the last."""
-        told, fell = state["told"], state["fell"].clone()
+    def _followed(self, frames: _Frames, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, State]:
+        """Returns what had fallen around the hero at each frame, what that is called at the hero, the state after."""
+        told, killed = state["told"], state["killed"]
+        fell, called, here = state["fell"].clone(), state["called"].clone(), []
         # The map that was seen last: none, the state's, or that of a step.
         shown = torch.cat([torch.zeros_like(frames.shown[:1]), state["shown"][None], frames.shown])
         lanes = torch.arange(len(fell), device=fell.device)
@@ -167,18 +194,21 @@ class CorpseMemory(nn.Module):
             if begins[step]:
                 last, told, fell = last.masked_fill(new, 0), told & ~new[:, None], fell.masked_fill(new[:, None], NEVER)
             told = told | frames.kills[step]
+            killed = torch.where(frames.kills[step].any(1), frames.killed[step], killed)
             tells = told.any(1) & seen
             if (some := _lanes(tells)) is not None:
                 falls = self._fallen(frames.maps[step, some], shown[last[some], lanes[some]]) & tells[some, None]
                 packed = _packed(turn[some, None], told[some, 1:], fell[some] != NEVER)
                 fell[some] = torch.where(falls, packed, fell[some])
+                called[some] = torch.where(falls, killed[some, None], called[some])
                 told = told & ~tells[:, None]
             last = torch.where(seen, step + 2, last)
             near = fell.gather(1, frames.around[step]).masked_fill(frames.gone[step], NEVER)
             around.append(near.masked_fill(frames.lies[step] & (near == NEVER), LAY))
             fell.scatter_(1, frames.around[step], around[-1])
-        after = {"shown": shown[last, lanes], "fell": fell, "told": told, "level": frames.level[-1]}
-        return torch.stack(around), after
+            here.append(called.gather(1, frames.hero[step])[:, 0])
+        after = {"shown": shown[last, lanes], "fell": fell, "told": told, "killed": killed, "called": called}
+        return torch.stack(around), torch.stack(here), {**after, "level": frames.level[-1]}
 
     def _fallen(self, now: Tensor, before: Tensor) -> Tensor:
         """Returns where an object lies, and a monster or floor was seen before."""
@@ -205,11 +235,58 @@ def _table(characters: bytes) -> Tensor:
 
 def _says(lines: Tensor, words: bytes) -> Tensor:
     """Returns which lines, u8 [..., W], have these words: bool [...]."""
+    return _found(lines, words).any(-1)
+
+
+def _found(lines: Tensor, words: bytes) -> Tensor:
+    """Returns where these words begin in lines, u8 [..., W]: bool [..., W]."""
     width = lines.shape[-1] - len(words) + 1
     found = torch.ones_like(lines[..., :width], dtype=torch.bool)
     for place, letter in enumerate(words):
         found &= lines[..., place : place + width] == letter
-    return found.any(-1)
+    return F.pad(found, (0, len(words) - 1))
+
+
+def _first(found: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the first place that holds, i64 [...], 0 if none does, and whether one does, of bool [..., W]."""
+    return found.int().argmax(-1), found.any(-1)
+
+
+def _killed(lines: Tensor, kills: Tensor) -> Tensor:
+    """Returns the last word of what lines say was killed: "You kill the gnome lord!", "The gnome lord is killed!".
+
+    Args:
+        lines: u8 [..., W].
+        kills: Where "kill" or "destroy" begins, bool [..., W].
+
+    Returns:
+        See :func:`_word_before`, i64 [...].
+    """
+    place, some = _first(kills)
+    passive = F.pad(_found(lines, _IS), (len(_IS), 0))[..., : lines.shape[-1]] & kills
+    at, is_passive = _first(passive)
+    places = torch.arange(lines.shape[-1], device=lines.device)
+    ends = sum((lines == end for end in _ENDS), torch.zeros_like(kills)) & (places > place[..., None])
+    end, ended = _first(ends)
+    return _word_before(lines, torch.where(is_passive, at - len(_IS), end), some & (is_passive | ended))
+
+
+def _word_before(lines: Tensor, ends: Tensor, there: Tensor) -> Tensor:
+    """Returns the words that end in lines before some places.
+
+    Args:
+        lines: u8 [..., W].
+        ends: The places, i64 [...].
+        there: Whether there is such a word, bool [...].
+
+    Returns:
+        Their last eight letters as one number, i64 [...]; 0 where there is none.
+    """
+    padded = F.pad(lines, (_WORD, 0), value=_SPACE)
+    letters = padded.gather(-1, ends[..., None] + torch.arange(_WORD, device=lines.device))
+    spaces = (letters == _SPACE).flip(-1).cumsum(-1).flip(-1) > 0  # here or later
+    words = letters.masked_fill(spaces, 0).contiguous().view(torch.int64)[..., 0]
+    return words.masked_fill(~there, 0)
 
 
 def _steps(mask: Tensor) -> list[bool]:
@@ -227,7 +304,7 @@ def _lanes(mask: Tensor) -> Tensor | slice | None:
 
 
 class CorpsesEncoder(nn.Module):
-    """Encodes what is told of the cells around the hero: a layer over their codes, of which 0 adds nothing.
+    """Encodes what is told of the cells around the hero, and of a named corpse: a layer over codes, 0 adds nothing.
 
     Args:
         units: Units of the layer.
@@ -235,10 +312,10 @@ class CorpsesEncoder(nn.Module):
 
     def __init__(self, units: int) -> None:
         super().__init__()
-        self.codes = nn.EmbeddingBag(1 + SIDE**2 * (CODES - 1), units, mode="sum", padding_idx=0)
+        self.codes = nn.EmbeddingBag(1 + SIDE**2 * (CODES - 1) + len(COMPARED), units, mode="sum", padding_idx=0)
         self.bias = nn.Parameter(torch.zeros(units))
-        self.register_buffer("places", torch.arange(SIDE**2, dtype=torch.int32) * (CODES - 1), persistent=False)
+        self.register_buffer("places", torch.arange(SIDE**2 + 1, dtype=torch.int32) * (CODES - 1), persistent=False)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """From u8 [N, SIDE²] to [N, units]."""
+        """From u8 [N, SIDE² + 1] to [N, units]."""
         return F.elu(self.codes((self.places + codes) * (codes > 0)) + self.bias)

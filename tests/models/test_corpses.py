@@ -1,5 +1,6 @@
 """What a policy remembers of corpses: against a plain loop, in scenes, and in a game of the bot."""
 
+import re
 import string
 from contextlib import closing
 from itertools import product
@@ -18,7 +19,17 @@ from strathack.dataset import Dataset  # noqa: E402
 from strathack.dataset.actions import ACTION_NAMES  # noqa: E402
 from strathack.dataset.schema import BLStat  # noqa: E402
 from strathack.dataset.streams import unrolls  # noqa: E402
-from strathack.models.corpses import AGES, CODES, SIDE, CorpseMemory, CorpsesEncoder  # noqa: E402
+from strathack.models.corpses import (  # noqa: E402
+    AGES,
+    CODES,
+    COMPARED,
+    OTHER,
+    SAME,
+    SIDE,
+    UNKNOWN,
+    CorpseMemory,
+    CorpsesEncoder,
+)
 from strathack.models.policy import Policy  # noqa: E402
 
 HERE = SIDE**2 // 2
@@ -48,7 +59,14 @@ def codes_of(frames):
     """What is told at each frame: u8 [T, SIDE, SIDE]."""
     memory = CorpseMemory()
     codes, _ = memory(inputs_of(frames), memory.initial_state(1))
-    return codes[:, 0].view(-1, SIDE, SIDE)
+    return codes[:, 0, : SIDE**2].view(-1, SIDE, SIDE)
+
+
+def compared(frames):
+    """What is told of the corpse that each frame's message names."""
+    memory = CorpseMemory()
+    codes, _ = memory(inputs_of(frames), memory.initial_state(1))
+    return codes[:, 0, SIDE**2].tolist()
 
 
 def scene(row, message="", turn=1, level=1, *, at_hero=True, begins=False):
@@ -130,6 +148,29 @@ def test_what_falls_where_something_was_taken_from_is_told_as_ever():
     assert told(codes_of(frames), 1)[-1] == code(0)
 
 
+@pytest.mark.parametrize(
+    ("kill", "corpse", "told"),
+    [
+        ("You kill the newt!", "You see here a newt corpse.", SAME),
+        ("You kill the newt!", "There is a newt corpse here; eat it? [ynq] (n)", SAME),
+        ("You kill the newt!", "There is a partly eaten newt corpse here; eat it? [ynq] (n)", SAME),
+        ("You bite it.  You kill the gnome lord!  You feel", "You see here 2 gnome lord corpses.", SAME),
+        ("The kitten bites the newt.  The newt is killed!", "You see here a newt corpse.", SAME),
+        ("You kill the homunculus!", "You see here a homunculus corpse.", SAME),
+        ("You kill the bat!", "There is a gnome corpse here; eat it? [ynq] (n)", OTHER),
+        ("You kill the bat!", "There is a giant bat corpse here; eat it? [ynq] (n)", SAME),  # of one word
+        ("You destroy the kobold zombie!", "There is a kobold corpse here; eat it? [ynq] (n)", OTHER),
+        ("You kill the newt--More--", "You see here a newt corpse.", UNKNOWN),
+        ("You see a newt.", "You see here a newt corpse.", UNKNOWN),
+        ("You kill the newt!", "You see here a newt.", 0),
+        ("You kill the newt!", "", 0),
+    ],
+)
+def test_a_named_corpse_is_compared_with_what_fell(kill, corpse, told):
+    frames = [scene(".@n."), scene(".@%.", kill), scene("..@.", corpse, 9), scene(".@%.", corpse, 10)]
+    assert compared(frames)[2:] == [told, UNKNOWN if told else 0]
+
+
 def test_menus_are_passed_over_but_not_their_messages():
     frames = [
         scene(".@n.", turn=7), scene(".@%.", "You kill the newt!--More--", 8, at_hero=False),
@@ -171,19 +212,34 @@ def test_the_map_ends_at_its_borders():
     assert int((codes[-1] > 0).sum()) == 1, "none is told of again at the other end of the row above"
 
 
+def killed_in(message, before):
+    """The last word of what was killed, its last eight letters; what it was before if the message tells of no kill."""
+    if not re.search(" kill| destroy", message):
+        return before
+    words = re.search(r"(\S+) is (?:kill|destroy)| (?:kill|destroy)[^!.]*?(\S+)[!.]", message)
+    return ((words[1] or words[2]) if words else "")[-8:]
+
+
+def named_in(message):
+    """The last word before "corpse"."""
+    words = re.search(r"(\S+) corpse", message)
+    return words[1][-8:] if words else ""
+
+
 def plainly(frames):
-    """The same as ``codes_of``, cell by cell."""
-    shown, fell, kills, before = {}, {}, set(), None
-    out = np.zeros((len(frames), SIDE, SIDE), np.uint8)
+    """What is told at each frame, cell by cell: u8 [T, SIDE² + 1]."""
+    shown, fell, kills, killed, before = {}, {}, set(), "", None
+    out, names = np.zeros((len(frames), SIDE, SIDE), np.uint8), np.zeros((len(frames), 1), np.uint8)
     for step, (rows, (x, y), message, turn, level, at_hero, begins) in enumerate(frames):
         if begins or level != before:
             shown, fell, kills, before = {}, {}, set(), level
         kills |= {word for word in ("kill", "destroy") if f" {word}" in message}
+        killed = killed_in(message, killed)
         cells = {(row, column): cell for row, line in enumerate(rows) for column, cell in enumerate(line)}
         if at_hero and "known terrain" not in message:
             for place, cell in cells.items():
                 if kills and cell in OBJECTS and shown.get(place, " ") in MONSTERS + ".#":
-                    fell[place] = turn, "destroy" in kills, place in fell
+                    fell[place] = turn, "destroy" in kills, place in fell, killed
             kills = set()
             shown = {place: " " if place == (y, x) else cell for place, cell in cells.items()}
             near = {(y + down, x + across) for down, across in product(range(-3, 4), repeat=2)} - {(y, x)}
@@ -195,9 +251,12 @@ def plainly(frames):
         for row, column in product(range(SIDE), repeat=2):
             fallen = fell.get((y + row - SIDE // 2, x + column - SIDE // 2))
             if fallen:
-                then, destroyed, upon = fallen
+                then, destroyed, upon, _ = fallen
                 out[step, row, column] = code(turn - then, destroyed=destroyed, upon=upon)
-    return out
+        if named_in(message):
+            name = (fell.get((y, x)) or ("",))[-1]
+            names[step] = (SAME if name == named_in(message) else OTHER) if name else UNKNOWN
+    return np.concatenate([out.reshape(len(frames), -1), names], 1)
 
 
 MESSAGES = (
@@ -205,6 +264,11 @@ MESSAGES = (
     "",
     "You kill it!",
     "The kitten kills the newt.",
+    "You miss it.  The gnome lord is killed!  You stop.",
+    "You see here a newt corpse.",
+    "There is a gnome lord corpse here; eat it? [ynq] (n)",
+    "You kill the homunculus",
+    "You see here 2 homunculus corpses.",
     "You destroy the zombie!",
     "Skills: 3--More--",
     "known terrain",
@@ -248,7 +312,7 @@ def test_lanes_are_followed_as_a_plain_loop_follows_each_in_unrolls_of_any_lengt
             assert all(torch.equal(state[name], kept[name]) for name in kept), "a state may be used again"
             parts.append(codes)
             state = after
-    codes = torch.cat(parts).view(steps, len(lanes), SIDE, SIDE)
+    codes = torch.cat(parts)
     for lane, frames in enumerate(of_lanes):
         np.testing.assert_array_equal(codes[:, lane].numpy(), plainly(frames[:steps]))
 
@@ -256,10 +320,12 @@ def test_lanes_are_followed_as_a_plain_loop_follows_each_in_unrolls_of_any_lengt
 def test_the_encoder_is_a_layer_over_one_hot_codes_to_which_nothing_told_adds_nothing():
     torch.manual_seed(0)
     encoder = CorpsesEncoder(5)
-    codes = torch.randint(0, CODES, (3, SIDE**2), dtype=torch.uint8)
-    codes[:2] *= torch.rand(2, SIDE**2) < 0.2
+    codes = torch.randint(0, CODES, (3, SIDE**2 + 1), dtype=torch.uint8)
+    codes[:2] *= torch.rand(2, SIDE**2 + 1) < 0.2
+    codes[:, -1] %= len(COMPARED) + 1
     one_hot = torch.nn.functional.one_hot(codes.long(), CODES)[..., 1:].flatten(1).float()
-    expected = torch.nn.functional.elu(one_hot @ encoder.codes.weight[1:] + encoder.bias)
+    weight = encoder.codes.weight[1:]
+    expected = torch.nn.functional.elu(one_hot[:, : len(weight)] @ weight + encoder.bias)
     torch.testing.assert_close(encoder(codes), expected)
     encoder(codes).sum().backward()
     assert not encoder.codes.weight.grad[0].any()
