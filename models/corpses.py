@@ -45,8 +45,8 @@ _HERO = 0
 """Stands for the hero in maps that were seen, as something else may lie there."""
 _KILLED, _DESTROYED = b" kill", b" destroy"
 """Of what does not live, messages say that it is destroyed; and zombies, mummies and vampires leave old corpses."""
-_SPACE = ord(" ")
-_IS, _CORPSE, _ENDS = b" is", b" corpse", b"!."
+_SPACE, _EXCLAMATION, _STOP = map(ord, " !.")
+_IS, _CORPSE = b" is", b" corpse"
 _WORD = 8
 """Letters of a word by which words are compared: as many as an integer holds."""
 _TERRAIN = b"known terrain"
@@ -266,8 +266,7 @@ def _killed(lines: Tensor, kills: Tensor) -> Tensor:
     passive = F.pad(_found(lines, _IS), (len(_IS), 0))[..., : lines.shape[-1]] & kills
     at, is_passive = _first(passive)
     places = torch.arange(lines.shape[-1], device=lines.device)
-    ends = sum((lines == end for end in _ENDS), torch.zeros_like(kills)) & (places > place[..., None])
-    end, ended = _first(ends)
+    end, ended = _first(((lines == _EXCLAMATION) | (lines == _STOP)) & (places > place[..., None]))
     return _word_before(lines, torch.where(is_passive, at - len(_IS), end), some & (is_passive | ended))
 
 

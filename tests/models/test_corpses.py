@@ -55,18 +55,20 @@ def inputs_of(frames):
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def codes_of(frames):
-    """What is told at each frame: u8 [T, SIDE, SIDE]."""
+def followed(frames):
+    """All that is told at each frame: u8 [T, SIDE² + 1]."""
     memory = CorpseMemory()
-    codes, _ = memory(inputs_of(frames), memory.initial_state(1))
-    return codes[:, 0, : SIDE**2].view(-1, SIDE, SIDE)
+    return memory(inputs_of(frames), memory.initial_state(1))[0][:, 0]
+
+
+def codes_of(frames):
+    """What is told of the cells at each frame: u8 [T, SIDE, SIDE]."""
+    return followed(frames)[:, : SIDE**2].view(-1, SIDE, SIDE)
 
 
 def compared(frames):
     """What is told of the corpse that each frame's message names."""
-    memory = CorpseMemory()
-    codes, _ = memory(inputs_of(frames), memory.initial_state(1))
-    return codes[:, 0, SIDE**2].tolist()
+    return followed(frames)[:, SIDE**2].tolist()
 
 
 def scene(row, message="", turn=1, level=1, *, at_hero=True, begins=False):
