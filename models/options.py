@@ -21,6 +21,9 @@ _NO_FOLDER = "out: no folder is given for the run"
 Precision = Literal["auto", "32", "bf16"]
 """The precision of training's arithmetic."""
 
+BF16_MANTISSA = 7
+"""Bits of the mantissa that a number in bf16 has."""
+
 LARGEST_SEED = 2**32 - 1
 """The largest seed that NumPy accepts."""
 
@@ -292,6 +295,7 @@ class PublishConfig(Options):
         out: The new file, NAME.safetensors; or a new folder, with a card, that can be uploaded as it is.
         evaluation: The folder of an evaluation of the policy, whose figures are added.
         precision: Precision of the weights; bf16 takes half of the space.
+        mantissa: Bits of mantissa that weights in bf16 keep, of 7; with fewer, git and archives make less of the file.
         temperature: The temperature that the policy is to be evaluated with, unless another one is asked for; by
             default what was told of the run's policy, or 1.
         patience: The patience that the policy is to be evaluated with, unless another one is asked for; by default what
@@ -309,6 +313,7 @@ class PublishConfig(Options):
     out: Path
     evaluation: Path | None = None
     precision: Literal["bf16", "32"] = "bf16"
+    mantissa: int = BF16_MANTISSA
     temperature: float | None = None
     patience: int | None = None
     name: str = ""
@@ -328,6 +333,10 @@ class PublishConfig(Options):
         super().__post_init__()
         check_at_least(0, self, "patience")
         check_above_zero(self, "temperature", finite=True)
+        if not 1 <= self.mantissa <= BF16_MANTISSA:
+            raise InputError(f"mantissa: {self.mantissa} bits; 1 to {BF16_MANTISSA} are possible")
+        if self.precision == "32" and self.mantissa != BF16_MANTISSA:
+            raise InputError("mantissa: is for weights in bf16, and precision is 32")
         of_folders = given(self, "name", "dataset", "license", "replay", "notes", "push", "private")
         for option in () if self.makes_folder else of_folders:
             raise InputError(f"{option}: is for a folder, and {self.out} is a file")

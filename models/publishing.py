@@ -19,8 +19,9 @@ from strathack.dataset.manifest import sha256_of
 from strathack.models.cards import card_of, results_of
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.fitting import VALIDATION
-from strathack.models.options import PublishConfig
+from strathack.models.options import BF16_MANTISSA, PublishConfig
 from strathack.models.places import MODEL, checkpoint_at, is_policy, published
+from strathack.models.precision import with_mantissa
 from strathack.models.running import METRICS, OPTIONS
 from strathack.models.saving import VALIDATED, frames_of, load_values, policy_from, save_policy, weights_digest
 
@@ -69,6 +70,8 @@ def publish(options: PublishConfig) -> Path:
             raise InputError(f"{name}: {path}: no such file")
     values = load_values(checkpoint_at(options.run))
     policy = policy_from(values)
+    if options.mantissa < BF16_MANTISSA:
+        policy.load_state_dict({name: _kept(value, options.mantissa) for name, value in policy.state_dict().items()})
     about: dict[str, Any] = {**values["about"], "frames": frames_of(values), **_training_of(options.run, values)}
     if options.evaluation is not None:
         about["evaluation"] = evaluation_of(options.evaluation / EVALUATION, weights_digest(policy))
@@ -96,6 +99,11 @@ def publish(options: PublishConfig) -> Path:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return options.out
+
+
+def _kept(value: torch.Tensor, bits: int) -> torch.Tensor:
+    """Returns a policy's weight to so many bits of mantissa; whole numbers stay as they are."""
+    return with_mantissa(value, bits) if value.is_floating_point() else value
 
 
 def _training_of(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:

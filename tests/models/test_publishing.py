@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,32 @@ def test_a_published_policy_is_the_run_s_in_bf16_and_tells_how_it_was_made(run_o
     assert [load_values(exact)["about"][name] for name in ("temperature", "patience")] == [0.8, 50]
     assert all(torch.equal(load_policy(exact).state_dict()[name], value) for name, value in mine.items())
     assert out.stat().st_size < exact.stat().st_size
+
+
+def test_weights_of_fewer_bits_pack_better_and_are_those_that_an_evaluation_knows(run_of, evaluation, tmp_path):
+    whole = publish(PublishConfig(run=run_of, out=tmp_path / "whole.safetensors"))
+    short = publish(PublishConfig(run=run_of, out=tmp_path / "short.safetensors", mantissa=4))
+    sizes = [len(zlib.compress(path.read_bytes())) for path in (whole, short)]
+    assert sizes[1] < 0.9 * sizes[0]
+    before, after = (load_policy(path).state_dict() for path in (whole, short))
+    assert all(torch.allclose(after[name], value, rtol=2**-4, atol=0) for name, value in before.items())
+    path = evaluation / "evaluation.json"
+    told = json.loads(path.read_text())
+    told["settings"]["weights_sha256"] = weights_digest(load_policy(short))
+    path.write_text(json.dumps(told))
+    publish(PublishConfig(run=run_of, out=tmp_path / "again.safetensors", mantissa=4, evaluation=evaluation))
+    with pytest.raises(InputError, match="other weights played"):
+        publish(PublishConfig(run=run_of, out=tmp_path / "other.safetensors", mantissa=5, evaluation=evaluation))
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"mantissa": 0}, "mantissa: 0 bits; 1 to 7 are possible"),
+    ({"mantissa": 8}, "mantissa: 8 bits; 1 to 7 are possible"),
+    ({"mantissa": 5, "precision": "32"}, "mantissa: is for weights in bf16, and precision is 32"),
+])  # fmt: skip
+def test_bits_that_bf16_has_not_are_refused(options, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        PublishConfig(run=tmp_path, out=tmp_path / "policy.safetensors", **options)
 
 
 def test_the_validation_told_is_that_of_the_very_weights(run_of, tmp_path):
