@@ -100,6 +100,8 @@ class SymbolsConfig:
         inventory: Units of the inventory's last layer; 0 leaves it out.
         corpses: Units of the layer over what was killed nearby, and how long ago, which a policy remembers
             (:class:`strathack.models.corpses.CorpseMemory`); 0 leaves it out.
+        events: Units of the layer over prayers, guards and fevers, and how long ago they were, which a policy remembers
+            (:class:`strathack.models.events.EventMemory`); 0 leaves it out.
         marks: Whether cells are told apart by what NLE tells beside character and colour: pets, corpses, statues and
             piles (:mod:`strathack.models.marks`), of which screens tell little or nothing.
         size: Elements of an encoded frame.
@@ -118,6 +120,7 @@ class SymbolsConfig:
     previous_action: int = 32
     inventory: int = 0
     corpses: int = 0
+    events: int = 0
     marks: bool = False
     size: int = 192
 
@@ -132,7 +135,7 @@ class SymbolsConfig:
         check_at_least(
             1, self, "crop", "embedding", "crop_channels", "crop_units", "screen_channels", "message", "size"
         )
-        check_at_least(0, self, "screen_units", "blstats", "previous_action", "inventory", "corpses")
+        check_at_least(0, self, "screen_units", "blstats", "previous_action", "inventory", "corpses", "events")
         if not self.crop_channels or self.crop_side < 1:
             raise InputError(f"crop_channels: {len(self.crop_channels)} convolutions for a crop of {self.crop} cells")
         if not self.screen_channels or min(self.screen_sides) < 1:
@@ -155,13 +158,19 @@ class SymbolsConfig:
         parts = {
             "crop": self.crop_units, "message": self.message, "screen": self.screen_units, "blstats": self.blstats,
             "previous_action": self.previous_action, "inventory": self.inventory, "corpses": self.corpses,
+            "events": self.events,
         }  # fmt: skip
         return {name: units for name, units in parts.items() if units}
 
     @property
+    def remembered(self) -> tuple[str, ...]:
+        """The parts that a policy remembers from frame to frame, and tells the encoder at each."""
+        return tuple(name for name in ("corpses", "events") if name in self.parts)
+
+    @property
     def observations(self) -> tuple[str, ...]:
         """Observation keys that the encoder needs."""
-        blstats = ("blstats",) if self.blstats or self.corpses else ()
+        blstats = ("blstats",) if self.blstats or self.remembered else ()
         inventory = ("inv_letters", "inv_strs") if self.inventory else ()
         marks = ("specials",) if self.marks else ()
         return ("tty_chars", "tty_colors", "tty_cursor", *blstats, *inventory, *marks)

@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
 from strathack.dataset.schema import OBSERVATIONS, SCREEN_COLUMNS, BLStat
 from strathack.models.cores import State
+from strathack.models.lines import found, says
 from strathack.models.squares import square_around
 
 CORPSES = "corpses"
@@ -157,21 +158,21 @@ class CorpseMemory(nn.Module):
         x, y, turn = (stats[..., place].long() for place in (BLStat.X, BLStat.Y, BLStat.TIME))
         level = (stats[..., BLStat.DNUM] * 256 + stats[..., BLStat.DLEVEL]).int()
         top = chars[:, :, 0]
-        seen = (cursor[..., 0] == y + 1) & (cursor[..., 1] == x) & ~_says(top, _TERRAIN)
+        seen = (cursor[..., 0] == y + 1) & (cursor[..., 1] == x) & ~says(top, _TERRAIN)
         maps = chars[:, :, 1 : 1 + MAP_ROWS].flatten(2)
         hero = (y * SCREEN_COLUMNS + x).clamp(0, maps.shape[-1] - 1)[..., None]
         shown = maps.scatter(2, hero, _HERO)
         around, inside = (cells.flatten(2) for cells in square_around(y, x, SIDE, MAP_ROWS, SCREEN_COLUMNS))
         near = shown.gather(2, around).int()
-        kills = [_found(top, word) for word in (_KILLED, _DESTROYED)]
+        kills = [found(top, word) for word in (_KILLED, _DESTROYED)]
         return _Frames(
             turn=turn.int(),
             level=level,
             new=inputs["first"].bool() | (level != torch.cat([level_before[None], level[:-1]])),
             seen=seen,
-            kills=torch.stack([found.any(-1) for found in kills], -1),
+            kills=torch.stack([places.any(-1) for places in kills], -1),
             killed=_killed(top, kills[0] | kills[1]),
-            named=_word_before(top, *_first(_found(top, _CORPSE))),
+            named=_word_before(top, *_first(found(top, _CORPSE))),
             maps=maps,
             shown=shown,
             hero=hero,
@@ -233,20 +234,6 @@ def _table(characters: bytes) -> Tensor:
     return table
 
 
-def _says(lines: Tensor, words: bytes) -> Tensor:
-    """Returns which lines, u8 [..., W], have these words: bool [...]."""
-    return _found(lines, words).any(-1)
-
-
-def _found(lines: Tensor, words: bytes) -> Tensor:
-    """Returns where these words begin in lines, u8 [..., W]: bool [..., W]."""
-    width = lines.shape[-1] - len(words) + 1
-    found = torch.ones_like(lines[..., :width], dtype=torch.bool)
-    for place, letter in enumerate(words):
-        found &= lines[..., place : place + width] == letter
-    return F.pad(found, (0, len(words) - 1))
-
-
 def _first(found: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the first place that holds, i64 [...], 0 if none does, and whether one does, of bool [..., W]."""
     return found.int().argmax(-1), found.any(-1)
@@ -263,7 +250,7 @@ def _killed(lines: Tensor, kills: Tensor) -> Tensor:
         See :func:`_word_before`, i64 [...].
     """
     place, some = _first(kills)
-    passive = F.pad(_found(lines, _IS), (len(_IS), 0))[..., : lines.shape[-1]] & kills
+    passive = F.pad(found(lines, _IS), (len(_IS), 0))[..., : lines.shape[-1]] & kills
     at, is_passive = _first(passive)
     places = torch.arange(lines.shape[-1], device=lines.device)
     end, ended = _first(((lines == _EXCLAMATION) | (lines == _STOP)) & (places > place[..., None]))

@@ -27,6 +27,7 @@ from strathack.models.config import (
 )
 from strathack.models.corpses import CORPSES, CorpsesEncoder
 from strathack.models.distinct import OfDistinct, copied, is_worth_finding
+from strathack.models.events import EVENTS, EventsEncoder
 from strathack.models.inventory import InventoryEncoder
 from strathack.models.marks import Marks
 from strathack.models.precision import computed_in
@@ -337,6 +338,8 @@ class SymbolsEncoder(OfDistinct):
             self.inventory = InventoryEncoder(config.inventory)
         if config.corpses:
             self.corpses = CorpsesEncoder(config.corpses)
+        if config.events:
+            self.events = EventsEncoder(config.events)
         self.out = nn.Linear(sum(config.parts.values()), config.size)
 
     def forward(self, inputs: Inputs, lanes: int | None = None) -> Tensor:
@@ -361,6 +364,8 @@ class SymbolsEncoder(OfDistinct):
             parts["inventory"] = self.inventory(inputs["inv_strs"], inputs["inv_letters"], lanes)
         if self.config.corpses:
             parts["corpses"] = self.corpses(inputs[CORPSES])
+        if self.config.events:
+            parts["events"] = self.events(inputs[EVENTS], inputs["blstats"])
         return F.elu(self.out(torch.cat([parts[name] for name in self.config.parts], 1)))
 
     def _convolved(

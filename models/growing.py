@@ -12,10 +12,10 @@ from strathack.models.cleaved import AnyPolicy
 from strathack.models.config import EncoderConfig, SymbolsConfig
 from strathack.models.policy import Policy
 
-ADDED = re.compile(r"encoders\.\d+\.(inventory|corpses|marks)\.|offered\.")
+ADDED = re.compile(r"encoders\.\d+\.(inventory|corpses|events|marks)\.|offered\.")
 """Matches the names of the weights of parts that can be added."""
 
-ADDIBLE = "encoder.inventory, encoder.corpses, encoder.marks and heads.offered"
+ADDIBLE = "encoder.inventory, encoder.corpses, encoder.events, encoder.marks and heads.offered"
 
 WIDENED = re.compile(r"encoders\.\d+\.out\.weight")
 """Matches the name of the layer that what is added goes into, after everything else."""

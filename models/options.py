@@ -375,8 +375,8 @@ class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
         label: The label to learn strategies from: strategy, hihack_strategy, substrategy or one that was inferred,
             strategy_inferred or substrategy_inferred; the policy's by default.
         weights: A checkpoint or a run's folder to take the policy and its weights from, instead of fresh weights. Parts
-            can be added to it by set: "encoder.inventory=64; encoder.corpses=32; encoder.marks=true;
-            heads.offered=true". Of a run of pretrain, the encoder.
+            can be added to it by set: "encoder.inventory=64; encoder.corpses=32; encoder.events=32;
+            encoder.marks=true; heads.offered=true". Of a run of pretrain, the encoder.
         high: For a cleaved policy, the checkpoint of the part that chooses strategies.
         low: For a cleaved policy, the checkpoint of the part that chooses actions given each strategy.
         freeze: A part that is not trained: the encoder; of a cleaved policy, high or low.

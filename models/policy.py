@@ -12,8 +12,12 @@ from strathack.models.config import PolicyConfig, SymbolsConfig
 from strathack.models.cores import State, make_core
 from strathack.models.corpses import CORPSES, CorpseMemory
 from strathack.models.encoders import OfferedKeys, make_encoder
+from strathack.models.events import EVENTS, EventMemory
 from strathack.models.heads import PolicyOutput, make_heads
 from strathack.models.hub import OnHub
+
+MEMORIES: Mapping[str, type[CorpseMemory] | type[EventMemory]] = {CORPSES: CorpseMemory, EVENTS: EventMemory}
+"""What can be remembered from frame to frame → the module that does, and tells it to the encoder under that name."""
 
 
 class Policy(nn.Module, OnHub):
@@ -31,8 +35,8 @@ class Policy(nn.Module, OnHub):
         self.core = make_core(config.core, config.encoder.size)
         self.encoders = nn.ModuleList(make_encoder(config.encoder, actions) for _ in range(self.core.views))
         # Encoders see frames by themselves; what they are to be told of earlier ones is kept beside the core's memory.
-        remembers = isinstance(config.encoder, SymbolsConfig) and config.encoder.corpses
-        self.corpses = CorpseMemory() if remembers else None
+        remembered = config.encoder.remembered if isinstance(config.encoder, SymbolsConfig) else ()
+        self.memories = nn.ModuleDict({name: MEMORIES[name]() for name in remembered})
         self.heads = make_heads(config.heads, self.core.size, actions)
         # No line offers NUL, which stands for the actions of other environments.
         keys = [ACTIONS.get(name, 0) for name in config.actions]
@@ -47,7 +51,9 @@ class Policy(nn.Module, OnHub):
         """
         device = device or next(self.parameters()).device
         state = self.core.initial_state(lanes, device)
-        return state if self.corpses is None else state | self.corpses.initial_state(lanes, device)
+        for memory in self.memories.values():
+            state |= memory.initial_state(lanes, device)
+        return state
 
     def unroll(
         self,
@@ -86,9 +92,10 @@ class Policy(nn.Module, OnHub):
         first = inputs["first"].bool()
         remembered: State = {}
         frames = {name: value.flatten(0, 1) for name, value in inputs.items() if name in self._frame_inputs()}
-        if self.corpses is not None:
-            codes, remembered = self.corpses(inputs, state)
-            frames[CORPSES] = codes.flatten(0, 1)
+        for name, memory in self.memories.items():
+            told, kept = memory(inputs, state)
+            frames[name] = told.flatten(0, 1)
+            remembered |= kept
         views = tuple(encoder(frames, first.shape[1]).unflatten(0, first.shape) for encoder in self.encoders)
         features, after = self.core(views, first, state, starts)
         after = after | remembered

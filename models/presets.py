@@ -32,6 +32,9 @@ PRESETS: Mapping[str, PolicyConfig] = {
     "symbols-inventory": PolicyConfig(SymbolsConfig(inventory=64), LSTMConfig(256), _SMALL_HEADS),
     "symbols-corpses": PolicyConfig(SymbolsConfig(inventory=64, corpses=32), LSTMConfig(256), _SMALL_HEADS),
     "symbols-marks": PolicyConfig(SymbolsConfig(inventory=64, corpses=32, marks=True), LSTMConfig(256), _SMALL_HEADS),
+    "symbols-events": PolicyConfig(
+        SymbolsConfig(inventory=64, corpses=32, events=32, marks=True), LSTMConfig(256), _SMALL_HEADS
+    ),
     "symbols-base": PolicyConfig(
         SymbolsConfig(
             crop=15,
@@ -52,8 +55,8 @@ PRESETS: Mapping[str, PolicyConfig] = {
 """Name → configuration.
 
 ``symbols-small`` trains on a laptop, ``symbols-inventory`` is the same with what the plain screen does not tell,
-``symbols-corpses`` with what no single frame tells, too, ``symbols-marks`` with what no terminal tells;
-``symbols-base`` is for a GPU; the others are the paper's.
+``symbols-corpses`` with what no single frame tells, too, ``symbols-marks`` with what no terminal tells,
+``symbols-events`` with what messages told long ago; ``symbols-base`` is for a GPU; the others are the paper's.
 """
 
 

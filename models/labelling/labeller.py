@@ -50,8 +50,8 @@ class LabellerConfig:
         """
         check_at_least(1, self, "hidden")
         check_at_least(0, self, "action")
-        if self.encoder.corpses:
-            raise InputError("encoder.corpses: a labeller keeps no memory of what was killed; policies do")
+        if self.encoder.remembered:
+            raise InputError(f"encoder.{self.encoder.remembered[0]}: a labeller remembers nothing; policies do")
         if not self.names or len(set(self.names)) < len(self.names):
             raise InputError("names: none, or one that occurs twice")
 

@@ -27,7 +27,8 @@ def _encoder(config: EncoderConfig) -> EncoderConfig:
     return replace(
         config, embedding=4, crop_channels=(8,) * len(config.crop_channels), crop_units=16,
         screen_channels=(8,) * len(config.screen_channels), screen_units=16, message=16, blstats=8,
-        previous_action=8, inventory=min(config.inventory, 8), corpses=min(config.corpses, 8), size=32,
+        previous_action=8, inventory=min(config.inventory, 8), corpses=min(config.corpses, 8),
+        events=min(config.events, 8), size=32,
     )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ SHRUNK = {
 
 
 def made_up_inputs(rng: np.random.Generator, steps: int, lanes: int, first: np.ndarray) -> dict[str, torch.Tensor]:
-    """Random frames [T, B, …] of every observation that a policy may need; some tell of kills, and show the map."""
+    """Random frames [T, B, …] of every observation that a policy may need; some tell of kills or events."""
     shape = steps, lanes
     arrays = {
         "tty_chars": rng.integers(32, 127, (*shape, 24, 80), dtype=np.uint8),
@@ -67,8 +68,9 @@ def made_up_inputs(rng: np.random.Generator, steps: int, lanes: int, first: np.n
     elsewhere = rng.integers(0, 24, (*shape, 2))
     at_hero = rng.random((*shape, 1)) < 0.7
     arrays["tty_cursor"] = np.where(at_hero, np.stack([y + 1, x], -1), elsewhere).astype(np.uint8)
-    said = np.frombuffer(b"You kill it!", np.uint8)
-    arrays["tty_chars"][rng.random(shape) < 0.3, 0, : len(said)] = said
+    chances = rng.random(shape)
+    for words, some in ((b"You kill it!", chances < 0.3), (b"You begin praying to Ra.", chances > 0.9)):
+        arrays["tty_chars"][some, 0, : len(words)] = list(words)
     arrays["specials"] = rng.choice(SPECIALS, (*shape, 21, 79))
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 

@@ -189,7 +189,7 @@ def test_numbers_that_are_given_decide_strategy_and_action():
     assert act.action.tolist() == drawn(of_strategy, uniforms[:, 1]).tolist()
 
 
-@pytest.mark.parametrize("name", ["symbols-marks", "hier-lstm"])
+@pytest.mark.parametrize("name", ["symbols-events", "hier-lstm"])
 def test_remembering_changes_nothing(name):
     torch.manual_seed(0)
     policy = Policy(SHRUNK[name]).eval()

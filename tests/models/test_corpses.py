@@ -196,7 +196,7 @@ def test_a_policy_sees_what_it_is_told_of_corpses():
     rng = np.random.default_rng(0)
     policy = Policy(SHRUNK["symbols-corpses"]).eval()
     inputs = made_up_inputs(rng, 20, 3, rng.random((20, 3)) < 0.1)
-    codes, _ = policy.corpses(inputs, policy.initial_state(3))
+    codes, _ = policy.memories["corpses"](inputs, policy.initial_state(3))
     assert (codes > 0).any(-1).float().mean() > 0.1
     before = policy.unroll(inputs, policy.initial_state(3))[0].action_logits
     with torch.no_grad():

@@ -12,10 +12,11 @@ from strathack.models.cleaved import CleavedConfig, CleavedPolicy  # noqa: E402
 from strathack.models.growing import grown  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
 
-INVENTORY, CORPSES, MARKS = "encoder.inventory=8", "encoder.corpses=8", "encoder.marks=true"
+INVENTORY, CORPSES = "encoder.inventory=8", "encoder.corpses=8"
+EVENTS, MARKS = "encoder.events=8", "encoder.marks=true"
 
 
-@pytest.mark.parametrize("changes", [[INVENTORY], [CORPSES], [INVENTORY, CORPSES], [CORPSES, MARKS]])
+@pytest.mark.parametrize("changes", [[INVENTORY], [CORPSES], [INVENTORY, CORPSES], [CORPSES, MARKS], [EVENTS]])
 def test_a_grown_policy_plays_as_before_and_its_new_part_learns(changes):
     torch.manual_seed(0)
     policy = Policy(SHRUNK["symbols-small"]).eval()

@@ -43,7 +43,7 @@ def network(name, made, load):
 
 
 MADE = {
-    "symbols": lambda: policy(SHRUNK["symbols-marks"]),
+    "symbols": lambda: policy(SHRUNK["symbols-events"]),
     "pixels": lambda: policy(SHRUNK["lstm"]),
     "cleaved": lambda: policy(CleavedConfig(SHRUNK["hier-lstm"], SHRUNK["symbols-small"])),
     "labeller": lambda: network(

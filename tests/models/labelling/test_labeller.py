@@ -296,7 +296,7 @@ def test_what_cannot_be_learned_is_refused(games, tmp_path, options, message):
 
 
 def test_a_labeller_does_not_remember_what_was_killed():
-    with pytest.raises(InputError, match="encoder.corpses: a labeller keeps no memory"):
+    with pytest.raises(InputError, match="encoder.corpses: a labeller remembers nothing"):
         LabellerConfig(SymbolsConfig(corpses=8), names=STRATEGIES)
 
 

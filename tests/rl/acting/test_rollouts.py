@@ -117,7 +117,7 @@ def test_weights_are_taken_over_when_they_have_changed() -> None:
 
 @pytest.mark.parametrize("frozen", [(), ("encoder",), ("encoder", "actions")])
 def test_acting_is_by_the_newest_weights_whatever_was_seen_before(frozen: tuple[str, ...]) -> None:
-    policy = Policy(SHRUNK["symbols-marks"]).eval()
+    policy = Policy(SHRUNK["symbols-events"]).eval()
     freeze(policy, frozen)
     inference = InferencePolicy(policy, ActingConfig())
     inputs = made_up_inputs(np.random.default_rng(0), 1, 4, np.ones((1, 4), dtype=bool))

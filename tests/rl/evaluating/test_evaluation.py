@@ -24,7 +24,7 @@ SHORT = ("--max-steps", 40, "--quiet")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a small policy with fresh weights, which sees all that policies may see."""
     path = tmp_path_factory.mktemp("policy") / "fresh.safetensors"
-    save_policy(path, Policy(SHRUNK["symbols-marks"]))
+    save_policy(path, Policy(SHRUNK["symbols-events"]))
     return path
 
 
@@ -44,7 +44,7 @@ def test_a_policy_is_evaluated_on_ray_and_its_games_replay(
     assert told["summary"]["figures"]["score"]["mean"]["value"] == scores["score"].mean()
     assert told["settings"]["checkpoint_sha256"]
     assert len(told["settings"]["weights_sha256"]) == 64
-    assert told["summary"]["strategies"].keys() <= set(SHRUNK["symbols-marks"].strategies)
+    assert told["summary"]["strategies"].keys() <= set(SHRUNK["symbols-events"].strategies)
     verified = run("dataset", "verify", tmp_path / "games", "--replay", "--workers", 0)
     assert verified.status == 0, verified.err
     # Again there is nothing left to play, and other ways of acting are other games.

@@ -1,0 +1,139 @@
+"""What a policy remembers of events: against a plain loop, in scenes, and in games of the bot."""
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+
+from shrinking import SHRUNK, made_up_inputs  # noqa: E402
+
+from strathack.dataset import Dataset  # noqa: E402
+from strathack.dataset.schema import BLStat  # noqa: E402
+from strathack.dataset.streams import unrolls  # noqa: E402
+from strathack.models.events import (  # noqa: E402
+    AGES,
+    FEVER,
+    GUARD,
+    HEALTHS,
+    KINDS,
+    NEEDS,
+    PRAYER,
+    EventMemory,
+    EventsEncoder,
+    health_of,
+)
+from strathack.models.policy import Policy  # noqa: E402
+
+SAID = {
+    "": None, "You begin praying to Anhur.": PRAYER, '"Please drop that gold and follow me."': GUARD,
+    "The werejackal bites!  You feel feverish.": FEVER, "You feel purified.": None,
+}  # fmt: skip
+GAMES = Path(__file__).parents[2] / "data" / "autoascend-1k"
+
+
+def inputs_of(turns, messages, first):
+    """Frames by their turns, i32 [T, B], their messages, and whether they begin a game, bool [T, B]."""
+    chars = np.full((*turns.shape, 24, 80), ord(" "), np.uint8)
+    for place in np.ndindex(turns.shape):
+        chars[place][0, : len(messages[place])] = list(messages[place].encode())
+    blstats = np.zeros((*turns.shape, 27), np.int32)
+    blstats[..., BLStat.TIME] = turns
+    arrays = {"tty_chars": chars, "blstats": blstats, "first": first}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def kind_of(turn, noted):
+    """What is told at a turn of an event that was at another turn, or never."""
+    if noted is None:
+        return int(turn > 300)
+    return 2 + sum(turn - noted > age for age in AGES)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_what_is_told_is_that_of_a_plain_loop_wherever_unrolls_are_cut(data):
+    shape = steps, lanes = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3))
+
+    def drawn(values):
+        return np.array(data.draw(st.lists(values, min_size=steps * lanes, max_size=steps * lanes))).reshape(shape)
+
+    messages, first = drawn(st.sampled_from(list(SAID))), drawn(st.booleans())
+    turns = np.cumsum(drawn(st.integers(0, 400)).astype(np.int32), 0, dtype=np.int32)
+    expected, noted = np.zeros((*shape, 3), int), [{} for _ in range(lanes)]
+    for step, lane in np.ndindex(shape):
+        if first[step, lane]:
+            noted[lane] = {}
+        if messages[step, lane] == "You feel purified.":
+            noted[lane].pop(FEVER, None)
+        if (event := SAID[messages[step, lane]]) is not None:
+            noted[lane][event] = turns[step, lane]
+        expected[step, lane] = [kind_of(turns[step, lane], noted[lane].get(event)) for event in (PRAYER, GUARD, FEVER)]
+    memory, inputs = EventMemory(), inputs_of(turns, messages, first)
+    cut = data.draw(st.integers(0, steps))
+    state, told = memory.initial_state(lanes), []
+    for part in (slice(0, cut), slice(cut, steps)):
+        if part.start < part.stop:
+            kinds, state = memory({name: value[part] for name, value in inputs.items()}, state)
+            told.append(kinds)
+    assert torch.cat(told).tolist() == expected.tolist()
+    assert expected.max() < KINDS
+
+
+@pytest.mark.parametrize(
+    ("points", "most", "above"),
+    [(16, 30, 0), (15, 30, 0), (14, 30, 1), (9, 30, 2), (20, 100, 2), (19, 100, 3), (16, 100, 4), (14, 100, 5),
+     (15, 100, 4), (5, 5, HEALTHS - 1), (5, 100, HEALTHS - 1), (6, 100, 5)],
+)  # fmt: skip
+def test_hit_points_are_classed_as_gods_and_the_bot_class_them(points, most, above):
+    blstats = torch.zeros(1, 27, dtype=torch.int32)
+    blstats[0, BLStat.HP], blstats[0, BLStat.HPMAX] = points, most
+    assert health_of(blstats).tolist() == [above]
+
+
+def test_needs_are_encoded_together_with_the_last_prayer_and_guards_by_themselves():
+    """Every pair of classes has weights of its own."""
+    encoder = EventsEncoder(16)
+    points = torch.tensor([[30, 30], [14, 30], [9, 30], [19, 100], [16, 100], [14, 100], [3, 30]])
+    blstats = torch.zeros(7, 27, dtype=torch.int32)
+    blstats[:, BLStat.HP], blstats[:, BLStat.HPMAX] = points[:, 0].int(), points[:, 1].int()
+    blstats[:, BLStat.HUNGER] = torch.arange(7)
+    told = torch.cartesian_prod(torch.arange(KINDS), torch.tensor([0, 2]), torch.tensor([0, 5]))
+    told = told[:, [0, 2, 1]].to(torch.uint8)  # prayer, guard, fever
+    encoded = [encoder(told, blstats[[need]].expand(len(told), -1)) for need in range(7)]
+    assert len(torch.cat(encoded).unique(dim=0)) == 7 * KINDS * 2 * 2
+
+
+def test_a_policy_sees_what_it_is_told_of_prayers():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    policy = Policy(SHRUNK["symbols-events"]).eval()
+    inputs = made_up_inputs(rng, 20, 3, rng.random((20, 3)) < 0.1)
+    kinds, _ = policy.memories["events"](inputs, policy.initial_state(3))
+    prayed = kinds[..., PRAYER] >= 2
+    assert 0.1 < prayed.float().mean() < 0.9
+    before = policy.unroll(inputs, policy.initial_state(3))[0].action_logits
+    with torch.no_grad():
+        policy.encoders[0].events.codes.weight[2 * NEEDS : KINDS * NEEDS] += 1
+    changed = (policy.unroll(inputs, policy.initial_state(3))[0].action_logits != before).any(-1)
+    assert changed[prayed].all()
+    assert not changed[0][~prayed[0]].any()
+
+
+def test_prayers_of_a_game_of_the_bot_are_as_far_apart_as_it_waits():
+    game = Dataset(GAMES).take([3])
+    memory, seen = EventMemory(), ("tty_chars", "blstats")
+    state, waits, before = memory.initial_state(1), [], -1
+    with closing(unrolls(game, lanes=1, steps=512, observations=seen, epochs=1)) as stream:
+        for batch in stream:
+            _, state = memory({name: torch.from_numpy(batch[name]) for name in (*seen, "first")}, state)
+            now = int(state["events.turns"][0, PRAYER])
+            if now != before:
+                waits.append(now - before)
+                before = now
+    assert waits, "it prayed"
+    assert min(waits) > 300
