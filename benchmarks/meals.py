@@ -10,14 +10,13 @@ Counts the corpses that a player said yes to, and of the games that ended by bad
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import torch
 from ends import kind_of as kind_of_end
+from runs import tabulate
 
 from strathack.dataset import Dataset
 from strathack.dataset.actions import ACTION_INDEX, ACTION_NAMES
@@ -32,18 +31,8 @@ TOO_OLD = 50
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("players", nargs="+", help="name=dataset")
-    parser.add_argument("--games", type=int, default=128, help="first games of each")
-    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    columns = ["player", "games", "corpses eaten", *KINDS, f"ended by bad food: last {', '.join(KINDS)}"]
-    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
-    for player in arguments.players:
-        name, data = player.split("=", 1)
-        games = Dataset(Path(data))
-        games = games.take(range(min(len(games), arguments.games)))
-        print(f"| {' | '.join([name, *eaten_in(games)])} |", flush=True)
+    tabulate(__doc__, ["games", "corpses eaten", *KINDS, f"ended by bad food: last {', '.join(KINDS)}"], eaten_in)
 
 
 def eaten_in(games: Dataset) -> list[str]:

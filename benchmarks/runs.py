@@ -1,11 +1,14 @@
-"""Runs of this package's commands, for benchmarks that need several."""
+"""Runs of this package's commands, and tables of players' games, for benchmarks that need them."""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from strathack.dataset import Dataset
 
 
 def strathack(*words: object) -> None:
@@ -26,3 +29,23 @@ def trained(command: str, run: Path, words: Sequence[object], end: Sequence[obje
         strathack(command, "--resume", run, *end)
     else:
         strathack(command, *words, "--out", run, *end)
+
+
+def tabulate(description: str, columns: Sequence[str], row_of: Callable[[Dataset], list[str]]) -> None:
+    """Prints a table with a row a player, by the command line: name=dataset …, and how many games of each.
+
+    Args:
+        description: What the command does.
+        columns: Titles of the columns after the players' names.
+        row_of: Makes a player's row of its games.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("players", nargs="+", help="name=dataset")
+    parser.add_argument("--games", type=int, default=128, help="first games of each")
+    arguments = parser.parse_args()
+    print(f"| {' | '.join(['player', *columns])} |\n{'|---' * (1 + len(columns))}|")
+    for player in arguments.players:
+        name, data = player.split("=", 1)
+        games = Dataset(Path(data))
+        games = games.take(range(min(len(games), arguments.games)))
+        print(f"| {' | '.join([name, *row_of(games)])} |", flush=True)

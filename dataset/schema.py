@@ -198,6 +198,9 @@ class BLStat(IntEnum):
     ALIGN = 26
 
 
+HUNGER_STATES = 7
+"""How many values ``BLStat.HUNGER`` has: satiated, not hungry, hungry, weak, fainting, fainted, starved."""
+
 SCREEN_ROWS, SCREEN_COLUMNS = OBSERVATIONS["tty_chars"].shape
 """Rows and columns of the terminal."""
 

@@ -170,7 +170,10 @@ def _trained(about: Mapping[str, Any], dataset: str) -> str:
         lines.append(f"- fingerprint of the data: `{about['dataset']}`")
     if "finetuning" in about:
         lines += _finetuned(about["finetuning"])
-    for title, name in (("options", "options"), ("on the validation split", "validation")):
+    validated = "on the validation split"
+    if "mantissa" in about:
+        validated += f", before the weights were rounded to {about['mantissa']} bits of mantissa"
+    for title, name in (("options", "options"), (validated, "validation")):
         values = {key: value for key, value in dict(about.get(name) or {}).items() if value is not None}
         if values:
             told = ", ".join(f"{key} {_shown(value)}" for key, value in to_plain(values).items())

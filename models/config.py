@@ -100,7 +100,8 @@ class SymbolsConfig:
         inventory: Units of the inventory's last layer; 0 leaves it out.
         corpses: Units of the layer over what was killed nearby, and how long ago, which a policy remembers
             (:class:`strathack.models.corpses.CorpseMemory`); 0 leaves it out.
-        events: Units of the layer over prayers, guards and fevers, and how long ago they were, which a policy remembers
+        events: Units of the layer over how long ago the last prayer was, together with hit points, hunger and
+            lycanthropy, and how long ago a vault's guard, which a policy remembers
             (:class:`strathack.models.events.EventMemory`); 0 leaves it out.
         marks: Whether cells are told apart by what NLE tells beside character and colour: pets, corpses, statues and
             piles (:mod:`strathack.models.marks`), of which screens tell little or nothing.

@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
 from strathack.dataset.schema import OBSERVATIONS, SCREEN_COLUMNS, BLStat
 from strathack.models.cores import State
-from strathack.models.lines import found, says
+from strathack.models.lines import has_words, places_of, windows_of
 from strathack.models.squares import square_around
 
 CORPSES = "corpses"
@@ -158,21 +158,22 @@ class CorpseMemory(nn.Module):
         x, y, turn = (stats[..., place].long() for place in (BLStat.X, BLStat.Y, BLStat.TIME))
         level = (stats[..., BLStat.DNUM] * 256 + stats[..., BLStat.DLEVEL]).int()
         top = chars[:, :, 0]
-        seen = (cursor[..., 0] == y + 1) & (cursor[..., 1] == x) & ~says(top, _TERRAIN)
+        windows = windows_of(top)
+        seen = (cursor[..., 0] == y + 1) & (cursor[..., 1] == x) & ~has_words(_TERRAIN, windows)
         maps = chars[:, :, 1 : 1 + MAP_ROWS].flatten(2)
         hero = (y * SCREEN_COLUMNS + x).clamp(0, maps.shape[-1] - 1)[..., None]
         shown = maps.scatter(2, hero, _HERO)
         around, inside = (cells.flatten(2) for cells in square_around(y, x, SIDE, MAP_ROWS, SCREEN_COLUMNS))
         near = shown.gather(2, around).int()
-        kills = [found(top, word) for word in (_KILLED, _DESTROYED)]
+        kills = [places_of(word, windows) for word in (_KILLED, _DESTROYED)]
         return _Frames(
             turn=turn.int(),
             level=level,
             new=inputs["first"].bool() | (level != torch.cat([level_before[None], level[:-1]])),
             seen=seen,
             kills=torch.stack([places.any(-1) for places in kills], -1),
-            killed=_killed(top, kills[0] | kills[1]),
-            named=_word_before(top, *_first(found(top, _CORPSE))),
+            killed=_killed(top, kills[0] | kills[1], places_of(_IS, windows)),
+            named=_word_before(top, *_first(places_of(_CORPSE, windows))),
             maps=maps,
             shown=shown,
             hero=hero,
@@ -239,18 +240,19 @@ def _first(found: Tensor) -> tuple[Tensor, Tensor]:
     return found.int().argmax(-1), found.any(-1)
 
 
-def _killed(lines: Tensor, kills: Tensor) -> Tensor:
+def _killed(lines: Tensor, kills: Tensor, is_: Tensor) -> Tensor:
     """Returns the last word of what lines say was killed: "You kill the gnome lord!", "The gnome lord is killed!".
 
     Args:
         lines: u8 [..., W].
         kills: Where "kill" or "destroy" begins, bool [..., W].
+        is_: Where "is" begins, bool [..., W].
 
     Returns:
         See :func:`_word_before`, i64 [...].
     """
     place, some = _first(kills)
-    passive = F.pad(found(lines, _IS), (len(_IS), 0))[..., : lines.shape[-1]] & kills
+    passive = F.pad(is_, (len(_IS), 0))[..., : lines.shape[-1]] & kills
     at, is_passive = _first(passive)
     places = torch.arange(lines.shape[-1], device=lines.device)
     end, ended = _first(((lines == _EXCLAMATION) | (lines == _STOP)) & (places > place[..., None]))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
-from strathack.dataset.schema import SCREEN_COLUMNS, SCREEN_ROWS, BLStat
+from strathack.dataset.schema import HUNGER_STATES, SCREEN_COLUMNS, SCREEN_ROWS, BLStat
 from strathack.models.config import (
     BLSTATS,
     CHARACTERS,
@@ -423,7 +423,7 @@ def patches(cells: Tensor) -> Tensor:
     return words.unfold(1, PATCH_ROWS, PATCH_ROWS).unfold(2, width, width)
 
 
-HUNGER_STATES, CONDITIONS, DUNGEONS = 7, 13, 8
+CONDITIONS, DUNGEONS = 13, 8
 BLSTAT_FEATURES = BLSTATS + 2 + HUNGER_STATES + CONDITIONS + DUNGEONS
 
 

@@ -1,8 +1,9 @@
 """Events: what messages told of, how many turns ago, as far as it tells what to do now.
 
-A god saves who is near death or starving, and kills who asks again too soon; a vault's guard kills who takes up the
-gold that he was told to drop; lycanthropy is told of once, and cured by a prayer. No frame tells how long ago any of
-this was, and a core forgets it. AutoAscend notes it; this is what a policy notes, in its state, and tells its encoder.
+A god saves those who are near death or starving, and is angry at those who ask again too soon; a vault's guard kills
+those who take up the gold that they were told to drop; lycanthropy is told of once, and cured by a prayer. No frame
+tells how long ago any of this was, and a core forgets it. AutoAscend keeps notes; this is what a policy notes, in its
+state, and tells its encoder.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
-from strathack.dataset.schema import BLStat
+from strathack.dataset.schema import HUNGER_STATES, BLStat
 from strathack.models.cores import State
-from strathack.models.lines import says
+from strathack.models.lines import has_words, windows_of
 
 EVENTS = "events"
 """What the encoder's input is called."""
@@ -36,29 +37,28 @@ class Event:
 
 
 PRAYER, GUARD, FEVER = range(3)
-NOTED = (
-    Event(b"You begin praying"),
-    Event(b"drop that gold"),
-    Event(b"You feel feverish.", ends=b"You feel purified."),
-)
+NOTED = {
+    PRAYER: Event(b"You begin praying"),
+    GUARD: Event(b"drop that "),  # gold, money or hidden money, by how often he has said it
+    FEVER: Event(b"You feel feverish.", ends=b"You feel purified."),
+}
 """Events by their numbers. Being feverish is the beginning of lycanthropy."""
 
 FIRST_TURN = 300
-"""The turn after which AutoAscend prays for the first time; until then, a god is angry at a prayer."""
+"""The turn after which AutoAscend prays for the first time."""
 AGES = (50, 100, 200, 300, 400, 500, 600, 800, 1000)
-"""Turns after which an event is of the next class. AutoAscend takes up no gold for 100 turns after a guard, and does
-not pray for 500 turns after a prayer, or 400 where it faints."""
+"""Turns after which an event is of the next class. AutoAscend takes up no gold for 100 turns after it dropped its own
+before a guard, and does not pray for 500 turns after a prayer, or 400 where it faints."""
 KINDS = 2 + len(AGES) + 1
-"""What is told of an event: that it never happened, until the first turn or after it, or a class of ages."""
+"""What is told of an event: a class of ages; or that it has not happened, or has ended, until FIRST_TURN or later."""
 
 SHARES = (2, 3, 5, 6, 7)
 """Parts of all hit points below which the hero is in the next class. AutoAscend prays below a fifth, from level 6 below
-a sixth; NetHack helps from a seventh down (``can_pray`` of pray.c)."""
+a sixth; gods help at that much, and from level 14 at a seventh (``critically_low_hp`` of NetHack 3.6's pray.c)."""
 FEW = 6
-"""Hit points below which AutoAscend prays, and NetHack helps, whatever their part of all."""
+"""Hit points below which AutoAscend prays, and gods help, whatever their part of all."""
 HEALTHS = len(SHARES) + 2
-HUNGERS = 7
-NEEDS = HEALTHS + HUNGERS + 2
+NEEDS = HEALTHS + HUNGER_STATES + 2
 """Reasons to pray, or not to: classes of hit points, states of hunger, and whether the hero is feverish."""
 
 NEVER = -1
@@ -91,9 +91,10 @@ class EventMemory(nn.Module):
             What is told of each event at each frame, u8 [T, B, E], below ``KINDS``; the state after the last frame.
         """
         turn = inputs["blstats"][..., BLStat.TIME, None].int()
-        begins = torch.stack([is_told(inputs["tty_chars"], event.begins) for event in NOTED], -1)
+        windows = windows_of(inputs["tty_chars"][:, :, 0])
+        begins = torch.stack([has_words(event.begins, windows) for event in NOTED.values()], -1)
         first = inputs["first"].bool()
-        ends = [first if event.ends is None else first | is_told(inputs["tty_chars"], event.ends) for event in NOTED]
+        ends = [first if event.ends is None else first | has_words(event.ends, windows) for event in NOTED.values()]
         # The last frame that tells of an event, or of its end, says when it was; number 0 is the state before.
         numbers = torch.arange(1, len(turn) + 1, device=turn.device)[:, None, None]
         last = torch.where(begins | torch.stack(ends, -1), numbers, 0).cummax(0).values
@@ -121,15 +122,10 @@ class EventsEncoder(nn.Module):
         return F.elu(self.codes(torch.cat([prayers, KINDS * NEEDS + kinds[:, GUARD, None]], 1)) + self.bias)
 
 
-def is_told(tty_chars: Tensor, words: bytes) -> Tensor:
-    """Returns which screens, u8 [..., 24, 80], have these words in their top line: bool [...]."""
-    return says(tty_chars[..., 0, :], words)
-
-
 def needs_of(fever: Tensor, blstats: Tensor) -> Tensor:
     """Returns the hero's needs, from what is told of its fever, i32 [N], and i32 [N, 27]: i32 [N, 3]."""
-    hunger = blstats[:, BLStat.HUNGER].clamp(0, HUNGERS - 1)
-    needs = [health_of(blstats), HEALTHS + hunger, HEALTHS + HUNGERS + (fever >= 2)]
+    hunger = blstats[:, BLStat.HUNGER].clamp(0, HUNGER_STATES - 1)
+    needs = [health_of(blstats), HEALTHS + hunger, HEALTHS + HUNGER_STATES + (fever >= 2)]
     return torch.stack([need.int() for need in needs], 1)
 
 

@@ -295,7 +295,8 @@ class PublishConfig(Options):
         out: The new file, NAME.safetensors; or a new folder, with a card, that can be uploaded as it is.
         evaluation: The folder of an evaluation of the policy, whose figures are added.
         precision: Precision of the weights; bf16 takes half of the space.
-        mantissa: Bits of mantissa that weights in bf16 keep, of 7; with fewer, git and archives make less of the file.
+        mantissa: Bits of mantissa that weights in bf16 keep, of 7; with fewer, the file compresses
+            better. An evaluation has to be of the file that was published so.
         temperature: The temperature that the policy is to be evaluated with, unless another one is asked for; by
             default what was told of the run's policy, or 1.
         patience: The patience that the policy is to be evaluated with, unless another one is asked for; by default what

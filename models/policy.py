@@ -16,7 +16,7 @@ from strathack.models.events import EVENTS, EventMemory
 from strathack.models.heads import PolicyOutput, make_heads
 from strathack.models.hub import OnHub
 
-MEMORIES: Mapping[str, type[CorpseMemory] | type[EventMemory]] = {CORPSES: CorpseMemory, EVENTS: EventMemory}
+MEMORIES: Mapping[str, type[nn.Module]] = {CORPSES: CorpseMemory, EVENTS: EventMemory}
 """What can be remembered from frame to frame → the module that does, and tells it to the encoder under that name."""
 
 

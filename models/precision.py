@@ -21,6 +21,9 @@ def with_mantissa(values: Tensor, bits: int) -> Tensor:
     Args:
         values: Floating-point numbers of any shape, in 32 bits.
         bits: Bits to keep, 0 or more.
+
+    Returns:
+        f32 of the same shape.
     """
     fractions, exponents = torch.frexp(values)  # a fraction is at least a half, and so has the leading bit
     return torch.ldexp((fractions * 2 ** (bits + 1)).round(), exponents - (bits + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,10 @@ def publish(options: PublishConfig) -> Path:
             raise InputError(f"{name}: {path}: no such file")
     values = load_values(checkpoint_at(options.run))
     policy = policy_from(values)
+    about: dict[str, Any] = {**values["about"], "frames": frames_of(values), **_training_of(options.run, values)}
     if options.mantissa < BF16_MANTISSA:
         policy.load_state_dict({name: _kept(value, options.mantissa) for name, value in policy.state_dict().items()})
-    about: dict[str, Any] = {**values["about"], "frames": frames_of(values), **_training_of(options.run, values)}
+        about["mantissa"] = options.mantissa
     if options.evaluation is not None:
         about["evaluation"] = evaluation_of(options.evaluation / EVALUATION, weights_digest(policy))
     for name, usual in (("temperature", 1.0), ("patience", 0)):
@@ -165,7 +167,13 @@ def is_made(options: PublishConfig) -> bool:
         there: Any = json.loads((options.out / MADE).read_bytes())
     except (OSError, ValueError):
         return False
-    return bool(there == _made_from(options))
+    return isinstance(there, dict) and _unusual(there) == _unusual(_made_from(options))
+
+
+def _unusual(made_from: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is not as by default: a release's new options do not make a folder that is there another's."""
+    usual = {field.name: field.default for field in fields(PublishConfig)}
+    return {name: value for name, value in made_from.items() if name not in usual or value != usual[name]}
 
 
 def _made_from(options: PublishConfig) -> dict[str, Any]:
@@ -220,7 +228,7 @@ def evaluation_of(path: Path, weights: str) -> dict[str, Any]:
     try:
         settings, summary = values["settings"], values["summary"]
         if settings.get("weights_sha256", weights) != weights:
-            raise InputError(f"evaluation: {path} is of games that other weights played")
+            raise InputError(f"evaluation: {path} is of games that other weights played, or weights of other bits")
         acting = {name: settings[name] for name in ("seeds", "clock", "max_steps", "greedy", "nle_version")}
         # Of the games that are summed up; the folder may have more.
         acting["seeds"] = values.get("seeds", settings["seeds"])

@@ -153,7 +153,7 @@ def frames_of(values: Mapping[str, Any]) -> int:
 
 
 def weights_digest(policy: AnyPolicy) -> str:
-    """Returns a SHA-256 of a policy's weights in bf16, so that it is the same for a run and what is published of it."""
+    """Returns a SHA-256 of a policy's weights in bf16: the same for a run, and what is published of it in bf16."""
     digest = sha256()
     for name, value in sorted(policy.state_dict().items()):
         rounded = value.to(torch.bfloat16) if value.is_floating_point() else value

@@ -59,7 +59,7 @@ class PretrainedConfig:
 
 
 def screen_alone(config: EncoderConfig) -> EncoderConfig:
-    """Returns an encoder that sees the screen alone: neither numbers, nor marks, the inventory or keys."""
+    """Returns an encoder that sees the screen alone: neither numbers, nor marks, the inventory, keys or memories."""
     if isinstance(config, PixelsConfig):
         return replace(config, previous_action=0)
     return replace(config, blstats=0, previous_action=0, inventory=0, corpses=0, events=0, marks=False)

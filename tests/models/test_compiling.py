@@ -20,8 +20,8 @@ def test_encoders_and_heads_have_no_graph_break(monkeypatch, name, half):
         monkeypatch.setattr(module, "is_worth_finding", lambda device: False)
     policy = Policy(SHRUNK[name]).train()
     inputs = made_up_inputs(np.random.default_rng(0), 4, 3, np.zeros((4, 3), bool))
-    for name, memory in policy.memories.items():
-        inputs[name], _ = memory(inputs, policy.initial_state(3))
+    for part, memory in policy.memories.items():
+        inputs[part], _ = memory(inputs, policy.initial_state(3))
     frames = {key: value.flatten(0, 1) for key, value in inputs.items()}
     features = torch.zeros(4, 3, policy.core.size)
     for part, given in ((policy.encoders[0], frames), (policy.heads, features)):

@@ -1,6 +1,7 @@
 """What a policy remembers of events: against a plain loop, in scenes, and in games of the bot."""
 
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ torch = pytest.importorskip("torch")
 from shrinking import SHRUNK, made_up_inputs  # noqa: E402
 
 from strathack.dataset import Dataset  # noqa: E402
-from strathack.dataset.schema import BLStat  # noqa: E402
+from strathack.dataset.schema import HUNGER_STATES, BLStat  # noqa: E402
 from strathack.dataset.streams import unrolls  # noqa: E402
 from strathack.models.events import (  # noqa: E402
     AGES,
@@ -31,6 +32,7 @@ from strathack.models.policy import Policy  # noqa: E402
 
 SAID = {
     "": None, "You begin praying to Anhur.": PRAYER, '"Please drop that gold and follow me."': GUARD,
+    '"I repeat, drop that hidden money and follow me!"': GUARD, "Are you sure you want to pray? [yn] (n)": None,
     "The werejackal bites!  You feel feverish.": FEVER, "You feel purified.": None,
 }  # fmt: skip
 GAMES = Path(__file__).parents[2] / "data" / "autoascend-1k"
@@ -89,23 +91,26 @@ def test_what_is_told_is_that_of_a_plain_loop_wherever_unrolls_are_cut(data):
     [(16, 30, 0), (15, 30, 0), (14, 30, 1), (9, 30, 2), (20, 100, 2), (19, 100, 3), (16, 100, 4), (14, 100, 5),
      (15, 100, 4), (5, 5, HEALTHS - 1), (5, 100, HEALTHS - 1), (6, 100, 5)],
 )  # fmt: skip
-def test_hit_points_are_classed_as_gods_and_the_bot_class_them(points, most, above):
+def test_hit_points_are_classed_as_the_bot_classes_them(points, most, above):
     blstats = torch.zeros(1, 27, dtype=torch.int32)
     blstats[0, BLStat.HP], blstats[0, BLStat.HPMAX] = points, most
     assert health_of(blstats).tolist() == [above]
 
 
-def test_needs_are_encoded_together_with_the_last_prayer_and_guards_by_themselves():
-    """Every pair of classes has weights of its own."""
+def test_each_need_is_encoded_together_with_the_last_prayer_and_guards_by_themselves():
     encoder = EventsEncoder(16)
-    points = torch.tensor([[30, 30], [14, 30], [9, 30], [19, 100], [16, 100], [14, 100], [3, 30]])
-    blstats = torch.zeros(7, 27, dtype=torch.int32)
-    blstats[:, BLStat.HP], blstats[:, BLStat.HPMAX] = points[:, 0].int(), points[:, 1].int()
-    blstats[:, BLStat.HUNGER] = torch.arange(7)
-    told = torch.cartesian_prod(torch.arange(KINDS), torch.tensor([0, 2]), torch.tensor([0, 5]))
-    told = told[:, [0, 2, 1]].to(torch.uint8)  # prayer, guard, fever
-    encoded = [encoder(told, blstats[[need]].expand(len(told), -1)) for need in range(7)]
-    assert len(torch.cat(encoded).unique(dim=0)) == 7 * KINDS * 2 * 2
+    points = [(30, 30), (14, 30), (9, 30), (19, 100), (16, 100), (14, 100), (3, 30)]
+    needs, told = [], []
+    for prayer, guard, fever in product(range(KINDS), range(KINDS), (0, 1, 2, 5)):
+        for (now, most), hunger in product(points, range(HUNGER_STATES)):
+            told.append((prayer, guard, fever))
+            needs.append((now, most, hunger))
+    blstats = torch.zeros(len(needs), 27, dtype=torch.int32)
+    blstats[:, [BLStat.HP, BLStat.HPMAX, BLStat.HUNGER]] = torch.tensor(needs, dtype=torch.int32)
+    encoded = encoder(torch.tensor(told, dtype=torch.uint8), blstats)
+    assert len(encoded.unique(dim=0)) == KINDS * KINDS * 2 * HEALTHS * HUNGER_STATES, "a fever's age does not count"
+    encoded.sum().backward()
+    assert encoder.codes.weight.grad.any(1).all(), "each has weights of its own"
 
 
 def test_a_policy_sees_what_it_is_told_of_prayers():
@@ -124,16 +129,33 @@ def test_a_policy_sees_what_it_is_told_of_prayers():
     assert not changed[0][~prayed[0]].any()
 
 
-def test_prayers_of_a_game_of_the_bot_are_as_far_apart_as_it_waits():
-    game = Dataset(GAMES).take([3])
+@pytest.fixture(scope="module")
+def noted():
+    """The top lines of a game of the bot, and what is told at each frame: u8 [T, E]."""
     memory, seen = EventMemory(), ("tty_chars", "blstats")
-    state, waits, before = memory.initial_state(1), [], -1
-    with closing(unrolls(game, lanes=1, steps=512, observations=seen, epochs=1)) as stream:
+    state, lines, told = memory.initial_state(1), [], []
+    with closing(unrolls(Dataset(GAMES).take([7]), lanes=1, steps=512, observations=seen, epochs=1)) as stream:
         for batch in stream:
-            _, state = memory({name: torch.from_numpy(batch[name]) for name in (*seen, "first")}, state)
-            now = int(state["events.turns"][0, PRAYER])
-            if now != before:
-                waits.append(now - before)
-                before = now
-    assert waits, "it prayed"
-    assert min(waits) > 300
+            kinds, state = memory({name: torch.from_numpy(batch[name]) for name in (*seen, "first")}, state)
+            lines += [line.tobytes() for line in batch["tty_chars"][batch["mask"]][:, 0]]
+            told.append(kinds[torch.from_numpy(batch["mask"])])
+    return lines, torch.cat(told)
+
+
+def test_prayers_of_a_game_of_the_bot_are_as_far_apart_as_it_waits(noted):
+    lines, told = noted
+    says = [b"You begin praying" in line for line in lines]
+    prayers = [step for step in range(1, len(says)) if says[step] and not says[step - 1]]
+    assert len(prayers) > 2
+    assert (told[prayers, PRAYER] == 2).all()
+    before = told[[step - 1 for step in prayers], PRAYER]
+    assert ((before == 1) | (before > 2 + AGES.index(400))).all()
+
+
+def test_the_bot_drops_its_gold_as_a_guard_says_and_takes_up_none_while_that_is_noted(noted):
+    lines, told = noted
+    noticed = (told[:, GUARD] == 2).nonzero()[:, 0].tolist()
+    assert noticed
+    meanwhile = [lines[step] for step in noticed]
+    assert any(b"You drop" in line and b"gold piece" in line for line in meanwhile)
+    assert not any(b"$ - " in line for line in meanwhile)

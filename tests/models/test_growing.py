@@ -16,10 +16,14 @@ INVENTORY, CORPSES = "encoder.inventory=8", "encoder.corpses=8"
 EVENTS, MARKS = "encoder.events=8", "encoder.marks=true"
 
 
-@pytest.mark.parametrize("changes", [[INVENTORY], [CORPSES], [INVENTORY, CORPSES], [CORPSES, MARKS], [EVENTS]])
-def test_a_grown_policy_plays_as_before_and_its_new_part_learns(changes):
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [("symbols-small", [INVENTORY]), ("symbols-small", [CORPSES]), ("symbols-small", [INVENTORY, CORPSES]),
+     ("symbols-small", [CORPSES, MARKS]), ("symbols-marks", [EVENTS])],
+)  # fmt: skip
+def test_a_grown_policy_plays_as_before_and_its_new_part_learns(preset, changes):
     torch.manual_seed(0)
-    policy = Policy(SHRUNK["symbols-small"]).eval()
+    policy = Policy(SHRUNK[preset]).eval()
     new = grown(policy, changes).eval()
     assert new.config == policy.config.changed(changes)
     inputs = made_up_inputs(np.random.default_rng(0), 5, 2, np.zeros((5, 2), dtype=bool))

@@ -78,8 +78,10 @@ def test_weights_of_fewer_bits_pack_better_and_are_those_that_an_evaluation_know
     told["settings"]["weights_sha256"] = weights_digest(load_policy(short))
     path.write_text(json.dumps(told))
     publish(PublishConfig(run=run_of, out=tmp_path / "again.safetensors", mantissa=4, evaluation=evaluation))
-    with pytest.raises(InputError, match="other weights played"):
+    with pytest.raises(InputError, match="other weights played, or weights of other bits"):
         publish(PublishConfig(run=run_of, out=tmp_path / "other.safetensors", mantissa=5, evaluation=evaluation))
+    card = (publish(PublishConfig(run=run_of, out=tmp_path / "folder", mantissa=4)) / "README.md").read_text()
+    assert "on the validation split, before the weights were rounded to 4 bits of mantissa: " in card
 
 
 @pytest.mark.parametrize(("options", "said"), [

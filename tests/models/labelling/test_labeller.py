@@ -295,9 +295,10 @@ def test_what_cannot_be_learned_is_refused(games, tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_labeller_does_not_remember_what_was_killed():
-    with pytest.raises(InputError, match="encoder.corpses: a labeller remembers nothing"):
-        LabellerConfig(SymbolsConfig(corpses=8), names=STRATEGIES)
+@pytest.mark.parametrize("part", ["corpses", "events"])
+def test_a_labeller_does_not_remember(part):
+    with pytest.raises(InputError, match=f"encoder.{part}: a labeller remembers nothing"):
+        LabellerConfig(SymbolsConfig(**{part: 8}), names=STRATEGIES)
 
 
 def test_games_that_a_labeller_cannot_see_are_refused(games, tmp_path):
