@@ -38,10 +38,11 @@ SAME, OTHER, UNKNOWN = COMPARED = 1, 2, 3
 
 NEVER = -1
 LAY = -2
-"""Stands for an object that did not fall in a kill, as far as is known."""
+"""Stands for an object that did not fall in a kill, as far as is known; below it stands what fell unseen."""
 _OBJECTS = b')[%*!?/="+($`0'
 _MONSTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ@&':;~"
 _FLOOR = b".#"
+_CORRIDOR = ord("#")
 _HERO = 0
 """Stands for the hero in maps that were seen, as something else may lie there."""
 _KILLED, _DESTROYED = b" kill", b" destroy"
@@ -96,7 +97,9 @@ class CorpseMemory(nn.Module):
     """Where something was killed on the level that the hero is on; it has no weights.
 
     Something was killed where an object lies since a message told of a kill, and a monster or bare floor was seen
-    before: a corpse, or a missile that fell upon it. It is forgotten when nothing is seen there any more. Frames whose
+    before: a corpse, or a missile that fell upon it. It is forgotten when nothing is seen there any more. Corridors are
+    dark: where a monster was seen in one, and none is in the frame that tells of a kill, an object that is seen there
+    later fell then, unless nothing was seen from beside it. Frames whose
     cursor is not at the hero are passed over, since menus hide the map; but not their messages, of which the top line
     is read. What is killed upon an old corpse may leave none, and the old one be taken for it: so it is told apart, as
     far as an object was seen there near the hero. An old corpse is taken for a new one, too, if it was not, or if a
@@ -105,16 +108,20 @@ class CorpseMemory(nn.Module):
 
     The state, by names that begin with ``corpses.``: ``shown``, the map as it was seen last, u8 [B, cells], 0 at the
     hero; ``fell``, the turn in which an object came to lie in a cell as something was killed, and its kind, see
-    :func:`_packed`; or −2 if an object was seen there else, −1 if none, i32 [B, cells]; ``told``, whether kills were
-    told of since the map was seen, bool [B, 2]: of what lived, of what did not; ``killed``, the last word of what was
-    killed then, i64 [B]; ``called``, the word of what fell in each cell, i64 [B, cells]; ``level``, the level, i32 [B].
+    :func:`_packed`; or −2 if an object was seen there else, −1 if none, less if what may have fallen was not seen, see
+    :func:`_unseen`, i32 [B, cells]; ``told``, whether kills were told of since the map was seen, bool [B, 2]: of what
+    lived, of what did not; ``killed``, the last word of what was killed then, i64 [B]; ``called``, the word of what
+    fell in each cell, i64 [B, cells]; ``level``, the level, i32 [B].
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("ages", torch.tensor(AGES, dtype=torch.int32), persistent=False)
+        offsets = (torch.arange(SIDE) - SIDE // 2).abs()
+        self.register_buffer("beside", (torch.maximum(offsets[:, None], offsets) <= 1).flatten(), persistent=False)
         self.register_buffer("objects", _table(_OBJECTS), persistent=False)
         self.register_buffer("bare", _table(_MONSTERS + _FLOOR), persistent=False)
+        self.register_buffer("monsters", _table(_MONSTERS), persistent=False)
         self.register_buffer("covered", _table(_OBJECTS + _MONSTERS + bytes([_HERO])), persistent=False)
 
     def initial_state(self, lanes: int, device: torch.device | None = None) -> State:
@@ -199,14 +206,17 @@ class CorpseMemory(nn.Module):
             killed = torch.where(frames.kills[step].any(1), frames.killed[step], killed)
             tells = told.any(1) & seen
             if (some := _lanes(tells)) is not None:
-                falls = self._fallen(frames.maps[step, some], shown[last[some], lanes[some]]) & tells[some, None]
-                packed = _packed(turn[some, None], told[some, 1:], fell[some] != NEVER)
-                fell[some] = torch.where(falls, packed, fell[some])
-                called[some] = torch.where(falls, killed[some, None], called[some])
+                now, before, lay = frames.maps[step, some], shown[last[some], lanes[some]], fell[some]
+                falls = self._fallen(now, before) & tells[some, None]
+                hidden = self._hidden(now, before) & tells[some, None] & ((lay == NEVER) | (lay < LAY))
+                packed = _packed(turn[some, None], told[some, 1:], (lay == LAY) | (lay >= 0))
+                fell[some] = torch.where(falls, packed, torch.where(hidden, _unseen(packed), lay))
+                called[some] = torch.where(falls | hidden, killed[some, None], called[some])
                 told = told & ~tells[:, None]
             last = torch.where(seen, step + 2, last)
-            near = fell.gather(1, frames.around[step]).masked_fill(frames.gone[step], NEVER)
-            around.append(near.masked_fill(frames.lies[step] & (near == NEVER), LAY))
+            around.append(
+                self._looked_around(fell.gather(1, frames.around[step]), frames.gone[step], frames.lies[step])
+            )
             fell.scatter_(1, frames.around[step], around[-1])
             here.append(called.gather(1, frames.hero[step])[:, 0])
         after = {"shown": shown[last, lanes], "fell": fell, "told": told, "killed": killed, "called": called}
@@ -215,6 +225,21 @@ class CorpseMemory(nn.Module):
     def _fallen(self, now: Tensor, before: Tensor) -> Tensor:
         """Returns where an object lies, and a monster or floor was seen before."""
         return self.objects[now.int()] & self.bare[before.int()]
+
+    def _hidden(self, now: Tensor, before: Tensor) -> Tensor:
+        """Returns where a corridor is, and a monster was seen before."""
+        return (now == _CORRIDOR) & self.monsters[before.int()]
+
+    def _looked_around(self, fell: Tensor, gone: Tensor, lies: Tensor) -> Tensor:
+        """Returns what had fallen in the cells around the hero, once they are looked at.
+
+        Args:
+            fell: As it was known, i32 [B, SIDE²].
+            gone: See :class:`_Frames`, bool [B, SIDE²].
+            lies: The same.
+        """
+        fell = fell.masked_fill(gone & ((fell >= LAY) | self.beside), NEVER)
+        return torch.where(lies & (fell < 0), torch.where(fell < LAY, _unseen(fell), LAY), fell)
 
     def _codes(self, fell: Tensor, turn: Tensor) -> Tensor:
         """Returns what is told of cells in which something fell, see :func:`_packed`, at some turn."""
@@ -226,6 +251,11 @@ class CorpseMemory(nn.Module):
 def _packed(turn: Tensor, destroyed: Tensor, upon: Tensor) -> Tensor:
     """Returns a turn with the kind of what fell: whether destroyed by the messages, and upon what lay there."""
     return FALLS * turn + 2 * upon.int() + destroyed
+
+
+def _unseen(packed: Tensor) -> Tensor:
+    """Returns what stands for something that fell unseen, below −2, from what would stand for it; and the inverse."""
+    return LAY - 1 - packed
 
 
 def _table(characters: bytes) -> Tensor:

@@ -131,6 +131,21 @@ def test_nothing_is_told_where(frames):
     assert told(codes_of(frames), 1)[-1] == 0
 
 
+DARK = [scene("#@#n#", turn=1), scene("#@###", "You kill the newt!", 2)]
+"""A kill two cells away in a corridor, where one sees what lies beside oneself alone."""
+
+
+def test_what_was_killed_in_the_dark_is_told_once_it_is_seen():
+    codes = codes_of([*DARK, scene("##@%#", turn=7), scene("###@#", turn=8)])
+    assert told(codes, 2)[1] == 0
+    assert [told(codes, 1)[2], told(codes)[3]] == [code(5), code(6)]
+
+
+def test_what_was_killed_in_the_dark_and_left_nothing_is_forgotten():
+    frames = [*DARK, scene("##@##", turn=3), scene("#@###", turn=4), scene("##@%#", turn=5)]
+    assert not codes_of(frames).any()
+
+
 @pytest.mark.parametrize("word", ["kill", "destroy"])
 @pytest.mark.parametrize("monster", ["n", "nnn"])
 def test_what_falls_upon_what_lay_there_is_told_apart(word, monster):
@@ -228,13 +243,25 @@ def named_in(message):
     return words[1][-8:] if words else ""
 
 
+def look_around(cells, hero, fell, unseen):
+    """Changes what fell by what is seen around the hero."""
+    for down, across in set(product(range(-3, 4), repeat=2)) - {(0, 0)}:
+        place = hero[0] + down, hero[1] + across
+        if cells.get(place, " ") in OBJECTS:
+            fell.setdefault(place, unseen.pop(place, None))
+        elif cells.get(place, " ") not in MONSTERS:
+            fell.pop(place, None)
+            if max(abs(down), abs(across)) <= 1:
+                unseen.pop(place, None)
+
+
 def plainly(frames):
     """What is told at each frame, cell by cell: u8 [T, SIDE² + 1]."""
-    shown, fell, kills, killed, before = {}, {}, set(), "", None
+    shown, fell, unseen, kills, killed, before = {}, {}, {}, set(), "", None
     out, names = np.zeros((len(frames), SIDE, SIDE), np.uint8), np.zeros((len(frames), 1), np.uint8)
     for step, (rows, (x, y), message, turn, level, at_hero, begins) in enumerate(frames):
         if begins or level != before:
-            shown, fell, kills, before = {}, {}, set(), level
+            shown, fell, unseen, kills, before = {}, {}, {}, set(), level
         kills |= {word for word in ("kill", "destroy") if f" {word}" in message}
         killed = killed_in(message, killed)
         cells = {(row, column): cell for row, line in enumerate(rows) for column, cell in enumerate(line)}
@@ -242,14 +269,12 @@ def plainly(frames):
             for place, cell in cells.items():
                 if kills and cell in OBJECTS and shown.get(place, " ") in MONSTERS + ".#":
                     fell[place] = turn, "destroy" in kills, place in fell, killed
+                    unseen.pop(place, None)
+                elif kills and cell == "#" and shown.get(place, " ") in MONSTERS and place not in fell:
+                    unseen[place] = turn, "destroy" in kills, False, killed
             kills = set()
             shown = {place: " " if place == (y, x) else cell for place, cell in cells.items()}
-            near = {(y + down, x + across) for down, across in product(range(-3, 4), repeat=2)} - {(y, x)}
-            for place in near:
-                if cells.get(place, " ") in OBJECTS:
-                    fell.setdefault(place, None)
-                elif cells.get(place, " ") not in MONSTERS:
-                    fell.pop(place, None)
+            look_around(cells, (y, x), fell, unseen)
         for row, column in product(range(SIDE), repeat=2):
             fallen = fell.get((y + row - SIDE // 2, x + column - SIDE // 2))
             if fallen:
