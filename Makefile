@@ -23,7 +23,7 @@ demo: $(VENV)/.run ## collect eight games on all cores, draw what the bot pursue
 	$(BIN)/strathack evaluate demo/finetuned --out demo/evaluation --games 8 --max-steps 4000 --save-games demo/evaluated
 	$(BIN)/strathack report demo/evaluation --out demo/report.html
 	rm -rf demo/pretrained
-	$(BIN)/strathack evaluate symbols-marks-1k --out demo/pretrained --games 8 --max-steps 4000
+	$(BIN)/strathack evaluate symbols-events-1k --out demo/pretrained --games 8 --max-steps 4000
 	$(BIN)/strathack compare demo/evaluation demo/pretrained
 	@printf '%s\n' '' 'Made in demo/:' \
 	  '  data, keys      eight games of AutoAscend, with their screens and as keys alone' \
