@@ -18,6 +18,7 @@ from strathack.models.config import (
     PixelsConfig,
     PolicyConfig,
 )
+from strathack.models.policy import Policy
 from strathack.models.presets import PRESETS
 
 
@@ -73,6 +74,15 @@ def made_up_inputs(rng: np.random.Generator, steps: int, lanes: int, first: np.n
         arrays["tty_chars"][some, 0, : len(words)] = list(words)
     arrays["specials"] = rng.choice(SPECIALS, (*shape, 21, 79))
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def changed_by(weights: torch.Tensor, policy: Policy, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Adds one to some of a policy's weights, and returns the frames at which its logits change: bool [T, B]."""
+    state = policy.initial_state(inputs["first"].shape[1])
+    before = policy.unroll(inputs, state)[0].action_logits
+    with torch.no_grad():
+        weights += 1
+    return (policy.unroll(inputs, state)[0].action_logits != before).any(-1)
 
 
 SPECIALS = np.array([0] * 8 + [1, 2, 4, 8, 32, 64, 65, 96, 128], np.uint8)

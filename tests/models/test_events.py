@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from shrinking import SHRUNK, made_up_inputs  # noqa: E402
+from shrinking import SHRUNK, changed_by, made_up_inputs  # noqa: E402
 
 from strathack.dataset import Dataset  # noqa: E402
 from strathack.dataset.schema import HUNGER_STATES, BLStat  # noqa: E402
@@ -121,10 +121,7 @@ def test_a_policy_sees_what_it_is_told_of_prayers():
     kinds, _ = policy.memories["events"](inputs, policy.initial_state(3))
     prayed = kinds[..., PRAYER] >= 2
     assert 0.1 < prayed.float().mean() < 0.9
-    before = policy.unroll(inputs, policy.initial_state(3))[0].action_logits
-    with torch.no_grad():
-        policy.encoders[0].events.codes.weight[2 * NEEDS : KINDS * NEEDS] += 1
-    changed = (policy.unroll(inputs, policy.initial_state(3))[0].action_logits != before).any(-1)
+    changed = changed_by(policy.encoders[0].events.codes.weight[2 * NEEDS : KINDS * NEEDS], policy, inputs)
     assert changed[prayed].all()
     assert not changed[0][~prayed[0]].any()
 
