@@ -36,7 +36,7 @@ def compare(config: CompareConfig) -> int:
         values = common(values)
     console = Console()
     if protocol is not None:
-        console.print(f"protocol {protocol}", highlight=False)
+        console.out(f"protocol {protocol}", highlight=False)
     console.print(players_table(values, config))
     pairs = {(a, b): compared(values[a], values[b]) for a, b in combinations(values, 2)}
     console.print(pairs_table(pairs, config.figure))
@@ -44,7 +44,7 @@ def compare(config: CompareConfig) -> int:
         save(
             draw_distributions({name: series.to_numpy() for name, series in values.items()}, config.figure), config.out
         )
-        console.print(f"drawn in {config.out}", highlight=False)
+        console.out(f"drawn in {config.out}", highlight=False)
     return 0
 
 

@@ -6,6 +6,7 @@ run had to stop; the files on disk are valid then.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 from strathack.collect.demonstrators.base import DifferenceError
@@ -57,14 +58,13 @@ def import_(config: ImportConfig) -> int:
         "seeds_from": config.seeds,
         "replayed": config.replay,
         "observations": list(observations),
-        # Which older datasets do not have.
-        **({"real_names": True} if config.real_names else {}),
+        "real_names": config.real_names,
+        # Since a player's pseudonym depends on who else there is.
+        "players_sha256": sha256("\n".join(source.players).encode("utf-8", "surrogateescape")).hexdigest(),
     }
-    agreed_settings(config.out, settings)
+    agreed_settings(config.out, settings, newer=("real_names", "players_sha256"))
     made = make_dataset(config.out, settings, source.work, games_per_shard=config.games_per_shard, quiet=config.quiet)
-    games = made.folder.games()
-    steps = sum(int(game.row["steps"]) for game in games)
-    print(f"{len(games):,} of {source.games:,} games imported, {steps:,} steps, in {config.out}")
+    print(f"{len(made.games):,} of {source.games:,} games imported, {made.steps:,} steps, in {config.out}")
     for note in made.notes.values():
         print(f"imported, but: {note}")
     for line in source.left_out:
@@ -85,9 +85,7 @@ def expand(config: ExpandConfig) -> int:
         config.out, settings, work, fractions=dataset.fractions, games_per_shard=config.games_per_shard,
         quiet=config.quiet,
     )  # fmt: skip
-    games = made.folder.games()
-    steps = sum(int(game.row["steps"]) for game in games)
-    print(f"{len(games):,} of {len(dataset):,} games came back, {steps:,} steps, in {config.out}")
+    print(f"{len(made.games):,} of {len(dataset):,} games came back, {made.steps:,} steps, in {config.out}")
     for name, reason in made.failures.items():
         print(f"did not come back: {name}: {reason}")
     return made.exit_status()
@@ -103,8 +101,7 @@ def relabel(config: RelabelConfig) -> int:
         config.out, settings, work, fractions=dataset.fractions, games_per_shard=config.games_per_shard,
         quiet=config.quiet,
     )  # fmt: skip
-    games = made.folder.games()
-    print(f"{len(games) - len(made.notes):,} of {len(dataset):,} games relabelled, in {config.out}")
+    print(f"{len(made.games) - len(made.notes):,} of {len(dataset):,} games relabelled, in {config.out}")
     for name, note in made.notes.items():
         print(f"published labels only: {name}: {note}")
     for name, reason in made.failures.items():

@@ -101,13 +101,13 @@ def _print_facts(facts: dict[str, Any], rows: np.ndarray, console: Console) -> N
     per_step = f", {facts['bytes'] / facts['steps']:.2f} bytes a step" if tells else ""
     shards = f"{facts['shards']} shards" + ("" if facts["whole_shards"] else " with other games, too")
     line = f"{facts['games']:,} games, {facts['steps']:,} steps, {facts['bytes']:,} bytes{per_step}"
-    console.print(f"{line} in {shards}", highlight=False)
-    console.print(f"played by {', '.join(facts['demonstrators'])}", highlight=False, markup=False)
-    console.print(f"observations: {', '.join(facts['observations']) or 'none, keys only'}", highlight=False)
+    console.out(f"{line} in {shards}", highlight=False)
+    console.out(f"played by {', '.join(facts['demonstrators'])}", highlight=False)
+    console.out(f"observations: {', '.join(facts['observations']) or 'none, keys only'}", highlight=False)
     for name in ("end", "completeness", "origin", "split", "bot"):
         counts = ", ".join(f"{what} {count:,}" for what, count in facts[name].items())
         if counts:
-            console.print(f"{name}: {counts}", highlight=False)
+            console.out(f"{name}: {counts}", highlight=False)
     console.print(scores_by_role(rows))
     console.print(strategy_shares(facts["strategy_steps"]))
 

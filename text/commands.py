@@ -20,11 +20,10 @@ def train(config: TrainConfig) -> int:
 
     result = train_model(config)
     console = Console()
-    console.print(
+    console.out(
         f"{result.steps:,} steps, {result.parameters / 1e6:.1f} M parameters; on {result.tokens:,} tokens of other "
         f"games {result.loss:.3f} nats a token, a 4-gram {result.ngrams:.3f}",
         highlight=False,
-        soft_wrap=True,
     )
-    console.print(f"model, tokenizer and {RESULT} in {config.out}", highlight=False)
+    console.out(f"model, tokenizer and {RESULT} in {config.out}", highlight=False)
     return 0

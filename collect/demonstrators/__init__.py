@@ -10,7 +10,14 @@ from strathack.collect.demonstrators.base import Demonstrator
 from strathack.collect.options import AUTOASCEND, Bot
 from strathack.dataset.errors import InputError
 
-__all__ = ["BotDemonstrator", "CallableDemonstrator", "Demonstrator", "choose_demonstrator", "make_demonstrator"]
+__all__ = [
+    "BotDemonstrator",
+    "CallableDemonstrator",
+    "Demonstrator",
+    "choose_demonstrator",
+    "from_anywhere",
+    "make_demonstrator",
+]
 
 
 def make_demonstrator(reference: str, bot: Bot = "fast") -> Demonstrator:
@@ -35,6 +42,11 @@ def make_demonstrator(reference: str, bot: Bot = "fast") -> Demonstrator:
     raise InputError(
         f"demonstrator: {reference!r} is neither 'autoascend' nor a bot's folder nor package.module:callable"
     )
+
+
+def from_anywhere(reference: str) -> str:
+    """Returns a demonstrator's name that means the same in workers, whatever their working directory is."""
+    return str(Path(reference).resolve()) if reference != AUTOASCEND and Path(reference).is_dir() else reference
 
 
 def choose_demonstrator(reference: str, bot: Bot = "fast") -> Demonstrator:

@@ -17,7 +17,7 @@ import numpy as np
 
 from strathack.collect.playing.session import InvalidActionError, Session
 from strathack.collect.playing.tracker import LabelTracker
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, first_line
 
 Policy = Callable[[Mapping[str, np.ndarray]], int]
 """Maps an observation (read-only arrays that change with the next step) to an index into
@@ -179,8 +179,10 @@ def load_callable(reference: str) -> CallableDemonstrator:
     module_name, _, name = reference.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(f"demonstrator: cannot import {module_name!r} of {reference!r} ({error})") from error
+    except Exception as error:
+        raise InputError(
+            f"demonstrator: cannot import {module_name!r} of {reference!r} ({first_line(error)})"
+        ) from error
     policy = getattr(module, name, None)
     if not callable(policy):
         found = "is not there" if policy is None else f"is a {type(policy).__name__}, which cannot be called"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from strathack.collect.importing.finding import TtyrecFile, short_name
+from strathack.collect.importing.finding import FoundGames, Tree, TtyrecFile, short_name
 from strathack.collect.importing.ttyrec import FILE_NAME
 from strathack.collect.playing.xlogfile import LogEntry, LogError
 from strathack.dataset.errors import InputError
@@ -48,13 +48,13 @@ class LoggedGame:
     """A line of the xlogfile.
 
     Attributes:
-        line: The line.
+        log: The line.
         player: The player's name, in lower case: the server does not tell names apart that differ in case alone.
         began: When the game began, in seconds since 1970.
         ended: When it ended.
     """
 
-    line: str
+    log: LogEntry
     player: str
     began: int
     ended: int
@@ -72,7 +72,7 @@ class LoggedGame:
         for name, value in (("name", player), ("starttime", began), ("endtime", ended)):
             if value in ("", -1):
                 raise LogError(f"{name} is missing")
-        return cls(line, player.lower(), began, ended)
+        return cls(log, player.lower(), began, ended)
 
     @property
     def is_short(self) -> bool:
@@ -81,9 +81,8 @@ class LoggedGame:
         Raises:
             LogError: If the turns are no whole number.
         """
-        log = LogEntry(self.line)
-        turns = log.whole("turns", -1, "turns")
-        return turns <= 0 or (turns <= SHORT_TURNS and log.cause in ("escaped", "quit"))
+        turns = self.log.whole("turns", -1, "turns")
+        return turns <= 0 or (turns <= SHORT_TURNS and self.log.cause in ("escaped", "quit"))
 
 
 @dataclass(frozen=True)
@@ -111,22 +110,6 @@ class PlayedGame:
     def shown(self) -> str:
         """What it is called in reports."""
         return self.file.shown
-
-
-@dataclass(frozen=True)
-class FoundPlayers:
-    """What lies below a folder of players.
-
-    Attributes:
-        games: The games that are imported.
-        closed: Files and folders that cannot be read, and lines of logs that make no sense, a line each.
-        left_out: Recordings that belong to no game, those on the blacklist, and how many games of what kind, a line
-            each.
-    """
-
-    games: tuple[PlayedGame, ...]
-    closed: tuple[str, ...]
-    left_out: tuple[str, ...]
 
 
 def assigned(files: Sequence[int], games: Sequence[tuple[int, int]]) -> list[int | None]:
@@ -172,21 +155,29 @@ def time_of(name: str) -> int | None:
 
 
 def log_files(data: Path) -> list[Path]:
-    """Returns the xlogfiles that lie in a folder itself, the last by name first, as NLE reads them."""
+    """Returns the xlogfiles that lie in a folder itself, the last by name first, as NLE reads them.
+
+    Raises:
+        InputError: If the folder cannot be read.
+    """
     if not data.is_dir():
         return []
-    return sorted((path for path in data.iterdir() if _LOG.fullmatch(path.name)), reverse=True)
+    try:
+        return sorted((path for path in data.iterdir() if _LOG.fullmatch(path.name)), reverse=True)
+    except OSError as error:
+        raise InputError(f"{path_text(data)}: cannot be read ({error.strerror})") from None
 
 
-def find_players(data: Path, *, real_names: bool = False) -> FoundPlayers:
+def find_players(data: Path, *, real_names: bool = False) -> FoundGames[PlayedGame]:
     """Puts the recordings of all players together into games.
 
     Args:
         data: The folder that holds the xlogfiles and a folder for each player.
-        real_names: Name players as they are, instead of Player0, Player1 and so on in the order of the logs.
+        real_names: Name players as they are, in lower case, instead of Player0, Player1 and so on in the order of the
+            logs.
 
     Raises:
-        InputError: If there is no xlogfile, or no recording.
+        InputError: If there is no xlogfile, or no recording, or the folder or the blacklist cannot be read.
     """
     data = absolute(data)
     logs = log_files(data)
@@ -194,7 +185,7 @@ def find_players(data: Path, *, real_names: bool = False) -> FoundPlayers:
         raise InputError(
             f"{path_text(data)}: holds no xlogfile; expected xlogfile.<number> beside the players' folders"
         )
-    tree = _Tree(data)
+    tree = _PlayersTree(data)
     by_player = tree.recordings()
     if not (by_player or tree.left_out or tree.closed):
         raise InputError(f"{path_text(data)}: holds no ttyrecs; expected <player>/<date>.<time>.ttyrec.bz2")
@@ -214,27 +205,24 @@ def find_players(data: Path, *, real_names: bool = False) -> FoundPlayers:
             tree.left_out += [f"{tree.shown(file.path)}: no log names a player {player!r}" for file in files]
             continue
         for source, game, paths in _games_of(files, games[player], tree):
-            found.append(_played(shown[player], source, game, paths, names))
-    return FoundPlayers(tuple(found), tuple(tree.closed), (*tree.left_out, *tree.counted(lines, len(found))))
+            line = game.log.line if real_names else _with_name(game.log.line, shown[player])
+            found.append(_played(shown[player], source, game, line, paths, names))
+    closed = (*tree.refused, *tree.closed)
+    return FoundGames(tuple(found), closed, (*tree.left_out, *tree.counted(lines, len(found))), tuple(games))
 
 
 @dataclass
-class _Tree:
+class _PlayersTree(Tree):
     """The files of a folder of players, and what is not used of them."""
 
-    root: Path
-    closed: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-
-    def shown(self, path: Path) -> str:
-        return path_text(path.relative_to(self.root))
 
     def recordings(self) -> dict[str, list[Recorded]]:
         """Returns the recordings of each player, by lower-case name, in order of time."""
         blacklist = self._blacklist()
+        self.walk()
         found: dict[str, list[Recorded]] = defaultdict(list)
-        for path in self._files():
+        for path in self.of_players(FILE_NAME):
             shown = self.shown(path)
             began = time_of(path.name)
             if shown in blacklist:
@@ -245,20 +233,13 @@ class _Tree:
                 found[path.parent.name.lower()].append(Recorded(path, began))
         return {player: sorted(files, key=lambda file: (file.began, file.path)) for player, files in found.items()}
 
-    def _files(self) -> Iterator[Path]:
-        for folder in sorted(path for path in self.root.iterdir() if path.is_dir()):
-            try:
-                paths = sorted(folder.iterdir())
-            except OSError as error:
-                self.closed.append(f"{self.shown(folder)}: cannot be read ({error.strerror})")
-                continue
-            yield from (path for path in paths if FILE_NAME.fullmatch(path.name) and path.is_file())
-
     def _blacklist(self) -> frozenset[str]:
         try:
             lines = (self.root / BLACKLIST).read_text(encoding="latin-1").splitlines()
         except FileNotFoundError:
             return frozenset()
+        except OSError as error:
+            raise InputError(f"{path_text(self.root / BLACKLIST)}: cannot be read ({error.strerror})") from None
         return frozenset(line.strip().removeprefix("./") for line in lines)
 
     def counted(self, lines: int, games: int) -> list[str]:
@@ -272,7 +253,7 @@ class _Tree:
         return [f"{what}: {count:,}" for what, count in counts.items() if count]
 
 
-def _logged(logs: Iterable[Path], tree: _Tree) -> Iterator[tuple[str, LoggedGame]]:
+def _logged(logs: Iterable[Path], tree: _PlayersTree) -> Iterator[tuple[str, LoggedGame]]:
     """Yields the games of all logs, each once, with the log's name."""
     seen: set[int] = set()
     for path in logs:
@@ -289,7 +270,7 @@ def _logged(logs: Iterable[Path], tree: _Tree) -> Iterator[tuple[str, LoggedGame
             except LogError as error:
                 tree.closed.append(f"{tree.shown(path)}: line {number}: {error}")
                 continue
-            fields = hash(frozenset(LogEntry(line).fields.items()))
+            fields = hash(frozenset(game.log.fields.items()))
             tree.counts["twice"] += fields in seen
             if fields not in seen:
                 seen.add(fields)
@@ -297,7 +278,7 @@ def _logged(logs: Iterable[Path], tree: _Tree) -> Iterator[tuple[str, LoggedGame
 
 
 def _games_of(
-    files: Sequence[Recorded], games: Sequence[tuple[str, LoggedGame]], tree: _Tree
+    files: Sequence[Recorded], games: Sequence[tuple[str, LoggedGame]], tree: _PlayersTree
 ) -> Iterator[tuple[str, LoggedGame, list[Path]]]:
     """Yields the games of one player that have recordings, with these in order; those of no length are counted."""
     paths: dict[int, list[Path]] = defaultdict(list)
@@ -318,15 +299,17 @@ def _games_of(
             yield source, game, paths[place]
 
 
-def _played(player: str, source: str, game: LoggedGame, paths: Sequence[Path], names: set[str]) -> PlayedGame:
-    """Returns a game under a name that is none of ``names``, and adds it to them."""
+def _played(
+    player: str, source: str, game: LoggedGame, line: str, paths: Sequence[Path], names: set[str]
+) -> PlayedGame:
+    """Returns a game, with the log's line that is kept, under a name that is none of ``names``; adds it to them."""
     first = paths[0]
-    name = short_name(f"{player}/{game.began}", game.line)
+    name = short_name(f"{player}/{game.began}", game.log.line)
     if name in names:
-        name = short_name(f"{player}/{game.began}", game.line, hashed=True)
+        name = short_name(f"{player}/{game.began}", game.log.line, hashed=True)
     names.add(name)
     shown = f"{player}/{path_text(Path(first.name))}"
-    return PlayedGame(TtyrecFile(first, shown, -1, name), tuple(paths), source, _with_name(game.line, player))
+    return PlayedGame(TtyrecFile(first, shown, -1, name), tuple(paths), source, line)
 
 
 def _with_name(line: str, player: str) -> str:

@@ -6,15 +6,19 @@ import hashlib
 import re
 import stat
 from collections import defaultdict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
+from strathack.collect.importing.logs import LogBook
 from strathack.collect.importing.ttyrec import FILE_NAME
 from strathack.collect.playing.seeds import MAX_SEED
-from strathack.collect.playing.xlogfile import LogBook
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
 from strathack.dataset.schema import GAME_DTYPE, game_name
+
+Game = TypeVar("Game")
 
 _XLOGFILE = ".xlogfile"
 _NAME_BYTES = GAME_DTYPE["game"].itemsize
@@ -58,9 +62,34 @@ class Found:
     logs: LogBook
 
 
+@dataclass(frozen=True)
+class FoundGames(Generic[Game]):
+    """What lies below a folder that has a folder for each player.
+
+    Attributes:
+        games: The games that are imported.
+        closed: Files and folders that cannot be read, and lines of logs that make no sense, a line each.
+        left_out: Recordings that are not imported, a line each, and how many games of what kind.
+        players: The players in the order of their pseudonyms, Player0, Player1 and so on.
+    """
+
+    games: tuple[Game, ...]
+    closed: tuple[str, ...]
+    left_out: tuple[str, ...]
+    players: tuple[str, ...]
+
+
 @dataclass
-class _Tree:
-    """The files of a folder; links are followed, and each file and each folder is visited once."""
+class Tree:
+    """The files of a folder; links are followed, and each file and each folder is visited once.
+
+    Attributes:
+        root: The folder.
+        files: The files that can be reached.
+        refused: What is named like a ttyrec but cannot be read as a file, a line each.
+        closed: Folders and links that cannot be read, a line each.
+        left_out: Ttyrecs and folders that are reached a second time by a link, a line each.
+    """
 
     root: Path
     files: list[Path] = field(default_factory=list)
@@ -96,6 +125,16 @@ class _Tree:
         """Returns a path as it is shown to users."""
         return path_text(path.relative_to(self.root) if path != self.root else path)
 
+    def of_players(self, name: re.Pattern[str]) -> Iterator[Path]:
+        """Yields the files of a name that lie in players' folders; others of such a name are left out."""
+        for path in self.files:
+            if name.fullmatch(path.name) is None:
+                continue
+            if path.parent.parent == self.root:
+                yield path
+            else:
+                self.left_out.append(f"{self.shown(path)}: is not in a player's folder; expected <player>/{path.name}")
+
 
 def find(data: Path, seeds: str) -> Found:
     """Finds every ttyrec below a folder, or the one that ``data`` names.
@@ -110,9 +149,9 @@ def find(data: Path, seeds: str) -> Found:
     """
     data = absolute(data)
     if data.is_file():
-        tree = _Tree(data.parent.parent, [data, *sorted(data.parent.glob(f"*{_XLOGFILE}"))])
+        tree = Tree(data.parent.parent, [data, *sorted(data.parent.glob(f"*{_XLOGFILE}"))])
     else:
-        tree = _Tree(data)
+        tree = Tree(data)
         tree.walk()
     paths = sorted(path for path in tree.files if FILE_NAME.fullmatch(path.name))
     if not data.exists() or not (paths or tree.refused or tree.closed):

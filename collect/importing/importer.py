@@ -13,10 +13,11 @@ import numpy as np
 
 from strathack.collect.importing.altorg import PlayedGame
 from strathack.collect.importing.finding import TtyrecFile
+from strathack.collect.importing.logs import LogBook, LogLines
 from strathack.collect.importing.screens import SCREEN_KEYS, Screens, bare_game, encode_screens
 from strathack.collect.importing.ttyrec import Ttyrec, TtyrecError, read_ttyrecs, screens
 from strathack.collect.playing.environment import nle_version
-from strathack.collect.playing.xlogfile import LogBook, LogEntry, LogError, LogLines, end_of
+from strathack.collect.playing.xlogfile import LogEntry, LogError, end_of
 from strathack.collect.replaying.expanding import expanded
 from strathack.collect.replaying.replay import DepartedError, Recording, check_replayed, replay
 from strathack.collect.running.pools import OnStep

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from strathack.collect.importing.finding import short_name
+from strathack.collect.importing.finding import FoundGames, Tree, short_name
 from strathack.collect.importing.screens import SCREEN_KEYS, Screens, bare_game, encode_screens
+from strathack.collect.playing.characters import ROLE_CODES
 from strathack.collect.running.pools import OnStep
 from strathack.collect.running.results import GameShard, Refused
 from strathack.dataset.errors import InputError
@@ -24,15 +26,13 @@ from strathack.dataset.files import absolute, path_text
 from strathack.dataset.schema import FRAME_CHUNK_STEPS, OBSERVATIONS, make_row
 from strathack.dataset.shard import Provenance, encode_shard
 
+ARCHIVE = re.compile(r".+\.npz")
+"""Matches the names of archives."""
+
 METADATA = "metadata.pkl"
 """A pickled dictionary from sessions to what is known of each."""
 
 _ALIGNMENTS = {"lawful": "Law", "neutral": "Neu", "chaotic": "Cha"}
-_ROLES = (
-    "Archeologist", "Barbarian", "Caveman", "Cavewoman", "Healer", "Knight", "Monk", "Priest", "Priestess", "Rogue",
-    "Ranger", "Samurai", "Tourist", "Valkyrie", "Wizard",
-)  # fmt: skip
-_CODES = {role.lower(): {"Ranger": "Ran"}.get(role, role[:3]) for role in _ROLES}
 _SHAPES = {key: OBSERVATIONS[key].shape for key in SCREEN_KEYS}
 
 
@@ -72,30 +72,25 @@ class SessionError(ValueError):
     """An archive is not one of sessions; the message gives the reason."""
 
 
-def archives(data: Path) -> list[Path]:
-    """Returns the archives of a folder of players, sorted."""
-    return sorted(data.glob("*/*.npz")) if data.is_dir() else []
-
-
-def find_sessions(data: Path, *, real_names: bool = False) -> tuple[list[Session], list[str]]:
+def find_sessions(data: Path, *, real_names: bool = False) -> FoundGames[Session]:
     """Finds the sessions below a folder.
 
     Args:
         data: The folder that holds a folder for each player.
         real_names: Name players as they are, instead of Player0, Player1 and so on in order of their names.
 
-    Returns:
-        The sessions, and a line for each file that is not used.
-
     Raises:
         InputError: If there are none.
     """
     data = absolute(data)
-    paths = archives(data)
-    if not paths:
+    tree = Tree(data)
+    tree.walk()
+    paths = sorted(tree.of_players(ARCHIVE))
+    if not (paths or tree.closed) or not data.is_dir():
         raise InputError(f"{path_text(data)}: holds no sessions; expected <player>/<session>.npz")
-    known, left_out = _metadata(data)
-    players = {player: f"Player{place}" for place, player in enumerate(sorted({path.parent.name for path in paths}))}
+    known, unknown = _metadata(data)
+    order = sorted({path.parent.name for path in paths})
+    players = {player: f"Player{place}" for place, player in enumerate(order)}
     sessions = []
     for path in paths:
         player = path.parent.name if real_names else players[path.parent.name]
@@ -105,7 +100,7 @@ def find_sessions(data: Path, *, real_names: bool = False) -> tuple[list[Session
         if "username" in about:
             about["username"] = player
         sessions.append(Session(path, path_text(Path(player) / path.name), short_name(text, text), about))
-    return sessions, left_out
+    return FoundGames(tuple(sessions), tuple(tree.closed), (*tree.left_out, *unknown), tuple(order))
 
 
 def _metadata(data: Path) -> tuple[Mapping[Any, Any], list[str]]:
@@ -160,7 +155,7 @@ class SessionImporter:
         except SessionError as error:
             return Refused(f"{session.shown}: {error}")
         steps = len(arrays["tty_chars"])
-        known = json.dumps(dict(session.known), default=str)
+        known = json.dumps(dict(session.known), default=_plain)
         bare = bare_game(_row(session, steps), {"source": session.shown, "metadata": known})
         game = replace(bare, frames=encode_screens(_parts(arrays), steps, on_step))
         provenance = Provenance(
@@ -185,6 +180,8 @@ def read_session(data: bytes) -> dict[str, np.ndarray]:
     Raises:
         SessionError: If the bytes are no archive, or an array is missing or has another shape or values out of range.
     """
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        raise SessionError("no archive of arrays, or not whole")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in SCREEN_KEYS if key in archive.files}
@@ -223,7 +220,7 @@ def _row(session: Session, steps: int) -> np.ndarray:
             "clock": clock,
             "start_time": began,
             "character": "",
-            "role": _CODES.get(str(known.get("role", "")).lower(), ""),
+            "role": ROLE_CODES.get(str(known.get("role", "")).lower(), ""),
             "race": "",
             "gender": "",
             "alignment": _ALIGNMENTS.get(str(known.get("alignment", "")).lower(), ""),
@@ -243,6 +240,11 @@ def _row(session: Session, steps: int) -> np.ndarray:
             "seconds": 0.0,
         }
     )
+
+
+def _plain(value: object) -> object:
+    """Returns a value of the metadata that JSON has no form for as one that it has."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _whole(known: Mapping[str, Any], name: str, default: int) -> int:

@@ -9,9 +9,10 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from strathack.collect.importing.altorg import find_players, log_files
-from strathack.collect.importing.finding import find
+from strathack.collect.importing.finding import FoundGames, find
 from strathack.collect.importing.importer import Importer, load, load_played
-from strathack.collect.importing.sessions import SessionImporter, archives, find_sessions, load_session
+from strathack.collect.importing.sessions import ARCHIVE, SessionImporter, find_sessions, load_session
+from strathack.collect.importing.ttyrec import FILE_NAME
 from strathack.collect.options import ImportConfig
 from strathack.collect.playing.clock import default_clock
 from strathack.collect.running.display import Report
@@ -20,7 +21,7 @@ from strathack.collect.running.pools import Worker
 from strathack.collect.running.provenance import made_now
 from strathack.collect.running.results import GameShard, JobResult, Refused
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import absolute
+from strathack.dataset.files import absolute, path_text
 
 
 class Importable(Protocol):
@@ -41,12 +42,14 @@ class Source:
         games: How many games there are.
         left_out: What is not imported on purpose, a line each.
         not_there: What should be imported and cannot be, a line each.
+        players: The players whose names are replaced, in the order of their pseudonyms.
     """
 
     work: Work
     games: int
     left_out: tuple[str, ...] = ()
     not_there: tuple[str, ...] = ()
+    players: tuple[str, ...] = ()
 
 
 def source_of(config: ImportConfig) -> Source:
@@ -66,11 +69,23 @@ def source_of(config: ImportConfig) -> Source:
 
 
 def layout_of(config: ImportConfig) -> str:
-    """Returns the layout of a folder: that of altorg has an xlogfile in the folder itself, nao_top10 has archives."""
+    """Returns the layout of a folder: that of altorg has an xlogfile in the folder itself, nao_top10 has archives.
+
+    Raises:
+        InputError: If the folder cannot be read, or has both archives and ttyrecs.
+    """
     data = absolute(config.data)
     if log_files(data):
         return "altorg"
-    return "nao_top10" if archives(data) else "nle"
+    if not any(ARCHIVE.fullmatch(path.name) for path in data.glob("*/*")):
+        return "nle"
+    ttyrec = next((path for path in data.rglob("*") if FILE_NAME.fullmatch(path.name)), None)
+    if ttyrec is not None:
+        raise InputError(
+            f"layout: {path_text(data)} has archives of sessions and ttyrecs, such as "
+            f"{path_text(ttyrec.relative_to(data))}; say which to import: --layout nao_top10, or nle"
+        )
+    return "nao_top10"
 
 
 def _ttyrecs(config: ImportConfig) -> Source:
@@ -85,14 +100,23 @@ def _ttyrecs(config: ImportConfig) -> Source:
 
 def _players(config: ImportConfig) -> Source:
     found = find_players(config.data, real_names=config.real_names)
-    work = _work(config, {game.name: game for game in found.games}, partial(Importer, None), load_played)
-    return Source(work, len(found.games), found.left_out, found.closed)
+    return _of_players(config, found, partial(Importer, None), load_played)
 
 
 def _sessions(config: ImportConfig) -> Source:
-    sessions, left_out = find_sessions(config.data, real_names=config.real_names)
-    work = _work(config, {session.name: session for session in sessions}, SessionImporter, load_session)
-    return Source(work, len(sessions), tuple(left_out))
+    found = find_sessions(config.data, real_names=config.real_names)
+    return _of_players(config, found, SessionImporter, load_session)
+
+
+def _of_players(
+    config: ImportConfig,
+    found: FoundGames[Any],
+    importer: Callable[[Mapping[str, str]], Worker],
+    load: Callable[[Any], Any],
+) -> Source:
+    work = _work(config, {game.name: game for game in found.games}, importer, load)
+    players = () if config.real_names else found.players
+    return Source(work, len(found.games), found.left_out, found.closed, players)
 
 
 SOURCES: Mapping[str, Callable[[ImportConfig], Source]] = {

@@ -210,6 +210,8 @@ def _parse(version: int, data: bytes, truncated: str, rest: str) -> Ttyrec:
         truncated = "its last record is not whole"
     if not records:
         raise TtyrecError("it has no whole record")
+    if len(labels) > len(keys):
+        raise TtyrecError(f"it has {len(labels)} labels for {len(keys)} keys")
     whole = len(labels) if version == 4 else len(keys)
     kept_scores = _kept_after_the_end(np.array([*scores[:whole], last_score], dtype=np.int64))
     return Ttyrec(

@@ -51,6 +51,13 @@ _ROLES: Mapping[str, _Role] = {
 ROLES: tuple[str, ...] = tuple(_ROLES)
 """The thirteen roles by NetHack's three-letter codes."""
 
+ROLE_CODES: Mapping[str, str] = {
+    name.lower(): code.capitalize()
+    for code, role in _ROLES.items()
+    for name in (role.name, role.female_name or role.name)
+}
+"""A role's name in lower case, that of a woman too → its code as the xlogfile has it."""
+
 
 @dataclass(frozen=True)
 class Character:

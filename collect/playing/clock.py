@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from strathack.dataset.codec import TextValue
 from strathack.dataset.errors import InputError, RunError
 
 _REAL_TIME = "STRATHACK_REAL_MINUS_MONOTONIC"
+_LIBRARY = "vendor", "libfaketime", "src", "libfaketime.so.1"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Clock(TextValue):
         variable makes libfaketime look up the time to show at every call, so that :meth:`hold` works.
 
         Raises:
-            InputError: If the clock is to be held and libfaketime is not installed.
+            InputError: If the clock is to be held and libfaketime is not installed, or where the loader cannot name it.
         """
         if self.instant is None:
             return {}
@@ -122,17 +124,21 @@ def find_library() -> Path:
     """Finds libfaketime's shared library in its Python package.
 
     Raises:
-        InputError: If it is not installed; the message names the clocks that do not need it.
+        InputError: If it is not installed, or its path is one that ``LD_PRELOAD`` cannot hold; the message names the
+            clocks that do not need it.
     """
+    others = "use --clock seed (moon and night from the seed) or --clock system (the real clock) instead"
     spec = importlib.util.find_spec("libfaketime")
-    if spec is not None and spec.origin is not None:
-        path = Path(spec.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
-        if path.is_file():
-            return path
-    raise InputError(
-        "clock: holding it needs libfaketime (Linux, pip install libfaketime), which was not found; "
-        "use --clock seed (moon and night from the seed) or --clock system (the real clock) instead"
-    )
+    path = Path(spec.origin).parent.joinpath(*_LIBRARY) if spec is not None and spec.origin is not None else None
+    if path is None or not path.is_file():
+        raise InputError(
+            f"clock: holding it needs libfaketime (Linux, pip install libfaketime), which was not found; {others}"
+        )
+    if re.search(r"[\s:]", str(path)):
+        raise InputError(
+            f"clock: holding it needs libfaketime at a path without spaces and colons, but it is {path}; {others}"
+        )
+    return path
 
 
 def restart_under(clock: Clock) -> None:
@@ -153,9 +159,12 @@ def hold_here(clock: Clock) -> None:
 
     Raises:
         InputError: If libfaketime is not installed, or this process runs another program, which is never restarted.
+        RunError: If the process was restarted already, and still does not see the clock.
     """
     if clock.is_running():
         return
+    if clock.environment().items() <= os.environ.items():
+        raise RunError(f"clock: this process does not see {clock}, though it was started under libfaketime")
     if not _is_ours():
         raise InputError(
             "clock: to be held in this process, the program would be started again; "

@@ -111,7 +111,9 @@ def play_game(
     character = peek_character(setup)
     if not options.roles.include(character.role):
         return SkippedSeed(seed, character.role)
-    return played_by(demonstrator, partial(_played, options, seed, setup, character, provenance, on_step))
+    # One limit for the game, also if it is played twice: a worker that takes longer counts as hung.
+    deadline = None if options.max_seconds is None else time.monotonic() + options.max_seconds
+    return played_by(demonstrator, partial(_played, options, seed, setup, character, provenance, on_step, deadline))
 
 
 def _played(
@@ -121,6 +123,7 @@ def _played(
     character: Character,
     provenance: Provenance,
     on_step: Callable[[int], None] | None,
+    deadline: float | None,
     demonstrator: Demonstrator,
 ) -> PlayedGame:
     started, start_time = time.monotonic(), int(time.time())
@@ -134,7 +137,7 @@ def _played(
             recorder,
             labels,
             max_steps=options.max_steps,
-            max_seconds=options.max_seconds,
+            deadline=deadline,
             on_step=on_step,
         )
         error = let_play(demonstrator, session)

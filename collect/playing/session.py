@@ -37,7 +37,7 @@ class Session:
         recorder: Records every step.
         labels: Tracks the strategy that the demonstrator is pursuing.
         max_steps: Steps after which the game is cut off, None for no limit.
-        max_seconds: Seconds after which the game is cut off, None for no limit.
+        deadline: The time, by ``time.monotonic()``, at which the game is cut off, None for no limit.
         on_step: Called after each step with the number of steps so far.
 
     Attributes:
@@ -57,7 +57,7 @@ class Session:
         labels: LabelTracker,
         *,
         max_steps: int | None = None,
-        max_seconds: float | None = None,
+        deadline: float | None = None,
         on_step: Callable[[int], None] | None = None,
     ) -> None:
         self.seed = seed
@@ -69,7 +69,7 @@ class Session:
         self._env = env
         self._recorder = recorder
         self._max_steps = max_steps
-        self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._deadline = deadline
         self._on_step = on_step
 
     @property

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +58,16 @@ class ReplayRecord:
             self.write()
 
     def write(self) -> None:
-        """Writes the file; a read-only dataset has to be verified in one run."""
-        if os.access(self._path.parent, os.W_OK):
-            told = {name: {"digest": self._digests[name], "reason": reason} for name, reason in self.done.items()}
+        """Writes the file; where it cannot be written, a dataset has to be verified in one run."""
+        told = {name: {"digest": self._digests[name], "reason": reason} for name, reason in self.done.items()}
+        with suppress(OSError):
             atomic_write(self._path, json.dumps(told).encode())
         self._written = time.monotonic()
 
     def remove(self) -> None:
-        """Removes the file."""
-        self._path.unlink(missing_ok=True)
+        """Removes the file, if there is one."""
+        with suppress(OSError):
+            self._path.unlink()
 
 
 def _digest_of(row: np.void) -> str:

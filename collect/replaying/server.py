@@ -79,9 +79,11 @@ class _Running:
 
     def __init__(self, request: Open) -> None:
         self._game, self._names = request.game, request.names
+        recording = Recording.of_game(request.game)
+        self._clock = recording.clock
         self._keys = [name for name in request.names if name != "rewards"]
         self._stack = ExitStack()
-        self._replay = self._stack.enter_context(replaying(Recording.of_game(request.game), self._keys))
+        self._replay = self._stack.enter_context(replaying(recording, self._keys))
         self._sha256 = {key: hashlib.sha256() for key in DIGESTED_OBSERVATIONS}
         while self._replay.step < request.start:
             self.block(min(BLOCK_STEPS, request.start - self._replay.step))
@@ -92,6 +94,7 @@ class _Running:
         Raises:
             DepartedError: If the replay is not the recorded game.
         """
+        self._clock.hold()  # other games, which took their turns, may have another
         replay = self._replay
         start = replay.step
         # Blocks end where checkpoints do.

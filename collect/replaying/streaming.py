@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -73,20 +74,17 @@ class _Process:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _SERVER, str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-            )
         self._connection = Connection(ours.detach())
         self._sending = threading.Lock()
         self._numbers = itertools.count()
         self._waiting: dict[int, queue.SimpleQueue[Block | None]] = {}
         self.open_games = 0
-        self._receiver = threading.Thread(target=self._receive, name="strathack-replayed", daemon=True)
+        started: Future[subprocess.Popen[bytes]] = Future()
+        self._receiver = threading.Thread(
+            target=self._run, args=(theirs, environment, started), name="strathack-replayed", daemon=True
+        )
         self._receiver.start()
+        self._process = started.result()
 
     def next_number(self) -> int:
         """Returns a new number for a game."""
@@ -135,6 +133,24 @@ class _Process:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         return RunError(f"a replaying process is gone (exit status {self._process.poll()})")
+
+    def _run(
+        self, theirs: socket.socket, environment: Mapping[str, str], started: Future[subprocess.Popen[bytes]]
+    ) -> None:
+        # The process dies with the thread that starts it; the one that needs it first may be a short-lived one.
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", _SERVER, str(theirs.fileno()), str(os.getpid())],
+                    pass_fds=[theirs.fileno()],
+                    env={**os.environ, **environment},
+                    stdin=subprocess.DEVNULL,
+                )
+            except OSError as error:
+                started.set_exception(error)
+                return
+        started.set_result(process)
+        self._receive()
 
     def _receive(self) -> None:
         with suppress(EOFError, OSError):

@@ -107,7 +107,7 @@ class Display(AbstractContextManager["Display"]):
 
     def say(self, line: str) -> None:
         """Prints a line above the live one."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.out(line, highlight=False)
 
     def update(self, steps: int, running: int) -> None:
         """Refreshes the live line; cheap to call at every step."""
@@ -139,20 +139,21 @@ def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: C
     size = sum(path.stat().st_size for path in folder.shards())
     steps = int(sum(game.row["steps"] for game in games))
     per_step = f", {size / steps:.1f} bytes a step" if steps else ""
-    console.print(f"{len(games)} games, {steps:,} steps, {size:,} bytes{per_step} in {folder.path}", highlight=False)
+    told = f"{len(games)} games, {steps:,} steps, {size:,} bytes{per_step} in {folder.path}"
+    console.out(told, highlight=False)
     if games:
         end_names = {code: name for name, code in ENDS.items()}
         ends = Counter(end_names[int(game.row["end"])] for game in games)
         counts = ", ".join(f"{name} {count}" for name, count in ends.most_common())
-        console.print(f"ends: {counts}", highlight=False)
+        console.out(f"ends: {counts}", highlight=False)
         console.print(scores_by_role(np.array([game.row for game in games])))
         console.print(strategy_shares(_count_strategies(games)))
     for game in games:
         if game.row["end"] == ENDS["demonstrator_error"]:
             line = f"demonstrator failed: {game.name} after {game.row['steps']} steps: {game.row['cause'].decode()}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.out(line, highlight=False)
     for name, reason in failures.items():
-        console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.out(f"not played: {name}: {reason}", highlight=False)
 
 
 def _count_strategies(games: Iterable[StoredGame]) -> Counter[str]:

@@ -23,7 +23,7 @@ from strathack.collect.running.pools import (
 )
 from strathack.collect.running.results import GameShard, JobResult, Refused
 from strathack.dataset.errors import FormatError
-from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.folder import DatasetFolder, StoredGame
 from strathack.dataset.schema import GAMES_PER_SHARD
 from strathack.dataset.signals import StopOnSignal, interrupted_by
 from strathack.dataset.splits import Fractions
@@ -88,19 +88,26 @@ class Work:
 
 @dataclass(frozen=True)
 class Made:
-    """A dataset after a run.
+    """A dataset after a run. It may have further games, of earlier runs.
 
     Attributes:
         folder: Its files.
-        failures: Game name → why there is no such game.
+        games: Those of the run's games that are there.
+        failures: Name of each that is not → why.
         notes: Game name → what a user has to know about the game.
         signal: The signal that interrupted the run, 0 if none did.
     """
 
     folder: DatasetFolder
+    games: Sequence[StoredGame]
     failures: Mapping[str, str]
     notes: Mapping[str, str]
     signal: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of the run's games."""
+        return sum(int(game.row["steps"]) for game in self.games)
 
     def exit_status(self, *, strict: bool = False) -> int:
         """Returns 0; 1 if a game failed or, if strict, has a note; over 128 after an interruption, which it reports."""
@@ -153,7 +160,11 @@ def make_dataset(
         if not stop:
             writer.merge(games_per_shard, lambda: bool(stop))
     folder = writer.folder
-    return Made(folder, folder.read_failures(), folder.read_notes(), stop.number)
+    failures, notes = (
+        {name: told for name, told in of_all.items() if name in work.jobs}
+        for of_all in (folder.read_failures(), folder.read_notes())
+    )
+    return Made(folder, [game for game in folder.games() if game.name in work.jobs], failures, notes, stop.number)
 
 
 def do_jobs(

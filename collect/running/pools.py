@@ -289,7 +289,9 @@ class RayPool:
             else:
                 outcomes.append(self._collect(reference))
         now = time.monotonic()
-        hung = [reference for reference, (_, _, deadline) in self._busy.items() if now > deadline]
+        late = [reference for reference, (_, _, deadline) in self._busy.items() if now > deadline]
+        # What has ended in the meantime is collected at the next polls.
+        hung = self._ray.wait(late, num_returns=len(late), timeout=0)[1] if late else []
         for reference in hung:
             slot, job, _ = self._busy.pop(reference)
             self._replace(slot)

@@ -72,26 +72,26 @@ def evaluate(config: EvaluateConfig) -> int:
     if shares:
         console.print(normalised_table(shares))
     if kept is not None:
-        console.print(protocol_told(kept, measures), highlight=False, soft_wrap=True)
-        console.print(PROTOCOLS[kept].source, highlight=False, soft_wrap=True)
+        console.out(protocol_told(kept, measures), highlight=False)
+        console.out(PROTOCOLS[kept].source, highlight=False)
     elif config.protocol is not None:
         told_games = f"{len(seeds) - missing} of {len(seeds)} games"
-        console.print(f"protocol {config.protocol} is not kept: {told_games}", highlight=False)
-    console.print(f"{summary.games} games; {SCORES}, {EVALUATION} in {config.out}", highlight=False)
+        console.out(f"protocol {config.protocol} is not kept: {told_games}", highlight=False)
+    console.out(f"{summary.games} games; {SCORES}, {EVALUATION} in {config.out}", highlight=False)
     for name, reason in made.failures.items():
-        console.print(f"not played: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.out(f"not played: {name}: {reason}", highlight=False)
     return made.exit_status()
 
 
 def print_costs(console: Console, costs: Costs) -> None:
     """Prints what a language model's replies cost, and which games were cut because there were none."""
-    console.print(
+    console.out(
         f"{costs.replies:,} replies, {costs.invalid:.1%} invalid; {costs.tokens_in:,} tokens in, {costs.tokens_out:,} "
         f"out; {costs.seconds:.2f} s a reply",
         highlight=False,
     )
     for name, reason in costs.cut.items():
-        console.print(f"cut: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.out(f"cut: {name}: {reason}", highlight=False)
 
 
 def _told(config: EvaluateConfig, settings: Any, summary: Summary, by_role: dict[str, Summary]) -> dict[str, Any]:

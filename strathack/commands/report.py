@@ -37,7 +37,7 @@ def report(config: ReportConfig) -> int:
     console = Console()
     size = len(page) / MEGABYTE
     told = f"{counted(len(data.games), 'game')}, {len(data.films)} to be watched, {size:.1f} MB, in {config.out}"
-    console.print(told, highlight=False, soft_wrap=True)
+    console.out(told, highlight=False)
     for reason in data.left_out:
-        console.print(f"left out: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.out(f"left out: {reason}", highlight=False)
     return 1 if data.left_out else 0

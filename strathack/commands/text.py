@@ -230,7 +230,7 @@ def tokens(config: TokensConfig) -> int:
     console = Console()
     console.print(table)
     longer = costs["full"].tokens / costs["diff"].tokens
-    console.print(f"a history of diffs is {longer:.1f} times as long in as many tokens", highlight=False)
+    console.out(f"a history of diffs is {longer:.1f} times as long in as many tokens", highlight=False)
     return 0
 
 

@@ -98,4 +98,4 @@ def tell_of(film: Film, steps: int, out: Path) -> None:
     """Prints what was written."""
     size = out.stat().st_size
     told = f"{steps:,} of {len(film):,} steps of {film.game.name}, {size:,} bytes, in {out}"
-    Console().print(told, highlight=False, soft_wrap=True)
+    Console().out(told, highlight=False)

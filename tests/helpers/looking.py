@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.shard import open_shard
@@ -50,3 +51,15 @@ def same_games(one: dict[int, dict[str, Any]], other: dict[int, dict[str, Any]])
             elif key != "attributes" and not np.array_equal(value, other[seed][key]):
                 return False
     return True
+
+
+def forbid_listing(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """Does with folders what their mode of 0 does to anyone but root."""
+    allowed = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path in folders:
+            raise PermissionError(13, "Permission denied", str(path))
+        return allowed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)

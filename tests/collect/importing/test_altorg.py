@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from looking import forbid_listing
 from nle import _pyconverter
 from nle.dataset.populate_db import assign_ttyrecs_to_games
 from recordings import START
 
 from strathack.collect.importing.altorg import assigned, find_players, time_of
 from strathack.collect.importing.ttyrec import read_ttyrecs, screens, terminal_of
+from strathack.collect.playing.xlogfile import LogEntry
 from strathack.dataset import Dataset
 from strathack.dataset.actions import NO_ACTION
 from strathack.dataset.errors import InputError
@@ -298,3 +300,31 @@ def test_a_larger_terminal_gives_its_upper_left(tmp_path):
     arrays = (np.zeros((5, 24, 80), np.uint8), np.zeros((5, 24, 80), np.int8), np.zeros((5, 2), np.int16))
     plain.convert(*arrays, np.zeros(5, np.int64), np.zeros(5, np.uint8), np.zeros(5, np.int32))
     assert not np.array_equal(arrays[0][-1], chars[-1]), "a terminal of 24 rows is another picture"
+
+
+def test_recordings_outside_of_players_folders_and_broken_links_are_listed(run_here, tree, tmp_path):
+    put(tree, START, [record1(b"a")])
+    put(tree / "Ann" / "old", START, [record1(b"a")])
+    (tree / "Ann" / file_name(START + 1)).symlink_to("nowhere")
+    ended = run_here("dataset", "import", tree, tmp_path / "data", *HERE)
+    assert ended.status == 1
+    name = file_name(START)
+    for path in (name, f"Ann/old/{name}"):
+        assert f"left out: {path}: is not in a player's folder; expected <player>/{name}" in ended.out
+    assert f"not imported: Ann/{file_name(START + 1)}: cannot be read (is a broken link)" in ended.out
+    assert "3 of 3 games imported" in ended.out
+
+
+def test_a_tree_or_a_blacklist_that_cannot_be_read_is_refused(run_here, tree, tmp_path, monkeypatch):
+    (tree / "blacklist.txt").unlink()
+    (tree / "blacklist.txt").mkdir()
+    ended = run_here("dataset", "import", tree, tmp_path / "data", *HERE)
+    assert (ended.status, ended.error.endswith("blacklist.txt: cannot be read (Is a directory)")) == (2, True)
+    forbid_listing(monkeypatch, tree)
+    ended = run_here("dataset", "import", tree, tmp_path / "data", *HERE)
+    assert (ended.status, ended.error.endswith("altorg: cannot be read (Permission denied)")) == (2, True)
+
+
+def test_with_real_names_the_logs_lines_are_kept_as_they_are(tree):
+    named = {LogEntry(game.line).fields["name"] for game in find_players(tree, real_names=True).games}
+    assert named == {"Ann", "Bob"}

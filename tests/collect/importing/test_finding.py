@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from looking import forbid_listing
 from nle import _pyconverter
 from recordings import game_of_steps, output
 
@@ -142,14 +143,7 @@ def test_two_recordings_of_one_seed_are_refused_with_advice_that_helps(tmp_path)
 def test_a_folder_that_may_not_be_read_is_listed(tmp_path, monkeypatch):
     put(tmp_path / "src" / "a" / "nle.1.0.ttyrec3.bz2")
     (tmp_path / "src" / "b").mkdir()
-    allowed = Path.iterdir
-
-    def iterdir(path):  # what a folder of mode 0 does to anyone but root
-        if path.name == "b":
-            raise PermissionError(13, "Permission denied", str(path))
-        return allowed(path)
-
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+    forbid_listing(monkeypatch, tmp_path / "src" / "b")
     assert find(tmp_path / "src", "auto").closed == ("b: cannot be read (Permission denied)",)
 
 

@@ -1,12 +1,14 @@
 """Importing the sessions of nao_top10."""
 
+import json
 import pickle
 import sys
 
 import numpy as np
 import pytest
+from looking import forbid_listing
 
-from strathack.collect.importing.sessions import find_sessions, read_session
+from strathack.collect.importing.sessions import SessionError, find_sessions, read_session
 from strathack.dataset import Dataset
 from strathack.dataset.actions import NO_ACTION
 from strathack.dataset.errors import InputError
@@ -72,7 +74,7 @@ def test_a_pickle_that_would_run_code_is_not_loaded(run_here, folder, tmp_path):
     assert "left out: metadata.pkl: is no dictionary of plain values (it names sys.exit)" in ended.out
     assert "3 of 3 games imported" in ended.out
     (folder / "metadata.pkl").write_bytes(pickle.dumps([1]))
-    assert find_sessions(folder)[1] == ["metadata.pkl: is no dictionary"]
+    assert find_sessions(folder).left_out == ("metadata.pkl: is no dictionary",)
 
 
 def save(path, **changes):
@@ -106,8 +108,8 @@ def test_a_file_that_is_no_archive_or_is_cut(run_here, folder, tmp_path):
     (folder / "Fek" / "c0.npz").write_bytes(b"hello")
     ended = run_here("dataset", "import", folder, tmp_path / "data", *HERE)
     assert ended.status == 1
-    assert "not imported: Player1/b_-8.npz: no archive of arrays (" in ended.out
-    assert "not imported: Player0/c0.npz: no archive of arrays (" in ended.out
+    assert "not imported: Player1/b_-8.npz: no archive of arrays, or not whole" in ended.out
+    assert "not imported: Player0/c0.npz: no archive of arrays, or not whole" in ended.out
     assert "1 of 3 games imported" in ended.out
 
 
@@ -119,3 +121,65 @@ def test_a_folder_without_sessions_is_refused(tmp_path):
 def test_values_of_any_integer_type_are_read(tmp_path):
     save(tmp_path / "x.npz", tty_chars=np.full((4, 24, 80), 200, np.int32))
     assert read_session((tmp_path / "x.npz").read_bytes())["tty_chars"].dtype == np.uint8
+
+
+def test_an_import_goes_on_with_the_same_names_and_players_alone(run_here, folder, tmp_path):
+    assert run_here("dataset", "import", folder, tmp_path / "data", *HERE).status == 0
+    assert run_here("dataset", "import", folder, tmp_path / "data", *HERE).status == 0
+    ended = run_here("dataset", "import", folder, tmp_path / "data", "--real-names", *HERE)
+    assert ended.status == 2
+    assert "real_names is False there and True here" in ended.error
+    (folder / "Aaron").mkdir()
+    save(folder / "Aaron" / "d0.npz")
+    ended = run_here("dataset", "import", folder, tmp_path / "data", *HERE)
+    assert ended.status == 2, "Player0 would be another"
+    assert "players_sha256 is " in ended.error
+    assert len(Dataset(tmp_path / "data")) == 3
+    assert run_here("dataset", "import", folder, tmp_path / "named", "--real-names", *HERE).status == 0
+    save(folder / "Aaron" / "d1.npz")
+    ended = run_here("dataset", "import", folder, tmp_path / "named", "--real-names", *HERE)
+    assert (ended.status, "5 of 5 games imported" in ended.out) == (0, True)
+
+
+def test_what_failed_before_and_is_no_longer_there_is_not_told_of(run_here, folder, tmp_path):
+    (folder / "Fek" / "c0.npz").write_bytes(b"hello")
+    assert run_here("dataset", "import", folder, tmp_path / "data", "--real-names", *HERE).status == 1
+    (folder / "Fek" / "c0.npz").unlink()
+    (folder / "stth" / "b_-8.npz").unlink()
+    ended = run_here("dataset", "import", folder, tmp_path / "data", "--real-names", *HERE)
+    assert (ended.status, ended.out) == (0, f"1 of 1 games imported, 1,500 steps, in {tmp_path / 'data'}\n")
+    assert len(Dataset(tmp_path / "data")) == 2, "what was imported stays"
+
+
+def test_archives_beside_ttyrecs_are_of_no_layout(run_here, tmp_path):
+    (tmp_path / "src" / "2").mkdir(parents=True)
+    save(tmp_path / "src" / "2" / "features.npz")
+    (tmp_path / "src" / "2" / "nle.1.0.ttyrec4.bz2").touch()
+    ended = run_here("dataset", "import", tmp_path / "src", tmp_path / "data", *HERE)
+    assert ended.status == 2
+    assert "has archives of sessions and ttyrecs, such as 2/nle.1.0.ttyrec4.bz2; say which to import" in ended.error
+    ended = run_here("dataset", "import", tmp_path / "src", tmp_path / "data", "--layout", "nao_top10", *HERE)
+    assert "1 of 1 games imported" in ended.out
+
+
+def test_archives_elsewhere_are_left_out_and_folders_that_may_not_be_read_are_listed(folder, monkeypatch):
+    (folder / "Fek" / "more").mkdir()
+    save(folder / "Fek" / "more" / "e0.npz")
+    forbid_listing(monkeypatch, folder / "stth")
+    found = find_sessions(folder)
+    assert [session.path.name for session in found.games] == ["c0.npz"]
+    assert found.left_out == ("Fek/more/e0.npz: is not in a player's folder; expected <player>/e0.npz",)
+    assert found.closed == ("stth: cannot be read (Permission denied)",)
+
+
+def test_numbers_of_the_metadata_stay_numbers(run_here, folder, tmp_path):
+    run_here("dataset", "import", folder, tmp_path / "data", *HERE)
+    game = max(Dataset(tmp_path / "data"), key=len)
+    assert json.loads(game.attributes["metadata"])["stamp"] == STAMP
+
+
+def test_an_array_that_is_named_as_an_archive(tmp_path):
+    with (tmp_path / "x.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(SessionError, match="no archive of arrays, or not whole"):
+        read_session((tmp_path / "x.npz").read_bytes())

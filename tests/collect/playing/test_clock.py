@@ -2,12 +2,13 @@ import os
 import subprocess
 import sys
 from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 
 from strathack.collect.playing import clock
 from strathack.collect.playing.clock import Clock
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, RunError
 
 
 def test_an_instant_is_utc_whatever_zone_it_names():
@@ -70,6 +71,31 @@ def test_two_libraries_to_preload_are_one_if_they_are_the_same(monkeypatch):
     assert Clock.parse("2024-01-01").environment()["LD_PRELOAD"] == f"{library}:/lib/other.so"
     monkeypatch.setenv("LD_PRELOAD", library)
     assert Clock.parse("2024-01-01").environment()["LD_PRELOAD"] == library
+
+
+def test_a_library_that_the_loader_cannot_be_told_of_is_refused(monkeypatch, tmp_path):
+    folder = tmp_path / "My Projects" / "libfaketime"
+    library = folder.joinpath(*clock._LIBRARY)
+    library.parent.mkdir(parents=True)
+    library.touch()
+    spec = SimpleNamespace(origin=str(folder / "__init__.py"))
+    monkeypatch.setattr(clock.importlib.util, "find_spec", lambda name: spec)
+    with pytest.raises(InputError, match="at a path without spaces and colons, but it is .*My Projects.*--clock seed"):
+        Clock.parse("2024-01-01").environment()
+
+
+@linux
+def test_a_process_that_cannot_see_the_clock_is_restarted_once_alone(monkeypatch):
+    held = Clock.parse("2024-01-01")
+    monkeypatch.setattr(clock, "_is_ours", lambda: True)
+    restarted = []
+    monkeypatch.setattr(clock, "restart_under", restarted.append)
+    clock.hold_here(held)
+    assert restarted == [held]
+    for name, value in held.environment().items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RunError, match="does not see 2024-01-01T00:00:00, though it was started under libfaketime"):
+        clock.hold_here(held)
 
 
 def test_without_the_library_the_error_names_the_other_clocks(monkeypatch):

@@ -56,7 +56,7 @@ def test_a_demonstrator_that_loops_is_ended_and_its_game_is_kept(new_session):
 
 
 def test_a_time_limit_ends_a_game_between_steps_too(new_session):
-    session = new_session(max_seconds=0.3)
+    session = new_session(deadline=time.monotonic() + 0.3)
     error = let_play(Looping(3), session, stuck_seconds=2.0)
     assert isinstance(error, StuckError)
     assert session.end == "time_limit"

@@ -5,6 +5,8 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -13,15 +15,19 @@ import pytest
 from looking import BOTS, wait_for
 
 from strathack.cli import main
+from strathack.collect.playing.clock import Clock
 from strathack.collect.replaying import relabelling, streaming
 from strathack.collect.replaying.record import ReplayRecord
+from strathack.collect.replaying.server import Close, More, Open, Server
 from strathack.collect.replaying.streaming import ReplayedFrames
 from strathack.collect.running.pools import Finished
 from strathack.collect.running.results import Refused, Verified
+from strathack.collect.running.workplace import Workplace
 from strathack.dataset import Dataset
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import CorruptionError, InputError, RunError
 from strathack.dataset.frames import StoredFrames
+from strathack.dataset.keys import keys_only
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS
 from strathack.dataset.splits import Fractions
 from strathack.dataset.streams import unrolls, windows
@@ -184,6 +190,48 @@ def test_a_stream_of_keys_replays_by_itself_and_leaves_no_process(played):
             assert all(found[name].tobytes() == expected[name].tobytes() for name in found)
         stream.close()
         next(stream)  # the processes are started again
+
+
+def test_what_a_thread_has_opened_outlives_the_thread(played):
+    (game, *_) = Dataset(played / "keys")
+    with ReplayedFrames(1) as frames:
+        with ThreadPoolExecutor(1) as threads:
+            reader = threads.submit(frames.open, game, ["tty_chars"], 0).result()
+        time.sleep(0.5)  # the kernel kills what dies with the thread
+        out = np.zeros((len(game), 24 * 80), np.uint8)
+        reader.copy(0, len(game), {"tty_chars": out})
+        reader.close()
+    assert out.any(1).all()
+
+
+def test_games_that_take_turns_are_each_replayed_at_their_own_clock(played, monkeypatch):
+    held = []
+    monkeypatch.setattr(Clock, "hold", lambda self: held.append(str(self)))
+    one, other = (keys_only(game) for game in sorted(Dataset(played / "keys"), key=len)[-2:])
+    night = other.row.copy()
+    night["clock"] = "2023-10-23T23:30:00"
+    server = Server()
+    with closing(Workplace()):
+        for number, game in enumerate((one, replace(other, row=night))):
+            server.answer(Open(number, game, ("tty_chars",), 0))
+        for number in (0, 1, 0):
+            assert not server.answer(More(number)).error
+            assert held[-1] == ("2023-10-23T12:00:00", "2023-10-23T23:30:00")[number]
+        for number in (0, 1):
+            server.answer(Close(number))
+
+
+def test_where_nothing_can_be_written_a_verification_ends_all_the_same(played, monkeypatch):
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    record = ReplayRecord(played / "keys", Dataset(played / "keys"))
+    record.keep(Finished("game_0", Verified(1)))
+    monkeypatch.setattr("strathack.collect.replaying.record.atomic_write", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    record.write()
+    record.remove()
+    assert not record.departed
 
 
 def test_a_policy_is_trained_from_keys(played, tmp_path):

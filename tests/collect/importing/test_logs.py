@@ -5,8 +5,9 @@ import bz2
 import pytest
 from recordings import START, game_that_ends
 
+from strathack.collect.importing.logs import LogBook, LogLines
 from strathack.collect.importing.ttyrec import read_ttyrec
-from strathack.collect.playing.xlogfile import LogBook, LogEntry, LogLines
+from strathack.collect.playing.xlogfile import LogEntry
 
 
 def line(points, turns, *, start=START, end=START, **more):
@@ -68,3 +69,10 @@ def test_a_line_that_names_a_recording_is_about_it_and_of_two_the_later(tmp_path
 def test_both_separators_are_read():
     assert LogEntry("points=5\tdeath=killed by Ann: a ghost").fields["death"] == "killed by Ann: a ghost"
     assert LogEntry("version=3.4.3:points=5:death=quit").fields == {"version": "3.4.3", "points": "5", "death": "quit"}
+
+
+def test_a_name_that_no_file_can_have_is_one_that_is_not_there(tmp_path):
+    log = tmp_path / "nle.1.xlogfile"
+    log.write_text(f"points=1\tttyrecname={'x' * 300}\npoints=2\tttyrecname=a\0b\n")
+    missing = LogBook([(log, "log")]).missing
+    assert [line.endswith("is not there") for line in missing] == [True, True]
