@@ -119,6 +119,7 @@ class Recoding:
 
         Raises:
             CorruptionError: If a value is out of range, or its name is not in the shard's vocabulary.
+            InputError: If the dataset has more names of a label than a byte tells apart.
         """
         wrong = game.first_out_of_range(name, values)
         if wrong is not None:
@@ -126,6 +127,11 @@ class Recoding:
             raise CorruptionError(f"{place}: {values[wrong]} is out of range")
         if name not in LABEL_COLUMNS:
             return values
+        if len(self._places[name]) > UNLABELLED:
+            raise InputError(
+                f"{name}: the games have {len(self._places[name])} names, of which a stream tells {UNLABELLED} apart; "
+                "select games that have fewer"
+            )
         table = np.full(256, UNLABELLED, dtype=np.uint8)
         for text, code in game.arrays[name].codes.items():
             if code != UNLABELLED:

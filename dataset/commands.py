@@ -129,7 +129,8 @@ def repair(config: RepairConfig) -> int:
             problems += found
             for game in games:
                 kept.setdefault(game.name, game)
-    copy_games(kept.values(), out, one_game_shard, config, "copying")
+    with out:
+        copy_games(kept.values(), out, one_game_shard, config, "copying")
     for problem in problems:
         print(problem)
     print(f"{len(kept):,} games kept, {len(problems)} problems, in {config.out}")
@@ -156,9 +157,11 @@ def merge(config: MergeConfig) -> int:
     for dataset in datasets:
         for game in dataset:
             games.setdefault(game.name, game)
-    copy_games(games.values(), out, one_game_shard, config, "merging")
+    with out:
+        copy_games(games.values(), out, one_game_shard, config, "merging")
     for name, same in colliding.items():
-        print(f"{name}: in several datasets, {'the same' if same else 'different'}; the first was kept")
+        told = "of the same keys and frames" if same else "different"
+        print(f"{name}: in several datasets, {told}; the first was kept")
     print(f"{len(games):,} games of {len(datasets)} datasets in {config.out}")
     return 0
 
@@ -214,10 +217,13 @@ def _about(config: ExportConfig) -> AboutMinari:
 def compact(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
     dataset = Dataset(config.data).select(config.select)
+    if not len(dataset):
+        raise InputError(f"{config.data}: no game meets the condition; nothing to compact")
     check_replayable(dataset, "compact")
     settings = {"compacted_from": place_text(config.data), "observations": []}
     out = _make_dataset(config.out, settings, dataset.fractions)
-    copy_games(dataset, out, keys_only_shard, config, "compacting")
+    with out:
+        copy_games(dataset, out, keys_only_shard, config, "compacting")
     size = sum(path.stat().st_size for path in out.folder.shards())
     steps = max(Dataset(config.out).steps, 1)
     print(f"{len(Dataset(config.out)):,} games, {steps:,} steps, {size / steps:.2f} bytes a step in {config.out}")

@@ -83,16 +83,19 @@ def sound_games(shard: Path, on_game: Callable[[Game], None]) -> tuple[list[Game
 
 
 def collisions(datasets: Sequence[Dataset]) -> dict[str, bool]:
-    """Returns game names that several datasets have → whether those games agree in keys and frames."""
-    seen: dict[bytes, tuple[bytes, bytes]] = {}
+    """Returns game names that several datasets have → whether those games agree in keys and frames.
+
+    Games of which neither is known, such as those that were imported as screens, count as different.
+    """
+    seen: dict[bytes, tuple[bytes, bytes, int]] = {}
     found: dict[str, bool] = {}
     for dataset in datasets:
         for row in dataset.rows:
-            digests = row["keys_sha256"], row["frames_sha256"]
+            digests = row["keys_sha256"], row["frames_sha256"], int(row["steps"])
             before = seen.setdefault(row["game"], digests)
             if dataset is not datasets[0] and before is not digests:
                 name = row["game"].decode()
-                found[name] = found.get(name, True) and before == digests
+                found[name] = found.get(name, True) and before == digests and any(digests[:2])
     return found
 
 
@@ -103,18 +106,18 @@ def copy_games(
     config: WriterOptions,
     what: str,
 ) -> None:
-    """Copies games into a dataset; games that it already has are left as they are.
+    """Copies games into a dataset, which is begun; games that it already has are left as they are.
 
     Args:
         games: The games.
-        out: Writes the dataset.
+        out: Writes the dataset; its context is entered.
         shard_of: Returns a shard with one game.
         config: How the dataset is written.
         what: One or two words for the work.
     """
     games = list(games)
-    with out, progress(what, sum(len(game) for game in games), quiet=config.quiet) as advance:
-        out.begin()
+    out.begin()
+    with progress(what, sum(len(game) for game in games), quiet=config.quiet) as advance:
         for game in games:
             if game.name not in out.present:
                 out.add(game.name, shard_of(game))

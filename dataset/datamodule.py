@@ -5,6 +5,7 @@ Needs the extra ``train``; besides :mod:`strathack.dataset.devices`, no other mo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from strathack.dataset.devices import TensorBatch, allocate_for, moved, on_device
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.frames import FrameSource
 from strathack.dataset.prefetching import Allocate
 from strathack.dataset.reading import Dataset, Paths
@@ -159,7 +160,7 @@ class DemonstrationBatches(IterableDataset[TensorBatch]):
                 source.close()
 
 
-_NAME_OF_ERRORS = f"{InputError.__module__}."
+_NAME_OF_ERROR = re.compile(r"strathack(\.\w+)+: ")
 
 
 class EpochLoader:
@@ -207,9 +208,10 @@ class EpochLoader:
                 left -= 1
                 if not left:
                     return
-        except InputError as error:
+        except (InputError, RunError) as error:
             # An error from a loader worker includes that process's traceback; its last line is the message.
-            raise InputError(str(error).strip().splitlines()[-1].removeprefix(_NAME_OF_ERRORS)) from None
+            kind = InputError if isinstance(error, InputError) else RunError
+            raise kind(_NAME_OF_ERROR.sub("", str(error).strip().splitlines()[-1])) from None
 
 
 @dataclass(frozen=True)

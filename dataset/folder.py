@@ -22,6 +22,7 @@ from strathack.dataset.shard import (
     open_shard,
     read_games,
     read_tables,
+    readable,
     with_fractions,
     write_tables,
 )
@@ -78,12 +79,14 @@ class DatasetFolder:
             raise FormatError(f"{path}: not readable as JSON ({error})") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
             raise FormatError(f"{path}: not the settings of a strathack dataset")
+        if not isinstance(content.get("settings", {}), dict):
+            raise FormatError(f"{path}: its settings are no names and values")
         if content.get("version") != FORMAT_VERSION:
             raise FormatError(
                 f"{path}: format version {content.get('version')}, this release writes version {FORMAT_VERSION}; "
                 "choose another folder, or use the release of strathack that wrote it"
             )
-        return dict(content["settings"])
+        return dict(content.get("settings", {}))
 
     def write_settings(self, settings: Mapping[str, Any], fractions: Fractions | None = None) -> None:
         """Writes ``dataset.json``, with the shares by which the games of a new folder are split, if they are given."""
@@ -132,7 +135,12 @@ class DatasetFolder:
 
     def _read_texts(self, name: str) -> dict[str, str]:
         path = self.path / name
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        try:
+            return {str(game): str(text) for game, text in json.loads(path.read_text()).items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError):
+            raise FormatError(f"{path}: no names of games and texts; remove the file") from None
 
     def _write_texts(self, name: str, texts: Mapping[str, str]) -> None:
         path = self.path / name
@@ -219,7 +227,7 @@ class DatasetFolder:
         buffer = io.BytesIO()
         with make_shard(buffer, provenance) as merged:
             for source in sources:
-                with open_shard(source) as file:
+                with open_shard(source) as file, readable(source, "its games"):
                     for name in file["data"]:
                         file.copy(f"data/{name}", merged["data"])
             rows = np.concatenate([table.rows for table in tables])

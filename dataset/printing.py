@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Column, Table
 
 Games = TypeVar("Games")
@@ -13,8 +14,8 @@ Games = TypeVar("Games")
 SCORES: Mapping[str, Callable[[np.ndarray], str]] = {
     "games": lambda rows: f"{len(rows):,}",
     "steps": lambda rows: f"{rows['steps'].sum():,}",
-    "mean score": lambda rows: f"{rows['score'].mean():,.0f}",
-    "median": lambda rows: f"{np.median(rows['score']):,.0f}",
+    "mean score": lambda rows: f"{rows['score'].mean():,.0f}" if len(rows) else "",
+    "median": lambda rows: f"{np.median(rows['score']):,.0f}" if len(rows) else "",
 }
 """The columns of a table of scores: title → function from rows of ``/games`` to text."""
 
@@ -34,7 +35,7 @@ def table_by_role(
     if together is not None:
         rows["all"] = together
     for role, games in rows.items():
-        table.add_row(role, *(told(games) for told in columns.values()))
+        table.add_row(escape(role), *(told(games) for told in columns.values()))
     return table
 
 
@@ -57,5 +58,5 @@ def strategy_shares(steps: Mapping[str, int]) -> Table:
     total = sum(steps.values()) or 1
     table = Table("strategy", Column("steps", justify="right"), Column("share", justify="right"))
     for name, count in sorted(steps.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{count:,}", f"{count / total:.1%}")
+        table.add_row(escape(name), f"{count:,}", f"{count / total:.1%}")
     return table

@@ -17,7 +17,7 @@ from strathack.dataset.errors import CorruptionError, FormatError
 from strathack.dataset.progress import progress
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.remote.pointers import shown
-from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS
+from strathack.dataset.schema import CHECKPOINTS, DIGESTED_OBSERVATIONS, FRAME_CHUNK_STEPS, GAME_DTYPE
 from strathack.dataset.shard import ShardTables, read_shard, read_tables, readable
 
 
@@ -63,6 +63,10 @@ def _check_tables(path: Path, tables: ShardTables) -> Iterator[Problem]:
     names = [name.decode() for name in tables.rows["game"].tolist()]
     if len(set(names)) != len(names):
         yield Problem(path, "", "/games names a game twice")
+    for column in GAME_DTYPE.names or ():
+        codes = h5py.check_enum_dtype(GAME_DTYPE[column])
+        for place in np.flatnonzero(~np.isin(tables.rows[column], list(codes.values()))) if codes else ():
+            yield Problem(path, names[place], f"/games, {column}: {tables.rows[column][place]} is none of its codes")
     try:
         groups, masks = read_shard(path, partial(_groups_and_masks, path))
     except FormatError as error:
@@ -103,6 +107,9 @@ def verify_game(game: Game) -> Iterator[Problem]:
     for check in checks:
         for what in check:
             yield Problem(game.path, game.name, f"{game.name}/{what}")
+    lacking = [key for key in game.provenance.observations if f"obs/{key}" not in arrays]
+    if lacking:
+        yield Problem(game.path, game.name, f"{game.name}: the shard promises obs/{lacking[0]}, which it lacks")
     try:
         _ = game.attributes
     except FormatError as error:
@@ -123,7 +130,7 @@ def _check_dones(columns: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _check_keys(game: Game, columns: Mapping[str, np.ndarray]) -> Iterator[str]:
-    actions, expected = columns.get("actions"), str(game.info["keys_sha256"])
+    actions, expected = columns.get("actions"), game.row["keys_sha256"].decode()
     if actions is not None and expected and (actions < len(KEY_CODES)).all():
         found = hashlib.sha256(KEY_CODES[actions].tobytes()).hexdigest()
         if found != expected:
@@ -131,7 +138,7 @@ def _check_keys(game: Game, columns: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _check_frames(game: Game, digests: Mapping[str, list[bytes]], columns: Mapping[str, np.ndarray]) -> Iterator[str]:
-    expected, checkpoints = str(game.info["frames_sha256"]), columns.get(CHECKPOINTS)
+    expected, checkpoints = game.row["frames_sha256"].decode(), columns.get(CHECKPOINTS)
     each = [digests.get(f"obs/{key}") for key in DIGESTED_OBSERVATIONS]
     if not expected or checkpoints is None or not all(each):
         return

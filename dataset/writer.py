@@ -63,6 +63,8 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         settings: The settings to write; None leaves existing settings as they are.
         fractions: How the games of a new folder are split; by default by the usual shares.
         joins: Whether this process adds games without the lock, while another process holds it, begins and merges.
+        publishes: Whether tables and checksums of the games, if there are any, are made anew: they are removed when
+            the folder is begun.
 
     Attributes:
         folder: The folder's files.
@@ -76,10 +78,11 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         *,
         fractions: Fractions | None = None,
         joins: bool = False,
+        publishes: bool = False,
     ) -> None:
         self.folder = DatasetFolder(path)
         self.present: set[str] = set()
-        self._settings, self._fractions, self._joins = settings, fractions, joins
+        self._settings, self._fractions, self._joins, self._publishes = settings, fractions, joins, publishes
         self._there: Mapping[str, Any] | None = None
         self._lock = ExitStack()
         self._locked = False
@@ -94,7 +97,8 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
                 not writable.
         """
         self._there = self.folder.read_settings()
-        _check_unpublished(self.folder.path)
+        if not self._publishes:
+            _check_unpublished(self.folder.path)
         _check_writable(self.folder.path)
         try:
             if self._there is not None:
@@ -147,6 +151,8 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             if not self._joins and self.folder.read_settings() != self._there:
                 raise InputError(f"{path}: another process has begun it meanwhile; the same command goes on from there")
             remove_temporary_files(path)
+            if self._publishes:
+                (path / MANIFEST).unlink(missing_ok=True)  # what is there is not whole while this is not
             if self._settings is not None and self._settings != self._there:
                 self.folder.write_settings(self._settings, self._fractions if self._there is None else None)
 

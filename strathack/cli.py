@@ -167,8 +167,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fail(str(error))
     except RunError as error:
         fail(str(error), status=1)
+    except PermissionError as error:
+        fail(f"{error.filename}: {error.strerror}")
     except InterruptedStartError:
         return interrupted_by(signal.SIGTERM)
+    except KeyboardInterrupt:
+        return interrupted_by(signal.SIGINT)
 
 
 def _check_outputs(options: Any) -> None:

@@ -118,6 +118,7 @@ def card_of(dataset: Dataset, statistics: Statistics, about: About, files: Files
         made=f"strathack and NLE {versions}" if versions else "strathack",
         split=files.splits[0],
         first=dataset.names[0],
+        shard=files.shards[0],
         shards=_shards_told(dataset, len(files.shards)),
         columns="\n".join(f"| `{name}` | {COLUMNS[name]} |" for name in files.columns),
         where=about.address or "path/to/this/folder",
@@ -143,12 +144,12 @@ def _strategies_told(statistics: Statistics) -> str:
 def _shards_told(dataset: Dataset, count: int) -> str:
     if not dataset.observations:
         return (
-            f"`shard-*.h5`: {count} files of strathack's HDF5 format with keys and labels alone, half a byte a step. "
+            f"`*.h5`: {count} files of strathack's HDF5 format with keys and labels alone, half a byte a step. "
             "Seed, clock and keys determine a game: `strathack dataset expand` plays the keys again, gives back every "
             "observation, and compares digests of all frames."
         )
     shown = ", ".join(f"`{key}` {list(OBSERVATIONS[key].shape)}" for key in dataset.observations)
-    return f"`shard-*.h5`: {count} files of strathack's HDF5 format, with the observations {shown} of every step."
+    return f"`*.h5`: {count} files of strathack's HDF5 format, with the observations {shown} of every step."
 
 
 def _commands(dataset: Dataset) -> list[str]:

@@ -17,6 +17,15 @@ from strathack.dataset.schema import GAME_DTYPE, LABEL_COLUMNS, SCREEN_ROWS, STO
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 
+_SPDX: Mapping[str, str] = {
+    name.lower(): name
+    for name in (
+        "MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0",
+        "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0", "CC-BY-NC-ND-4.0", "ODbL-1.0", "PDDL-1.0", "MPL-2.0", "Unlicense",
+    )
+}  # fmt: skip
+"""The hub's names of licences → those of SPDX, by which their pages are called."""
+
 CONTEXT: Mapping[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -145,7 +154,9 @@ def croissant_of(
 
 
 def _license_address(license_id: str) -> str:
-    return license_id if "://" in license_id else f"https://spdx.org/licenses/{license_id.upper()}.html"
+    if "://" in license_id or license_id.lower() not in _SPDX:
+        return license_id
+    return f"https://spdx.org/licenses/{_SPDX[license_id.lower()]}.html"
 
 
 def _file_object(name: str, sha256: str, size: int) -> dict[str, Any]:

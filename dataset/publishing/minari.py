@@ -111,10 +111,8 @@ def _box(spaces: Any, key: str) -> Any:
 def _episodes(dataset: Dataset, on_game: Callable[[Game], None]) -> Iterator[Any]:
     buffer = importlib.import_module("minari.data_collector").EpisodeBuffer
     labels = Recoding(dataset)
-    for number, game in enumerate(dataset):
+    for number, game in enumerate(game for game in dataset if len(game)):
         steps = len(game)
-        if not steps:
-            continue
         last = np.arange(steps) == steps - 1
         complete = game.row["completeness"] == COMPLETENESS["complete"]
         yield buffer(

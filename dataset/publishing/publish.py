@@ -21,7 +21,7 @@ from strathack.dataset.files import absolute, atomic_write, sync_folder
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.frames import FrameSource, source_of
 from strathack.dataset.keys import check_replayable, keys_only_shard
-from strathack.dataset.manifest import MANIFEST, files_of, sha256_of, write_manifest
+from strathack.dataset.manifest import files_of, sha256_of, write_manifest
 from strathack.dataset.options import PublishDataConfig
 from strathack.dataset.progress import progress
 from strathack.dataset.publishing.card import About, card_of
@@ -60,15 +60,14 @@ def published_folder(config: PublishDataConfig) -> Dataset:
         "screens": config.screens,
     }
     agreed_settings(config.out, settings)
-    writer = DatasetWriter(config.out, settings, fractions=dataset.fractions)
+    shard_of = one_game_shard if config.observations else keys_only_shard
     try:
-        (config.out / MANIFEST).unlink(missing_ok=True)  # what is there is not whole while this is not
-        shard_of = one_game_shard if config.observations else keys_only_shard
-        copy_games(dataset, writer, shard_of, config, "writing shards")
-        made = Dataset(config.out)
-        _check_split(config, made, dataset)
-        files = _write_tables(config, made, dataset if config.screens else made)
-        _describe(config, made, files)
+        with DatasetWriter(config.out, settings, fractions=dataset.fractions, publishes=True) as writer:
+            copy_games(dataset, writer, shard_of, config, "writing shards")
+            made = Dataset(config.out)
+            _check_split(config, made, dataset)
+            files = _write_tables(config, made, dataset if config.screens else made)
+            _describe(config, made, files)
     except OSError as error:
         reason = error.strerror or error
         raise RunError(
@@ -124,7 +123,7 @@ def _write_tables(config: PublishDataConfig, dataset: Dataset, shown: Dataset) -
     splits = splits_of(dataset)
     table = StepTable.of(dataset, screens=config.screens, categories=False)
     most = STEPS_PER_FILE_OF_SCREENS if config.screens else STEPS_PER_FILE
-    places = {name: place for place, name in enumerate(shown.names)}
+    places, names = {name: place for place, name in enumerate(shown.names)}, dataset.names
     with (
         closing(source_of(shown)) as frames,
         progress("writing tables", dataset.steps, quiet=config.quiet) as advance,
@@ -132,7 +131,7 @@ def _write_tables(config: PublishDataConfig, dataset: Dataset, shown: Dataset) -
         for split in splits:
             _write_once(config.out / games_table(split), partial(_write_games, dataset, split))
             for part in parts_of(dataset, split, most):
-                games = shown.take(places[dataset.names[place]] for place in part.games)
+                games = shown.take(places[names[place]] for place in part.games)
                 _write_once(config.out / part.name, _writing(table, games, frames, advance))
     shards = [path.name for path in DatasetFolder(config.out).shards()]
     columns = ["game", "step", *table.columns, *(["screen"] if config.screens else [])]

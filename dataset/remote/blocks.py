@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from strathack.dataset.errors import InputError
@@ -34,7 +35,6 @@ _TRIM_EVERY = 600.0
 
 _USED_AGAIN = 300.0
 """Seconds after which another use of a block is noted."""
-
 
 _ABANDONED = 3600.0
 """Seconds after which an unfinished block is one that nobody writes any more."""
@@ -215,8 +215,14 @@ class CacheSettings:
         return cls(Path(folder), gigabytes_of(os.environ.get(LIMIT)))
 
     def blocks(self) -> BlockCache:
-        """Returns the cache of blocks."""
-        return BlockCache(self.folder / "blocks", int(self.gigabytes * 1e9))
+        """Returns the cache of blocks, the same for all that this process opens."""
+        return _cache_at(self.folder / "blocks", int(self.gigabytes * 1e9), os.getpid())
+
+
+@lru_cache(maxsize=16)
+def _cache_at(folder: Path, limit: int, process: int) -> BlockCache:
+    """Returns a cache, which counts what its process writes; its lock is not carried over a fork."""
+    return BlockCache(folder, limit)
 
 
 def gigabytes_of(text: str | None) -> float:

@@ -155,7 +155,7 @@ def downloaded(
             path = download(force=True)
             if not _is_whole(path):
                 path.unlink()
-                raise RunError(f"{what}: the checksum of {file} differs, twice; nothing of it is kept")
+                raise RunError(f"{what}: the checksum of {file} differs, twice; it is fetched anew the next time")
     return path
 
 

@@ -72,7 +72,7 @@ def _begun(out: Path, asked: str) -> str | None:
         begun = json.loads((out / BEGUN).read_bytes())
         same = begun["asked"] == asked
         place = str(begun["place"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out}: is not empty, and no unfinished pull; expected a new folder") from None
         return None

@@ -38,7 +38,8 @@ class RemoteShard:
         self.file, self._blocks = file, blocks
         self._lock = threading.Lock()
         self._coming: dict[int, Future[dict[int, bytes]]] = {}
-        self._seen: set[int] = set()  # asked for ahead before, so that nobody looks for them on disk again
+        # Asked for ahead before, so that nobody looks for them on disk again, until one of them is missing there.
+        self._seen: set[int] = set()
 
     def read(self, offset: int, size: int) -> bytes:
         """Returns bytes of the shard; fewer only at its end.
@@ -129,6 +130,8 @@ class RemoteShard:
 
     def fetched(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """Returns blocks: fetches them, waits for those on their way, and takes from the cache what came meanwhile."""
+        if numbers:
+            self._seen.clear()
         blocks: dict[int, bytes] = {}
         anew = False
         while missing := [number for number in numbers if number not in blocks]:
@@ -141,6 +144,7 @@ class RemoteShard:
 
     def forget(self, offset: int = 0, size: int | None = None) -> None:
         """Removes blocks from the cache, those of a range or all, so that they are fetched anew."""
+        self._seen.clear()
         self._blocks.drop(self.file.key, None if size is None else _blocks_of(offset, offset + size))
 
 

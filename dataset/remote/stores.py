@@ -80,7 +80,7 @@ def reaching(address: str) -> Iterator[None]:
     except PermissionError:
         raise InputError(f"{shown}: may not be read; see that there is a key or a token, and that it may") from None
     except ImportError:
-        package = PACKAGES[address.partition(":")[0]]
+        package = PACKAGES.get(address.partition(":")[0], "fsspec")
         raise InputError(f'{shown}: needs the package {package}: pip install "strathack[hub]" {package}') from None
     # Each file system has errors of its own (of httpx, aiohttp, botocore), which have nothing in common.
     except Exception as error:

@@ -13,6 +13,7 @@ from made_up_games import made_up, provenance, write_games, write_tables_alone
 from strathack.cli import main
 from strathack.dataset import Dataset
 from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.labels import STRATEGIES, Vocabulary
 from strathack.dataset.schema import GAME_DTYPE
 from strathack.dataset.shard import encode_shard, read_tables
 
@@ -54,6 +55,50 @@ def test_info(data, capfd):
     assert "bytes a step" not in table, "of shards with other games, too, the bytes say nothing of a step"
     assert "in 2 shards with other games, too" in table
     assert "bytes a step in 2 shards\n" in run(capfd, "dataset", "info", data)[1]
+
+
+def test_names_are_shown_as_they_are_and_no_games_as_none(tmp_path, capfd):
+    data, _ = made_up(0, 30)
+    object.__setattr__(data, "strategy_codes", Vocabulary(["[fight]", "[/x]", *STRATEGIES[2:]]).codes)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "game_0.h5").write_bytes(encode_shard(data, provenance()))
+    told = run(capfd, "dataset", "info", tmp_path / "data")[1]
+    assert "│ [fight]" in told
+    assert "│ [/x]" in told
+    status, told = run(capfd, "dataset", "info", tmp_path / "data", "--select", "steps > 30")
+    assert (status, "nan" in told) == (0, False)
+    err = refused(capfd, "dataset", "compact", tmp_path / "data", tmp_path / "keys", "--select", "steps > 30")
+    assert "data: no game meets the condition; nothing to compact" in err
+    assert not (tmp_path / "keys").exists()
+
+
+def test_what_only_the_table_of_games_has_wrong_is_told_of(data, capfd):
+    with h5py.File(data / "shard-00000.h5", "r+") as file:
+        rows = file["games"][...]
+        rows["end"][1] = 77
+        file["games"][...] = rows
+        file.attrs["observations"] = json.dumps(["blstats", "tty_cursor", "message"])
+    status, out = run(capfd, "dataset", "verify", data)
+    assert status == 1
+    assert "/games, end: 77 is none of its codes" in out
+    assert "game_0: the shard promises obs/message, which it lacks" in out
+
+
+def test_what_may_not_be_read_and_an_interruption_are_one_line(data, capfd, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_dir", refuse)
+        assert f"{data}: Permission denied" in refused(capfd, "dataset", "verify", data)
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("strathack.dataset.commands.verify_shards", interrupt, raising=False)
+    monkeypatch.setattr("strathack.collect.commands.verify_shards", interrupt)
+    assert main(["dataset", "verify", str(data)]) == 130
+    assert capfd.readouterr().err.count("\n") == 1
 
 
 def flip(path, name, index=0):
@@ -144,10 +189,20 @@ def test_merge_takes_the_same_game_once_and_refuses_different_ones(tmp_path, cap
     assert not (tmp_path / "out").exists()
     status, out = run(capfd, "dataset", "merge", tmp_path / "out", tmp_path / "a", tmp_path / "b", "--keep-first")
     assert status == 0
-    assert "game_0: in several datasets, the same; the first was kept" in out
+    assert "game_0: in several datasets, of the same keys and frames; the first was kept" in out
     assert "game_1: in several datasets, different; the first was kept" in out
     assert [len(game) for game in Dataset(tmp_path / "out")] == [10, 20, 5]
     assert run(capfd, "dataset", "verify", tmp_path / "out")[0] == 0
+
+
+def test_games_of_which_neither_keys_nor_frames_are_known_may_be_different_ones(tmp_path, capfd):
+    for folder, steps in (("a", 10), ("b", 25)):
+        data, _ = made_up(0, steps)
+        data.row["keys_sha256"] = b""
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "game_0.h5").write_bytes(encode_shard(data, provenance()))
+    err = refused(capfd, "dataset", "merge", tmp_path / "out", tmp_path / "a", tmp_path / "b")
+    assert "merge: game_0 stands in several of the datasets and differs; --keep-first" in err
 
 
 def test_merging_copies_compressed_chunks_as_they_are(data, tmp_path, capfd):
@@ -219,19 +274,17 @@ def test_export_to_parquet(data, tmp_path, capfd):
 
 def test_export_to_minari(tmp_path, capfd, monkeypatch):
     minari = pytest.importorskip("minari")
-    write_games(tmp_path / "data", [5, 30])
-    shard = next((tmp_path / "data").glob("*.h5"))
+    write_games(tmp_path / "data", [5, 0, 30])
     cut, _ = made_up(7, 12)
     cut.row["completeness"] = 1
     (tmp_path / "data" / "game_7.h5").write_bytes(encode_shard(cut, provenance()))
-    assert shard
     status, _ = run(capfd, "dataset", "export", tmp_path / "data", tmp_path / "nethack-v0", "--to", "minari")
     assert status == 0
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     loaded = minari.load_dataset("nethack-v0")
     episodes = list(loaded)
     assert [len(episode) for episode in episodes] == [5, 30, 12]
-    for episode, game in zip(episodes, Dataset(tmp_path / "data"), strict=True):
+    for episode, game in zip(episodes, Dataset(tmp_path / "data").select("steps > 0"), strict=True):
         assert np.array_equal(episode.actions, game.actions[:])
         assert np.array_equal(episode.observations["blstats"][:-1], game.obs["blstats"][:])
         assert np.array_equal(episode.infos["strategy"][:-1], game.strategy[:])

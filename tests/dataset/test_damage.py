@@ -1,5 +1,8 @@
 """Bytes flipped and cut at random: right data or a clear error, never a crash, a hang or wrong data."""
 
+import re
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -8,6 +11,7 @@ from made_up_games import made_up, provenance
 
 from strathack.dataset import Dataset
 from strathack.dataset.errors import FormatError
+from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.shard import encode_shard
 from strathack.dataset.streams import unrolls
 from strathack.dataset.verify import verify_shard
@@ -74,6 +78,20 @@ def test_a_shard_cut_short_or_filled_up_with_zeros(shard, tmp_path, place, zeros
     if not zeros:
         with pytest.raises(FormatError, match="not a readable HDF5 file"):
             Dataset(path)
+
+
+def test_a_damaged_game_is_merged_whole_or_refused_by_its_file(shard, tmp_path):
+    for place in range(0, len(shard.bytes), 97):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        damaged = bytearray(shard.bytes)
+        damaged[place] ^= 16
+        (folder / "game_3.h5").write_bytes(damaged)
+        with suppress(FormatError):
+            list(DatasetFolder(folder).merge(2))
+            continue
+        with pytest.raises(FormatError, match=re.escape(str(folder / "game_3.h5"))):
+            list(DatasetFolder(folder).merge(2))
 
 
 def test_an_undamaged_shard_is_read(shard, tmp_path):

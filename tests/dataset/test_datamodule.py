@@ -4,6 +4,7 @@ import itertools
 import logging
 import shutil
 import warnings
+from contextlib import AbstractContextManager
 
 import h5py
 import numpy as np
@@ -21,7 +22,8 @@ from strathack.dataset.datamodule import (  # noqa: E402
     Position,
     StreamSpec,
 )
-from strathack.dataset.errors import InputError  # noqa: E402
+from strathack.dataset.errors import InputError, RunError  # noqa: E402
+from strathack.dataset.remote.stores import UnreachableError  # noqa: E402
 from strathack.dataset.schedule import Share  # noqa: E402
 
 T, B = 8, 2
@@ -154,6 +156,22 @@ def test_what_a_loader_finds_damaged_is_said_in_one_line(games, tmp_path, worker
     with pytest.raises(InputError, match=r"shard-00000\.h5: .*game_2.*blstats") as error:
         list(EpochLoader(spec, Position([0]), 10**6, workers))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_place_that_cannot_be_reached_any_more_is_said_in_one_line(games, workers):
+    class Gone(AbstractContextManager):
+        def open(self, *_):
+            raise UnreachableError("https://x/y: cannot be reached (it is off)")
+
+        def __exit__(self, *_):
+            pass
+
+        close = __exit__
+
+    spec = StreamSpec(Dataset(games), "unrolls", {"lanes": B, "steps": T, "epochs": 1}, Gone)
+    with pytest.raises(RunError, match=r"^https://x/y: cannot be reached \(it is off\)$"):
+        list(EpochLoader(spec, Position([0]), 10**6, workers))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -111,3 +111,22 @@ def test_shards_are_files_of_plain_h5py(tmp_path):
     _, arrays = made_up(5, 25)
     with open_shard(game.shard) as file:
         assert np.array_equal(file["data/game_5/actions"][:], arrays["actions"])
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]"])
+def test_texts_that_are_damaged_are_refused_by_their_file(tmp_path, content):
+    (tmp_path / "failures.json").write_text(content)
+    with pytest.raises(FormatError, match="failures.json: no names of games and texts"):
+        DatasetFolder(tmp_path).read_failures()
+
+
+def test_settings_that_are_none_are_refused(tmp_path):
+    folder = DatasetFolder(tmp_path)
+    folder.write_settings({})
+    content = json.loads((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps({**content, "settings": 5}))
+    with pytest.raises(FormatError, match="its settings are no names and values"):
+        folder.read_settings()
+    del content["settings"]
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    assert folder.read_settings() == {}

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_games import KEYS, write_games
+from made_up_games import KEYS, made_up, provenance, write_games
 
 from strathack.dataset import prefetching, streams
 from strathack.dataset.errors import CorruptionError, InputError
+from strathack.dataset.labels import STRATEGIES, Vocabulary
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schedule import Share
+from strathack.dataset.shard import encode_shard
 
 T = 8
 LENGTHS = [5, T, 20, 1, 3 * T, 0, 1100, 17]
@@ -163,18 +165,38 @@ def test_arrays_are_reused_only_when_asked(games):
     dataset = Dataset(games[0])
     batches = list(streams.unrolls(dataset, lanes=2, steps=T))
     assert same(batches, kept(streams.unrolls(dataset, lanes=2, steps=T)))
-    reused = streams.unrolls(dataset, lanes=2, steps=T, reuse=True, epochs=None)
-    addresses = {next(reused)["strategy"].__array_interface__["data"][0] for _ in range(2000)}
-    assert len(addresses) <= (prefetching.SLABS_AHEAD + 1) * prefetching.MAX_SLAB_BATCHES
+
+
+def test_memory_is_allocated_once_where_arrays_are_reused_and_again_and_again_else(games):
+    dataset = Dataset(games[0])
+    allocated = {}
+    for reuse in (False, True):
+        sizes = []
+
+        def allocate(*arguments, sizes=sizes):
+            sizes.append(1)
+            return np.empty(*arguments)
+
+        stream = streams.unrolls(dataset, lanes=2, steps=T, reuse=reuse, epochs=None, allocate=allocate)
+        for _ in range(50 * prefetching.MAX_SLAB_BATCHES):
+            next(stream)
+        allocated[reuse] = len(sizes)
+    assert allocated[True] < allocated[False] / 5
+
+
+def test_more_names_than_a_byte_tells_apart_are_refused(tmp_path):
+    for seed in (0, 1):
+        data, _ = made_up(seed, 30)
+        names = [*STRATEGIES, *(f"{'ab'[seed]}{number}" for number in range(130))]
+        object.__setattr__(data, "strategy_codes", Vocabulary(names).codes)
+        (tmp_path / f"game_{seed}.h5").write_bytes(encode_shard(data, provenance()))
+    next(streams.unrolls(Dataset(tmp_path / "game_0.h5"), lanes=1, steps=4))
+    with pytest.raises(InputError, match="strategy: the games have 273 names, of which a stream tells 255 apart"):
+        next(streams.unrolls(Dataset(tmp_path), lanes=1, steps=4))
 
 
 def test_labels_get_the_dataset_s_codes(tmp_path):
     """Two games that gave their own names the same code."""
-    from made_up_games import made_up, provenance
-
-    from strathack.dataset.labels import STRATEGIES, Vocabulary
-    from strathack.dataset.shard import encode_shard
-
     for seed, own in ((0, "dance"), (1, "sing")):
         data, _ = made_up(seed, 30)
         object.__setattr__(data, "strategy_codes", Vocabulary([*STRATEGIES, own]).codes)

@@ -126,10 +126,10 @@ def test_a_merge_that_is_stopped_leaves_the_rest_to_the_next(tmp_path, games):
         writer.begin()
         for game in games:
             writer.add(game.name, one_game_shard(game))
-        writer.merge(1 + 1, stopped=lambda: True)
-        assert len(writer.folder.shards()) == 2
+        writer.merge(2, stopped=lambda: True)
+        assert [path.name for path in writer.folder.shards()] == ["shard-00000.h5", f"{games[2].name}.h5"]
         writer.merge(2)
-        assert len(writer.folder.shards()) == 2
+        assert [path.name for path in writer.folder.shards()] == ["shard-00000.h5", "shard-00001.h5"]
     assert Dataset(tmp_path / "out").names == [game.name for game in games]
 
 

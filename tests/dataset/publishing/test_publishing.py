@@ -380,3 +380,25 @@ def test_differing_files_are_told(tmp_path):
     (tmp_path / "two").write_text("2")
     (tmp_path / "three").unlink()
     assert differing(tmp_path, sums) == ["three", "two"]
+
+
+def test_two_that_publish_into_one_folder_do_not_mix(tmp_path, monkeypatch, capfd):
+    write_games(tmp_path / "data", [30, 5])
+    words = (tmp_path / "data", tmp_path / "out", "--observations")
+    assert published(*words) == 0
+    written = publishing._write_games
+
+    def published_again_meanwhile(*arguments):
+        monkeypatch.setattr(publishing, "_write_games", written)
+        with pytest.raises(SystemExit, match="2"):
+            published(*words)
+        assert not (tmp_path / "out" / MANIFEST).exists()
+        written(*arguments)
+
+    monkeypatch.setattr(publishing, "_write_games", published_again_meanwhile)
+    for table in (tmp_path / "out" / "games").iterdir():
+        table.unlink()
+    assert published(*words) == 0
+    assert "another process is writing to this dataset" in capfd.readouterr().err
+    sums = parse_manifest((tmp_path / "out" / MANIFEST).read_text(), MANIFEST)
+    assert differing(tmp_path / "out", sums) == []

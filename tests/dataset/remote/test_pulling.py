@@ -220,3 +220,10 @@ def test_an_unreachable_place_is_one_line(hub, served, tmp_path):
     with pytest.raises(RunError, match="cannot be reached"):
         planned(Path(served), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_folder_to_fetch_into(served, tmp_path, capfd):
+    (tmp_path / "afile").touch()
+    with pytest.raises(SystemExit, match="2"):
+        main(["dataset", "pull", served, str(tmp_path / "afile"), "--quiet"])
+    assert "afile: is not empty, and no unfinished pull; expected a new folder" in capfd.readouterr().err

@@ -25,7 +25,7 @@ from strathack.dataset.errors import CorruptionError, FormatError, InputError, R
 from strathack.dataset.manifest import MANIFEST
 from strathack.dataset.remote import shards as remote
 from strathack.dataset.remote.addresses import address_of, without_secrets
-from strathack.dataset.remote.blocks import BLOCK, BlockCache
+from strathack.dataset.remote.blocks import BLOCK, BlockCache, CacheSettings
 from strathack.dataset.remote.shards import RemoteShard
 from strathack.dataset.remote.stores import RemoteFile, UnreachableError
 from strathack.dataset.shard import encode_shard
@@ -337,6 +337,14 @@ def test_the_cache_keeps_to_its_size_and_everything_is_still_shown(hub, served, 
     assert sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) < 1_000_000 + (1 << 19)
 
 
+def test_small_shards_count_together_for_the_size_of_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("strathack.dataset.remote.blocks._LOOK_EVERY", 1 << 16)
+    settings = CacheSettings(tmp_path, 0.0001)
+    for number in range(40):
+        settings.blocks().write(f"{number:02d}" * 32, 0, bytes(30_000))
+    assert settings.blocks().size() < 100_000 + (1 << 16)
+
+
 def test_the_size_of_the_cache_has_to_be_a_number(served, monkeypatch):
     monkeypatch.setenv("STRATHACK_CACHE_GB", "lots")
     with pytest.raises(InputError, match="STRATHACK_CACHE_GB: 'lots'; expected a number above 0"):
@@ -402,6 +410,22 @@ def test_a_block_that_is_there_and_cannot_be_read_is_fetched(tmp_path, monkeypat
     shard.read(0, 100_000)
     monkeypatch.setattr(BlockCache, "read", lambda *_: None)
     assert shard.read(5, 70_000) == place.content[5:70_005]
+
+
+def test_what_was_removed_meanwhile_is_fetched_ahead_again(tmp_path, monkeypatch):
+    place = Place(bytes(range(256)) * 400)
+    monkeypatch.setattr(remote, "bytes_of", place.fetch)
+    cache = BlockCache(tmp_path, 1 << 30)
+    shard = RemoteShard(RemoteFile("https://x/y", 102_400, "", "ab" * 32), cache)
+    everything = range(4)
+    shard.prefetch([(0, 102_400)])
+    shard.fetched(everything)
+    cache.drop("ab" * 32)
+    place.asked.clear()
+    shard.read(0, 100)
+    shard.prefetch([(0, 102_400)])
+    shard.fetched(everything)
+    assert place.asked == [(0, BLOCK), (BLOCK, 102_400)], "the others at once, before they are read"
 
 
 def test_a_block_that_was_not_written_to_its_end_is_fetched_anew(tmp_path, monkeypatch):
