@@ -28,7 +28,7 @@ def check_at_least(least: float, owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
         for one in value if isinstance(value, tuple) else (value,):
-            if one is not None and one < least:
+            if one is not None and not one >= least:  # NaN is not, either
                 raise InputError(f"{name}: {one} is below {least}")
 
 

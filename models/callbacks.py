@@ -129,9 +129,18 @@ class Checkpoints(pl.Callback):
         self._stop = StopOnSignal()
         self._saved_at = -1
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Replaces Lightning's signal handlers, which communicate with other processes at any moment."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Replaces Lightning's signal handlers, which communicate with other processes at any moment.
+
+        A run that was interrupted in its last validation is at its end, and validated now.
+        """
         self._stop.__enter__()
+        if trainer.should_stop and not pl_module.is_validated:
+            # As Lightning itself does between two steps.
+            trainer.validating = True
+            trainer.fit_loop.epoch_loop.val_loop.run()
+            trainer.training = True
+            self._save_last(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Mapping[str, Any], batch_idx: int

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from strathack.dataset.devices import TensorBatch
+from strathack.models.acting import without_draws
 from strathack.models.cleaved import AnyPolicy, in_training_mode
 from strathack.models.cores import State
 from strathack.models.label_tables import LabelTables
@@ -72,7 +73,9 @@ class CloningModule(StreamModule):
         # In validation, processes do not wait for each other, since their streams are of unequal length.
         averaged = self.averaged if self.training and self.trainer.world_size > 1 else None
         loss = cloning_loss(output, targets, config.strategy_weight, self.class_weights, config.head_weight, averaged)
-        return Learned(loss.total, output.action_logits, tally(output, targets), after)
+        # Where strategies are drawn, the policy acts by all of them together, and that is what is validated.
+        shown = output if self.training else without_draws(output, self.policy.config)
+        return Learned(loss.total, output.action_logits, tally(shown, targets), after)
 
     def empty(self) -> Tally:
         """See :meth:`StreamModule.empty`."""

@@ -71,14 +71,14 @@ def read_hihack(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, IndexError) as error:
         what = first_line(error)
         raise InputError(f"{path}: not a checkpoint of tensors and plain values: {what}") from None
     try:
         weights, flags = dict(checkpoint["learner_state"]["model"]), dict(checkpoint.get("flags") or {})
-    except (KeyError, TypeError, ValueError, AttributeError):
+        return {name.removeprefix("module."): value for name, value in weights.items()}, flags
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         raise InputError(f"{path}: no learner_state.model in it; expected a checkpoint of the paper") from None
-    return {name.removeprefix("module."): value for name, value in weights.items()}, flags
 
 
 def config_of(weights: Weights, flags: Mapping[str, Any], *, legacy: bool) -> PolicyConfig:

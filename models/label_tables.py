@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def check_observations(observations: Sequence[str], dataset: Dataset, path: Path
 
 def dataset_names(dataset: Dataset, label: str) -> tuple[str, ...]:
     """Returns the names of a label in a dataset; a name's place is its code in streams."""
-    return PUBLISHED_STRATEGIES if label == "hihack_strategy" else tuple(dataset.vocabularies[label])
+    return PUBLISHED_STRATEGIES if label == "hihack_strategy" else tuple(dataset.vocabularies.get(label, ()))
 
 
 def label_tables(
@@ -91,28 +91,66 @@ def label_tables(
     if isinstance(policy, CleavedConfig):
         strategy_table(names, policy.high.strategies, label)
     table = strategy_table(names, policy.strategies, label)
-    counts = strategy_counts(dataset.select(split="train"), label, table, len(policy.strategies), quiet)
-    if not counts.any():
+    check_labelled(dataset, path, label, table)
+    if not balance:
+        return LabelTables(actions, table, label)
+    games = _spread(dataset)
+    counts = np.zeros(len(policy.strategies), dtype=np.int64)
+    with progress("counting", games.steps, quiet=quiet) as advance:
+        for game, of_game in zip(games, strategy_counts(games, label, table, len(counts)), strict=True):
+            counts += of_game
+            advance(len(game))
+    return LabelTables(actions, table, label, balanced_weights(counts))
+
+
+def check_labelled(dataset: Dataset, path: Path, label: str, table: np.ndarray) -> None:
+    """Checks that there are steps to learn strategies from.
+
+    Args:
+        dataset: The games.
+        path: The dataset's path, for error messages.
+        label: The label that tells strategies.
+        table: See :func:`strategy_counts`.
+
+    Raises:
+        InputError: If no game of the train split has such a step, or one lacks the label.
+    """
+    if not any(counts.any() for counts in strategy_counts(_spread(dataset), label, table, int(table.max()) + 1)):
         raise InputError(
             f"{path}: no step of the train split has a {label} (of at most {GAMES_COUNTED} games looked into)"
         )
-    return LabelTables(actions, table, label, balanced_weights(counts) if balance else None)
 
 
-def strategy_counts(dataset: Dataset, label: str, table: np.ndarray, strategies: int, quiet: bool) -> np.ndarray:
-    """Counts steps by strategy, in at most ``GAMES_COUNTED`` games spread over the dataset, i64 [strategies]."""
-    places = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), GAMES_COUNTED)).astype(int))
-    counts = np.zeros(strategies, dtype=np.int64)
+def _spread(dataset: Dataset) -> Dataset:
+    """Returns at most ``GAMES_COUNTED`` games of the train split, spread over all of it."""
+    games = dataset.select(split="train")
+    return games.take(np.unique(np.linspace(0, len(games) - 1, min(len(games), GAMES_COUNTED)).astype(int)))
+
+
+def strategy_counts(dataset: Dataset, label: str, table: np.ndarray, strategies: int) -> Iterator[np.ndarray]:
+    """Counts the steps of each strategy, game by game.
+
+    Args:
+        dataset: The games.
+        label: The label that tells strategies.
+        table: From the label's codes in the dataset to the policy's strategies, below 0 for none, i64 [256].
+        strategies: How many strategies the policy has.
+
+    Yields:
+        i64 [strategies].
+
+    Raises:
+        InputError: If a game does not have the label.
+    """
     codes = {name: code for code, name in enumerate(dataset_names(dataset, label))}
-    with progress("counting", int(dataset.rows["steps"][places].sum()), quiet=quiet) as advance:
-        for place in places.tolist():
-            array = dataset[place].arrays[label]
-            own = codes if label == "hihack_strategy" else array.codes
-            for name, steps in count_by_name(array[:].astype(np.uint8), own).items():
-                if name in codes and table[codes[name]] >= 0:
-                    counts[table[codes[name]]] += steps
-            advance(len(array))
-    return counts
+    for game in dataset:
+        array = game.stored(label)
+        own = codes if label == "hihack_strategy" else array.codes
+        counts = np.zeros(strategies, dtype=np.int64)
+        for name, steps in count_by_name(array[:].astype(np.uint8), own).items():
+            if name in codes and table[codes[name]] >= 0:
+                counts[table[codes[name]]] += steps
+        yield counts
 
 
 def balanced_weights(counts: np.ndarray) -> np.ndarray:

@@ -265,7 +265,7 @@ class StreamModule(pl.LightningModule):
             "tally": (self._tally or self.empty()).to(torch.device("cpu")).sums(),
         }
         checkpoint["about"] = self.about
-        if self._validated_at == self.trainer.global_step:
+        if self.is_validated and self.validated is not None:
             checkpoint[VALIDATED] = asdict(self.validated)
         checkpoint[STATE] = {"frames": self.frames, "processes": _of_all_processes(mine, self.trainer.world_size)}
 
@@ -287,6 +287,13 @@ class StreamModule(pl.LightningModule):
         }
         self._tally = type(self.empty())(*mine["tally"])
         self._rng = mine["rng"]
+        if VALIDATED in checkpoint:
+            self._validated_at = checkpoint["global_step"]
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the weights were validated as they are."""
+        return self._validated_at == self.trainer.global_step
 
     def averaged(self, value: Tensor) -> Tensor:
         """Returns the mean over all processes."""

@@ -380,7 +380,7 @@ class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
             encoder.marks=true; heads.offered=true". Of a run of pretrain, the encoder.
         high: For a cleaved policy, the checkpoint of the part that chooses strategies.
         low: For a cleaved policy, the checkpoint of the part that chooses actions given each strategy.
-        freeze: A part that is not trained: the encoder; of a cleaved policy, high or low.
+        freeze: A part that is not trained: the encoder; of a cleaved policy that is made of high and low, one of them.
         compile: Compile encoders and heads with torch.compile.
     """
 

@@ -33,12 +33,13 @@ def predictions(policy: AnyPolicy, dataset: Dataset, *, steps: int | None = None
 
     Returns:
         One row per step: ``game``, ``step``; by name, the ``strategy`` pursued, the ``action`` taken and the ``likely``
-        one, most likely by the policy; ``nll``, the negative log-likelihood of the action in nats (NaN for actions that
-        the policy does not have; where strategies are sampled, of the exact marginal); and for a hierarchical policy
+        one, most likely by the policy; ``nll``, the negative log-likelihood of the action in nats (NaN where no action
+        is known; where strategies are sampled, of the exact marginal); and for a hierarchical policy
         ``belief_<strategy>``, a strategy's probability, f32.
 
     Raises:
-        InputError: If there are no steps, or an observation that the policy needs is not stored.
+        InputError: If there are no steps, an observation that the policy needs is not stored, or the policy has fewer
+            actions than the games.
     """
     dataset = dataset.take(np.flatnonzero(dataset.rows["steps"]))
     if not len(dataset):

@@ -20,11 +20,12 @@ from strathack.dataset.manifest import sha256_of
 from strathack.models.cards import card_of, results_of
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.fitting import VALIDATION
+from strathack.models.offline.options import used_options
 from strathack.models.options import BF16_MANTISSA, PublishConfig
 from strathack.models.places import MODEL, checkpoint_at, is_policy, published
 from strathack.models.precision import with_mantissa
 from strathack.models.running import METRICS, OPTIONS
-from strathack.models.saving import VALIDATED, frames_of, load_values, policy_from, save_policy, weights_digest
+from strathack.models.saving import VALIDATED, frames_of, load_values, policy_of_values, save_policy, weights_digest
 
 CONFIG, CARD, REPLAY, RESULTS = "config.json", "README.md", "replay.mp4", ".eval_results/nethack.yaml"
 """Files of a published folder beside the checkpoint."""
@@ -65,16 +66,17 @@ def publish(options: PublishConfig) -> Path:
     """
     if options.out.exists():
         raise InputError(f"{options.out}: exists already, made otherwise; take another folder, or remove it")
-    for name in ("replay", "notes"):
-        path = getattr(options, name)
-        if path is not None and not path.is_file():
-            raise InputError(f"{name}: {path}: no such file")
-    values = load_values(checkpoint_at(options.run))
-    policy = policy_from(values)
+    check_files(options)
+    checkpoint = checkpoint_at(options.run)
+    values = load_values(checkpoint)
+    policy = policy_of_values(values, checkpoint)
     about: dict[str, Any] = {**values["about"], "frames": frames_of(values), **_training_of(options.run, values)}
     if options.mantissa < BF16_MANTISSA:
+        before = weights_digest(policy)
         policy.load_state_dict({name: _kept(value, options.mantissa) for name, value in policy.state_dict().items()})
         about["mantissa"] = options.mantissa
+        if weights_digest(policy) != before:
+            about.pop("evaluation", None)  # of the weights as they were
     if options.evaluation is not None:
         about["evaluation"] = evaluation_of(options.evaluation / EVALUATION, weights_digest(policy))
     for name, usual in (("temperature", 1.0), ("patience", 0)):
@@ -103,6 +105,18 @@ def publish(options: PublishConfig) -> Path:
     return options.out
 
 
+def check_files(options: PublishConfig) -> None:
+    """Checks that the files are there that options name.
+
+    Raises:
+        InputError: If one is not.
+    """
+    evaluation = None if options.evaluation is None else options.evaluation / EVALUATION
+    for name, path in (("evaluation", evaluation), ("replay", options.replay), ("notes", options.notes)):
+        if path is not None and not path.is_file():
+            raise InputError(f"{name}: {path}: no such file")
+
+
 def _kept(value: torch.Tensor, bits: int) -> torch.Tensor:
     """Returns a policy's weight to so many bits of mantissa; whole numbers stay as they are."""
     return with_mantissa(value, bits) if value.is_floating_point() else value
@@ -116,6 +130,11 @@ def _training_of(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
         if "counters" in values:
             return _finetuning_of(given, values)
         about["options"] = {name: given[name] for name in TOLD_OPTIONS if given.get(name) is not None}
+        algorithm = given.get("algorithm", "bc")
+        if algorithm != "bc":
+            del about["options"]["head_weight"]
+            told = {f"offline.{name}": given["offline"][name] for name in used_options(algorithm)}
+            about["options"] = {"algorithm": algorithm, **about["options"], **told}
     validation = values.get(VALIDATED)
     if validation is None and _is_of_last_validation(run, values):  # a run of the release before
         validation = _read(run / VALIDATION)

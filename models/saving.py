@@ -162,15 +162,23 @@ def weights_digest(policy: AnyPolicy) -> str:
     return digest.hexdigest()
 
 
-def policy_from(values: Mapping[str, Any]) -> AnyPolicy:
+def policy_of_values(values: Mapping[str, Any], path: Path) -> AnyPolicy:
     """The inverse of :func:`policy_values`; a checkpoint's other weights are left out.
 
+    Args:
+        values: What the checkpoint holds.
+        path: The checkpoint, for error messages.
+
     Raises:
-        KeyError, TypeError, RuntimeError, InputError: If the values are not those of a policy.
+        FormatError: If the values are not those of a policy.
     """
-    policy = make_policy(config_from_values(values["policy"]))
-    weights = {name: value for name, value in values["state_dict"].items() if name.startswith(POLICY)}
-    policy.load_state_dict({name.removeprefix(POLICY): value for name, value in weights.items()})
+    try:
+        policy = make_policy(config_from_values(values["policy"]))
+        weights = {name: value for name, value in values["state_dict"].items() if name.startswith(POLICY)}
+        policy.load_state_dict({name.removeprefix(POLICY): value for name, value in weights.items()})
+    except (KeyError, TypeError, RuntimeError, InputError) as error:
+        what = " ".join(str(error).split())
+        raise FormatError(f"{path}: no checkpoint of a policy: {what}") from None
     return policy
 
 
@@ -188,11 +196,7 @@ def load_policy(path: Path, device: str | torch.device = "cpu", kind: type | Non
     """
     path = checkpoint_at(path)
     values = load_values(path)
-    try:
-        policy = policy_from(values)
-    except (KeyError, TypeError, RuntimeError, InputError) as error:
-        what = " ".join(str(error).split())
-        raise FormatError(f"{path}: no checkpoint of a policy: {what}") from None
+    policy = policy_of_values(values, path)
     if kind is not None and not isinstance(policy, kind):
         raise InputError(f"{path}: a {type(policy).__name__}; expected a {kind.__name__}")
     policy.about = dict(values["about"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 from strathack.dataset import Dataset
@@ -21,6 +22,7 @@ from strathack.models.config import HierarchicalConfig, LSTMTransformerConfig, P
 from strathack.models.fitting import Ended, Fit, beginning_of, budget_of, fit_of, learned, streamed
 from strathack.models.growing import grown
 from strathack.models.label_tables import check_observations, dataset_names, label_tables
+from strathack.models.offline.options import OfflineConfig, used_options
 from strathack.models.offline.training import OfflineModule, check_learnable
 from strathack.models.options import TrainConfig
 from strathack.models.places import checkpoint_at
@@ -48,7 +50,9 @@ def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     begun, saved = beginning_of(run), run.saved
     options, dataset, about = begun.run.options, begun.dataset, begun.about
     policy = policy_of(options, dataset) if saved is None else make_policy(config_from_values(saved["policy"]))
-    if options.freeze == "encoder" and isinstance(policy, Policy):
+    if options.freeze == "encoder":
+        if not isinstance(policy, Policy):
+            raise InputError(f"freeze: {options.weights} holds a cleaved policy, which has no encoder of its own")
         policy.encoders.requires_grad_(False)
     if saved is None:
         check_used(options, policy.config)
@@ -82,6 +86,9 @@ def check_used(options: TrainConfig, policy: AnyConfig) -> None:
         raise InputError(f"{name}: is of policies with strategies, and this one is flat")
     for name in () if options.algorithm == "bc" else given(options, "balance", "head_weight"):
         raise InputError(f"{name}: is of cloning; {options.algorithm} has no use for it")
+    for field in fields(OfflineConfig):
+        if field.name not in used_options(options.algorithm) and given(options.offline, field.name):
+            raise InputError(f"offline.{field.name}: {options.algorithm} has no use for it")
 
 
 def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:

@@ -29,7 +29,7 @@ from strathack.models.places import checkpoint_at
 from strathack.models.running import usable_gpus
 
 GAMES_AT_A_TIME = 64
-"""Games that are labelled before they are written; an interrupted run repeats at most so many."""
+"""Games that are labelled before they are written, or as many as there are lanes; an interrupted run repeats these."""
 
 
 def apply(config: LabelApplyConfig) -> tuple[int, int]:
@@ -58,8 +58,9 @@ def apply(config: LabelApplyConfig) -> tuple[int, int]:
         out.begin()
         missing = [place for place, name in enumerate(dataset.names) if name not in out.present]
         advance(dataset.steps - dataset.take(missing).steps)
-        for start in range(0, len(missing), GAMES_AT_A_TIME):
-            games = dataset.take(missing[start : start + GAMES_AT_A_TIME])
+        at_a_time = max(GAMES_AT_A_TIME, config.lanes)
+        for start in range(0, len(missing), at_a_time):
+            games = dataset.take(missing[start : start + at_a_time])
             for place, found in enumerate(inferred(labeller, games, config.lanes, config.ahead, advance)):
                 labels = InferredLabels(found.names, found.probability, codes)
                 out.add(games[place].name, shard_with_inferred(games[place], {label: labels}))

@@ -12,14 +12,14 @@ from strathack.dataset.devices import TensorBatch
 from strathack.dataset.errors import InputError
 from strathack.models.cores import State
 from strathack.models.fitting import Ended, Fit, beginning_of, budget_of, fit_of, learned, streamed
-from strathack.models.label_tables import check_observations, dataset_names, strategy_counts
+from strathack.models.label_tables import check_labelled, check_observations, dataset_names
 from strathack.models.labelling.labeller import LABELLER, Labeller, LabellerConfig
 from strathack.models.labelling.metrics import LabelResult, LabelSums, label_result, label_sums
 from strathack.models.labelling.options import LabelTrainConfig
 from strathack.models.learning import Learned, StreamModule
 from strathack.models.losses import UNKNOWN, nll_sum, strategy_table
 from strathack.models.options import OptimizerOptions
-from strathack.models.running import Run, is_first_process
+from strathack.models.running import Run
 
 ACTION = 32
 """Elements of the embedding of the keys, for a labeller that sees them."""
@@ -106,11 +106,7 @@ def labelling_of(run: Run[LabelTrainConfig]) -> Fit[LabellingModule]:
     config = config_of(options, names) if run.saved is None else LabellerConfig.from_values(run.saved[LABELLER])
     check_observations(config.observations, dataset, options.data[0], "the labeller")
     table = strategy_table(names, config.names, options.label)
-    counts = strategy_counts(
-        dataset.select(split="train"), options.label, table, len(config.names), options.quiet or not is_first_process()
-    )
-    if not counts.any():
-        raise InputError(f"{options.data[0]}: no step of the train split has a {options.label} to learn from")
+    check_labelled(dataset, options.data[0], options.label, table)
     columns = (config.label, *(("actions",) if config.action else ()))
     data = streamed(options, dataset, begun.lanes, config.observations, columns)
     budget = budget_of(options, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,20 @@ from strathack.dataset.options import check_above_zero, check_at_least
 
 Algorithm = Literal["bc", "awac", "iql", "cql", "rem"]
 """How a policy learns from recorded games: by cloning, or by offline reinforcement learning."""
+
+
+_USED: Mapping[Algorithm, tuple[str, ...]] = {
+    "bc": (),
+    "awac": ("discount", "target_rate", "reward_clip", "temperature", "largest_weight"),
+    "iql": ("discount", "target_rate", "reward_clip", "temperature", "largest_weight", "expectile"),
+    "cql": ("discount", "target_rate", "reward_clip", "td_weight"),
+    "rem": ("discount", "target_rate", "reward_clip", "heads"),
+}
+
+
+def used_options(algorithm: Algorithm) -> tuple[str, ...]:
+    """Returns the names of those fields of :class:`OfflineConfig` that an algorithm looks at."""
+    return _USED[algorithm]
 
 
 @dataclass(frozen=True)

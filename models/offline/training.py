@@ -328,6 +328,10 @@ def check_learnable(policy: AnyPolicy, dataset: Dataset, config: TrainConfig) ->
         raise InputError(f"algorithm: {algorithm} trains whole policies; a cleaved one can be cloned (bc)")
     if config.ema:
         raise InputError(f"ema: {algorithm} has a target network of its own; leave it out")
+    if config.early_stop:
+        raise InputError(f"early_stop: a small TD error of {algorithm} makes no good policy; leave it out")
+    if config.unroll < 2:
+        raise InputError(f"unroll: {config.unroll} steps hold no step with a next one; expected at least 2")
     heads = policy.config.heads
     if algorithm in ("cql", "rem") and isinstance(heads, HierarchicalConfig) and heads.combine != "values":
         raise InputError(

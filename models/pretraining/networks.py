@@ -167,7 +167,8 @@ def load_progress(path: Path, device: str | torch.device = "cpu") -> ProgressMod
 def take_encoder(policy: Policy, pretrained: Pretrained, path: Path) -> None:
     """Copies a pre-trained encoder's weights into the encoders of a policy.
 
-    What the policy's encoder sees beside the screen has no effect at first: its weights in the last layer become zero.
+    What an encoder of symbols sees beside the screen has no effect at first: its weights in the last layer become zero.
+    An encoder of pixels has no such layer; it hands the previous action on to the core.
 
     Args:
         policy: The policy, whose encoder is of the same make.

@@ -25,7 +25,7 @@ from strathack.models.precision import is_bf16
 from strathack.models.presets import preset
 from strathack.models.pretraining.networks import is_pretrained, load_pretrained, take_encoder
 from strathack.models.running import Run, checked_device, together
-from strathack.models.saving import load_policy, load_values, policy_from
+from strathack.models.saving import frames_of, load_policy, load_values, policy_of_values
 from strathack.rl.acting.inference import InferencePolicy
 from strathack.rl.acting.recording import SavedGames, recorder_of
 from strathack.rl.acting.rollouts import Rollouts
@@ -108,9 +108,10 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
     demos, held_out = demos_of(config, policy.config)
     groups = groups_in_batch(config)
     teacher = teacher_of(config, policy.config, fabric.device)
-    about = {"env": config.env, "dataset": "" if demos is None else demos.dataset.fingerprint}
-    if saved is not None and saved["about"] != about:
+    about: dict[str, Any] = {"env": config.env, "dataset": "" if demos is None else demos.dataset.fingerprint}
+    if saved is not None and any(saved["about"].get(name) != value for name, value in about.items()):
         raise InputError(f"{config.imitation.demos}: other games than those that the run was trained on")
+    about["frames"] = frames_before(config) if saved is None else saved["about"].get("frames", 0)
     counters = Counters() if saved is None else Counters.from_values(own_state(saved, fabric)["counters"])
     summed = None if fabric.world_size == 1 else partial(summed_array, fabric)
     rewards = Rewards(config.reward, config.appo.discount, summed)
@@ -205,7 +206,7 @@ def policy_of(config: FinetuneConfig, saved: Mapping[str, Any] | None) -> AnyPol
         InputError: If there is no such policy, or it cannot do what is asked.
     """
     if saved is not None:
-        policy = policy_from(saved)
+        policy = policy_of_values(saved, config.folder)
     elif config.run and not is_pretrained(load_values(checkpoint_at(config.run[0]))):
         if config.set or config.policy != FinetuneConfig.policy:
             raise InputError("run: the policy is what the checkpoint holds; leave policy and set out")
@@ -218,6 +219,12 @@ def policy_of(config: FinetuneConfig, saved: Mapping[str, Any] | None) -> AnyPol
     # Raises if strategies are to be held and the policy has none.
     ActingPolicy(policy, ActingConfig(min_strategy_steps=config.appo.min_strategy_steps))
     return policy
+
+
+def frames_before(config: FinetuneConfig) -> int:
+    """Returns the frames that the policy which a new run begins with was cloned on."""
+    began = load_values(checkpoint_at(config.run[0])) if config.run else {}
+    return 0 if not began or is_pretrained(began) else frames_of(began)
 
 
 def looked_at(config: FinetuneConfig, observations: tuple[str, ...]) -> Simulator:

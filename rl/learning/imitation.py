@@ -169,7 +169,7 @@ def validation_nll(
         state, on = policy.initial_state(lanes, device), _TablesOn.of(tables, device)
         for batch in OnePass(stream_of(games, policy.config, tables, lanes, steps), device):
             output, state, targets = _targets_and_output(policy, batch, state, on)
-            sums = sums + tally(output, targets)
+            sums = sums + tally(without_draws(output, policy.config), targets)
     return result_of(sums if summed is None else Tally(*map(summed, sums.sums())), strategies)
 
 

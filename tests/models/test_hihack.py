@@ -121,7 +121,8 @@ def test_other_files_are_refused_in_one_line_and_nothing_in_them_is_run(shared, 
     with pytest.raises(InputError, match="x.tar: not a checkpoint of tensors and plain values"):
         imported_policy(path)
     assert "ran" not in capsys.readouterr().out
-    for values in ({"learner_state": {}}, {"model": {}}, [1, 2]):
+    named = {"learner_state": {"model": {1: torch.zeros(2)}}}
+    for values in ({"learner_state": {}}, {"model": {}}, [1, 2], torch.zeros(()), torch.zeros(2), named):
         torch.save(values, path)
         with pytest.raises(InputError, match="x.tar: no learner_state.model in it"):
             imported_policy(path)

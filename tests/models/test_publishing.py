@@ -139,7 +139,7 @@ def test_what_is_there_or_is_no_evaluation_is_refused(run_of, tmp_path):
     (tmp_path / "there").touch()
     with pytest.raises(InputError, match="there: exists already"):
         publish(PublishConfig(run=run_of, out=tmp_path / "there"))
-    with pytest.raises(FormatError, match=r"evaluation\.json: cannot be read"):
+    with pytest.raises(InputError, match=r"evaluation: .*evaluation\.json: no such file"):
         publish(PublishConfig(run=run_of, out=tmp_path / "new", evaluation=tmp_path))
     (tmp_path / "evaluation.json").write_text("{}")
     with pytest.raises(FormatError, match=r"evaluation\.json: no result of strathack evaluate"):

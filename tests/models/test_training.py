@@ -18,9 +18,12 @@ from cudnn import refuse_backward_in_evaluation  # noqa: E402
 from old_checkpoints import make_version_1  # noqa: E402
 
 from strathack import cli  # noqa: E402
+from strathack.dataset import Dataset  # noqa: E402
+from strathack.dataset.copying import shard_with_inferred  # noqa: E402
 from strathack.dataset.errors import InputError, RunError  # noqa: E402
 from strathack.dataset.folder import DatasetFolder  # noqa: E402
 from strathack.dataset.labels import PUBLISHED_STRATEGIES  # noqa: E402
+from strathack.dataset.shard import InferredLabels  # noqa: E402
 from strathack.dataset.splits import Fractions  # noqa: E402
 from strathack.models import cloning  # noqa: E402
 from strathack.models.commands import train as train_command  # noqa: E402
@@ -28,6 +31,7 @@ from strathack.models.fitting import TRAINING, VALIDATION  # noqa: E402
 from strathack.models.label_tables import balanced_weights  # noqa: E402
 from strathack.models.learning import rate_at  # noqa: E402
 from strathack.models.options import TrainConfig  # noqa: E402
+from strathack.models.predicting import predictions  # noqa: E402
 from strathack.models.running import METRICS, quieten  # noqa: E402
 from strathack.models.saving import load_policy, load_values  # noqa: E402
 from strathack.models.training import clone  # noqa: E402
@@ -146,11 +150,44 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
         assert resumed.module.frames == whole.module.frames
         expected = [timeless(row) for row in rows_of(whole.folder)]
         again = clone(TrainConfig(resume=cut_short.folder, quiet=True))  # at its end, it takes no further step
-        assert_same_weights(weights_of(again), weights_of(whole)) if not ema else None
+        if not ema:  # what is averaged is the last checkpoint's, and not the module's
+            assert_same_weights(weights_of(again), weights_of(whole))
         assert again.module.trainer.global_step == 20
         # Where training was ended between an epoch's last batch and its validation, that one is left out.
         left_out = [row for row in expected if cut == 7 and row["step"] == "7"]
         assert [timeless(row) for row in rows_of(resumed.folder)] == [row for row in expected if row not in left_out]
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_that_was_interrupted_in_its_last_validation_is_validated_when_it_goes_on(
+    games, tmp_path, monkeypatch, ema
+):
+    options = {"steps": 4, "validate_every": 100, "ema": ema}
+    whole = clone(config_of(games, tmp_path / "whole", **options))
+    validation_step = cloning.CloningModule.validation_step
+
+    def interrupting(self, *arguments):
+        validation_step(self, *arguments)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cloning.CloningModule, "validation_step", interrupting)
+        cut = clone(config_of(games, tmp_path / "cut", **options))
+    assert cut.interrupted == signal.SIGTERM
+    assert not (cut.folder / VALIDATION).exists()
+    resumed = clone(TrainConfig(resume=cut.folder, quiet=True))
+    assert resumed.module.validated == whole.module.validated
+    assert json.loads((cut.folder / VALIDATION).read_text()) == json.loads((whole.folder / VALIDATION).read_text())
+    assert_same_weights(*(dict(load_policy(one.folder / "best.safetensors").state_dict()) for one in (resumed, whole)))
+    again = clone(TrainConfig(resume=cut.folder, quiet=True))
+    assert again.module.validated is None, "which is done once"
+
+
+def test_where_strategies_are_drawn_all_of_them_are_validated_together(games, tmp_path):
+    ended = clone(config_of(games, tmp_path / "run", set=f"{SMALL_LSTM}; heads.combine=sampled", steps=5))
+    held_out = Dataset(games).select(split="validation")
+    nll = predictions(load_policy(ended.folder / "last.safetensors"), held_out)["nll"]
+    assert ended.module.validated.action_nll == pytest.approx(nll.mean(), rel=1e-4)
 
 
 def without_others(values, name=""):
@@ -219,6 +256,33 @@ def test_training_stops_early_and_begins_with_given_weights(games, tmp_path):
                             learning_rate=1e-30, weight_decay=0.0))  # fmt: skip
     assert ended.module.trainer.global_step < 100
     assert_same_weights(weights_of(ended), dict(load_policy(first.folder).state_dict()))
+
+
+def test_a_cleaved_policy_s_encoders_are_not_frozen_by_the_way(games, tmp_path):
+    high, low = (clone(config_of(games, tmp_path / name, steps=1)).folder for name in ("high", "low"))
+    cleaved = clone(config_of(games, tmp_path / "both", set="", high=high, low=low, steps=1)).folder
+    with pytest.raises(InputError, match="freeze: .*both holds a cleaved policy, which has no encoder of its own"):
+        clone(config_of(games, tmp_path / "run", set="", weights=cleaved, freeze="encoder"))
+
+
+def test_labels_that_no_game_or_not_all_games_have_are_refused(games, tmp_path):
+    with pytest.raises(InputError, match="no step .*has a strategy_inferred"):
+        clone(config_of(games, tmp_path / "run", label="strategy_inferred"))
+    labelled = tmp_path / "labelled"
+    labelled.mkdir()
+    for game in Dataset(games).select(split="train").take([0]):
+        found = InferredLabels(np.zeros(len(game), "u1"), np.ones(len(game), "<f2"), {"explore": 0})
+        (labelled / "one.h5").write_bytes(shard_with_inferred(game, {"strategy": found}))
+    some = config_of(games, tmp_path / "run", label="strategy_inferred", balance=True)
+    with pytest.raises(InputError, match="has no 'strategy_inferred'.*label apply"):
+        clone(replace(some, data=[labelled, games]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_that_are_none_are_refused(games, tmp_path):
+    for name in ("weight_decay", "strategy_weight", "final_rate"):
+        with pytest.raises(InputError, match=f"{name}: nan"):
+            config_of(games, tmp_path / "run", **{name: float("nan")})
 
 
 def test_a_cleaved_policy_trains_what_is_not_frozen(games, tmp_path):

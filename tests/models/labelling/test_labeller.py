@@ -248,7 +248,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monk
 
 def test_applying_goes_on_where_it_was_cut(games, tmp_path, monkeypatch):
     train_labeller(config_of(games, tmp_path / "run"))
-    config = LabelApplyConfig(run=tmp_path / "run", data=games, out=tmp_path / "out", quiet=True, games_per_shard=4)
+    config = LabelApplyConfig(
+        run=tmp_path / "run", data=games, out=tmp_path / "out", quiet=True, games_per_shard=4, lanes=5
+    )
     from strathack.models.labelling import applying
 
     monkeypatch.setattr(applying, "GAMES_AT_A_TIME", 5)

@@ -17,11 +17,12 @@ from strathack.dataset.schema import ENDS, ORIGINS  # noqa: E402
 from strathack.dataset.shard import encode_shard  # noqa: E402
 from strathack.models.offline import training  # noqa: E402
 from strathack.models.offline.networks import TARGET, ValuedPolicy  # noqa: E402
-from strathack.models.offline.options import OfflineConfig  # noqa: E402
+from strathack.models.offline.options import OfflineConfig, used_options  # noqa: E402
 from strathack.models.offline.training import OfflineModule  # noqa: E402
-from strathack.models.options import TrainConfig  # noqa: E402
+from strathack.models.options import PublishConfig, TrainConfig  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
 from strathack.models.presets import preset  # noqa: E402
+from strathack.models.publishing import publish  # noqa: E402
 from strathack.models.running import quieten  # noqa: E402
 from strathack.models.saving import load_policy, load_values  # noqa: E402
 from strathack.models.training import clone  # noqa: E402
@@ -82,7 +83,8 @@ def games(tmp_path_factory):
 def config_of(games, out, algorithm, **options):
     # Advantages are small here; AWAC divides them by the temperature, IQL multiplies them by it.
     temperature = {"awac": 0.1, "iql": 10.0}.get(algorithm, 1.0)
-    values = OfflineConfig(discount=0.9, target_rate=0.1, td_weight=1.0, heads=8, temperature=temperature)
+    wanted = {"discount": 0.9, "target_rate": 0.1, "td_weight": 1.0, "heads": 8, "temperature": temperature}
+    values = OfflineConfig(**{name: wanted[name] for name in used_options(algorithm) if name in wanted})
     offline = {} if algorithm == "bc" else {"offline": values}
     chosen = {
         "set": FLAT, "lanes": 8, "unroll": 16, "steps": 12, "validate_every": 6, "checkpoint_every": 4, "log_every": 5,
@@ -229,6 +231,10 @@ def test_rewards_are_divided_by_the_deviation_of_the_returns_so_far(games, tmp_p
         ("iql", {"set": SMALL, "balance": True}, "balance: is of cloning; iql has no use for it"),
         ("awac", {"set": SMALL, "head_weight": 0.5}, "head_weight: is of cloning"),
         ("iql", {"ema": 0.9}, "ema: iql has a target network of its own"),
+        ("iql", {"early_stop": 5}, "early_stop: a small TD error of iql makes no good policy"),
+        ("iql", {"unroll": 1}, "unroll: 1 steps hold no step with a next one; expected at least 2"),
+        ("awac", {"offline": OfflineConfig(expectile=0.9)}, "offline.expectile: awac has no use for it"),
+        ("cql", {"offline": OfflineConfig(heads=10)}, "offline.heads: cql has no use for it"),
         ("cql", {"set": f"{SMALL}; heads.combine=mixture"}, "heads.combine: mixture; the logits of cql are values"),
     ],
 )
@@ -236,6 +242,15 @@ def test_what_does_not_go_together_is_refused(games, tmp_path, algorithm, option
     with pytest.raises(InputError, match=message):
         clone(config_of(games, tmp_path / "run", algorithm, **options))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_policy_that_is_published_tells_by_which_algorithm_it_learned(games, tmp_path):
+    ended = clone(config_of(games, tmp_path / "run", "iql", offline=OfflineConfig(expectile=0.9)))
+    told = load_values(publish(PublishConfig(run=ended.folder, out=tmp_path / "policy.safetensors")))["about"][
+        "options"
+    ]
+    assert (told["algorithm"], told["offline.expectile"], told["offline.discount"]) == ("iql", 0.9, 0.999)
+    assert not {"head_weight", "offline.heads"} & set(told)
 
 
 def test_games_without_keys_are_refused(tmp_path):
