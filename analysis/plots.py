@@ -307,16 +307,17 @@ def draw_ends(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Draws how deep each player's games went before they ended, as shares of the player's games.
 
     Args:
-        tables: Player → table of its games, with ``max_depth`` and ``end``.
+        tables: Player → table of its games, with ``max_depth`` and ``end``; games of unknown depth are left out.
     """
+    tables = {name: table.dropna(subset="max_depth").astype({"max_depth": int}) for name, table in tables.items()}
     figure = Figure(figsize=(WIDTH, 1.1 + 1.3 * len(tables)), layout="constrained")
     rows = figure.subplots(len(tables), 1, sharex=True, squeeze=False)[:, 0]
-    deepest = max(int(table["max_depth"].max()) for table in tables.values())
+    deepest = max((int(table["max_depth"].max()) for table in tables.values() if len(table)), default=1)
     for place, (axes, (name, table)) in enumerate(zip(rows, tables.items(), strict=True)):
         bottom = np.zeros(deepest + 1)
         for end, alpha in (("death", 0.95), ("otherwise", 0.4)):
             ended = table[(table["end"] == "death") == (end == "death")]
-            shares = np.bincount(ended["max_depth"], minlength=deepest + 1) / len(table)
+            shares = np.bincount(ended["max_depth"], minlength=deepest + 1) / max(len(table), 1)
             axes.bar(range(deepest + 1), shares, bottom=bottom, color=f"C{place % 10}", alpha=alpha, label=end)
             bottom += shares
         axes.set_title(f"{name} ({_games(len(table))})", fontsize=9, loc="left")

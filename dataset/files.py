@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from strathack.dataset.errors import InputError
+from strathack.dataset.errors import InputError, RunError
 
 _TEMPORARY = ".tmp-"
 
@@ -84,6 +84,40 @@ def remove_temporary_files(folder: Path) -> None:
     """Removes the temporary files that a killed writer left. Hold the folder's lock when calling this."""
     for path in folder.glob(f"{_TEMPORARY}*"):
         path.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Checks that a folder can be written or made.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"{existing}: is a file; expected a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{existing}: is not writable")
+
+
+@contextmanager
+def told_if_unwritable(path: Path, then: str) -> Iterator[None]:
+    """Turns a failure to write into an error of one line.
+
+    Args:
+        path: What is written, where the failure names no file.
+        then: What a user has to know then.
+
+    Raises:
+        RunError: In place of an ``OSError`` of the system.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise RunError(f"{error.filename or path}: cannot be written ({error.strerror}); {then}") from error
 
 
 @contextmanager

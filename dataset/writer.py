@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.files import folder_lock, remove_temporary_files
+from strathack.dataset.errors import InputError
+from strathack.dataset.files import check_writable, folder_lock, remove_temporary_files, told_if_unwritable
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.manifest import MANIFEST
 from strathack.dataset.splits import Fractions
@@ -99,7 +98,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         self._there = self.folder.read_settings()
         if not self._publishes:
             _check_unpublished(self.folder.path)
-        _check_writable(self.folder.path)
+        check_writable(self.folder.path)
         try:
             if self._there is not None:
                 self._hold()
@@ -202,18 +201,10 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
                 if stopped():
                     return
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Turns a failure to write into a :class:`RunError` of one line."""
-        try:
-            yield
-        except OSError as error:
-            if error.strerror is None:
-                raise
-            raise RunError(
-                f"{error.filename or self.folder.path}: cannot be written ({error.strerror}); "
-                "every game written before is safe, and the same command goes on from there"
-            ) from error
+        then = "every game written before is safe, and the same command goes on from there"
+        return told_if_unwritable(self.folder.path, then)
 
 
 def agreed_settings(
@@ -262,18 +253,3 @@ def _check_unpublished(path: Path) -> None:
             f"{path}: is published, and its tables and checksums tell of the games that it has and of their split; "
             "change the dataset that it was made of, or a copy (strathack dataset merge), and publish that"
         )
-
-
-def _check_writable(path: Path) -> None:
-    """Checks that a folder can be written or made.
-
-    Raises:
-        InputError: If the folder cannot be written or made.
-    """
-    existing = path
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"{existing}: is a file; expected a folder for the dataset")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{existing}: is not writable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import fields
@@ -256,9 +257,17 @@ def evaluation_of(path: Path, weights: str) -> dict[str, Any]:
         acting |= {"min_strategy_steps": settings["hold"]}
         acting |= {"games": summary["games"], "ends": summary["ends"]}
         acting |= {name: values[name] for name in ("created", "protocol") if values.get(name)}
-        return {**acting, "figures": summary["figures"]}
+        figures = {
+            name: one | {"standard_error": _number(one["standard_error"])} for name, one in summary["figures"].items()
+        }
+        return {**acting, "figures": figures}
     except (KeyError, TypeError) as error:
         raise FormatError(f"{path}: no result of strathack evaluate: {error}") from None
+
+
+def _number(value: float | None) -> float:
+    """Returns a number of an evaluation, which is None in its file where it is not known."""
+    return math.nan if value is None else value
 
 
 def published_rows() -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:

@@ -249,7 +249,9 @@ class EvaluateConfig(GameOptions, WorkerOptions):
             object.__setattr__(self, option, value)
         if self.games not in (None, len(protocol.seeds)):
             raise InputError(f"games: {self.games}; the protocol {protocol.name} sets it")
-        if protocol.one_character != (self.character != ANY_CHARACTER):
+        # Of one whose gender is open, the games are those of one character by the protocol's divisors.
+        parts = [part for part in self.character.split("-") if part not in ("mal", "fem")]
+        if len(parts) != 3 if protocol.one_character else self.character != ANY_CHARACTER:
             which = "one, such as --character mon-hum-neu-mal" if protocol.one_character else "any"
             raise InputError(f"character: {self.character}; the protocol {protocol.name} is of {which}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from strathack.dataset.errors import InputError
+from strathack.dataset.files import check_writable
 from strathack.text.options import TrainConfig
 
 
@@ -14,6 +15,7 @@ def train(config: TrainConfig) -> int:
     Raises:
         InputError: If the export or the model cannot be used, or the folder is not empty.
     """
+    check_writable(config.out)
     if config.out.exists() and any(config.out.iterdir()):
         raise InputError(f"{config.out}: is not empty; take another folder")
     from strathack.text.training import RESULT, train_model

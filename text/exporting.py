@@ -17,7 +17,7 @@ import pyarrow
 from pyarrow import parquet
 
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import atomic_write
+from strathack.dataset.files import atomic_write, check_writable
 from strathack.dataset.writer import differences
 from strathack.text.balrog import encode_record, record_path
 from strathack.text.chunks import Layout
@@ -71,8 +71,9 @@ class ExportFolder:
         """Begins an export, or goes on with one of the same settings; returns whether it is finished already.
 
         Raises:
-            InputError: If the folder holds another export, or something else.
+            InputError: If the folder holds another export, or something else, or is not writable.
         """
+        check_writable(self.path)
         there = self._read()
         if there is not None:
             differing = differences(there, settings)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from pyarrow import parquet
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (as everywhere)
@@ -158,7 +159,7 @@ def model_of(config: TrainConfig) -> tuple[Tokenizer, PreTrainedModel]:
     try:
         # In 32 bits whatever the file has: smaller weights lose most of what they learn.
         model = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model: {config.model} cannot be loaded ({first_line(error)})") from None
     if tokenizer.get_vocab_size() > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(tokenizer.get_vocab_size())

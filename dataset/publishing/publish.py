@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from strathack.dataset.copying import copy_games, one_game_shard
-from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.errors import InputError
 from strathack.dataset.exporting import StepTable
-from strathack.dataset.files import absolute, atomic_write, sync_folder
+from strathack.dataset.files import absolute, atomic_write, sync_folder, told_if_unwritable
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.frames import FrameSource, source_of
 from strathack.dataset.keys import check_replayable, keys_only_shard
@@ -61,18 +61,15 @@ def published_folder(config: PublishDataConfig) -> Dataset:
     }
     agreed_settings(config.out, settings)
     shard_of = one_game_shard if config.observations else keys_only_shard
-    try:
-        with DatasetWriter(config.out, settings, fractions=dataset.fractions, publishes=True) as writer:
-            copy_games(dataset, writer, shard_of, config, "writing shards")
-            made = Dataset(config.out)
-            _check_split(config, made, dataset)
-            files = _write_tables(config, made, dataset if config.screens else made)
-            _describe(config, made, files)
-    except OSError as error:
-        reason = error.strerror or error
-        raise RunError(
-            f"{error.filename or config.out}: cannot be written ({reason}); the same command goes on from here"
-        ) from error
+    with (
+        told_if_unwritable(config.out, "the same command goes on from here"),
+        DatasetWriter(config.out, settings, fractions=dataset.fractions, publishes=True) as writer,
+    ):
+        copy_games(dataset, writer, shard_of, config, "writing shards")
+        made = Dataset(config.out)
+        _check_split(config, made, dataset)
+        files = _write_tables(config, made, dataset if config.screens else made)
+        _describe(config, made, files)
     return made
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.files import absolute, atomic_write, folder_lock
+from strathack.dataset.files import absolute, atomic_write, folder_lock, told_if_unwritable
 from strathack.dataset.manifest import MANIFEST, sha256_of
 from strathack.dataset.remote.addresses import address_of, place_text, without_secrets
 from strathack.dataset.remote.stores import RemoteFile, bytes_of, checksums_of, file_at, names_in, pinned
@@ -95,18 +95,13 @@ def pull_all(pull: Pull, parallel: int, on_bytes: Callable[[int], None]) -> None
         InputError: If another process fetches into the folder.
         RunError: If the place cannot be reached any more, a file cannot be written, or a checksum differs twice.
     """
-    try:
+    with told_if_unwritable(pull.out, "the same command goes on from there"):
         pull.out.mkdir(parents=True, exist_ok=True)
         begun = {"asked": pull.asked, "place": pull.place}
         with folder_lock(pull.out):
             atomic_write(pull.out / BEGUN, json.dumps(begun).encode())
             _fetch_files(pull, parallel, on_bytes)
             (pull.out / BEGUN).unlink()
-    except OSError as error:
-        reason = error.strerror or error
-        raise RunError(
-            f"{error.filename or pull.out}: cannot be written ({reason}); the same command goes on from there"
-        ) from None
 
 
 def _fetch_files(pull: Pull, parallel: int, on_bytes: Callable[[int], None]) -> None:

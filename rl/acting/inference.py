@@ -19,7 +19,7 @@ from strathack.models.acting import Act, ActingConfig, ActingPolicy
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.cores import State
 
-NO_INPUTS = frozenset({"acted", "actions", "strategy", "rewards", "ended", "next_seed"})
+NO_INPUTS = frozenset({"acted", "actions", "strategy", "rewards", "ended"})
 """The arrays of an env group that are not inputs of the player."""
 
 

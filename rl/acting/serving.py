@@ -34,6 +34,9 @@ AT_ONCE = 1 << 16
 SEED = struct.Struct("<q")
 """The seed, which precedes the shard in a message."""
 
+MOST_DESCRIPTORS = 253
+"""File descriptors that Linux passes on in one message (SCM_MAX_FD)."""
+
 HELLO = struct.Struct("<II")
 """A worker's first message: its number and its generation."""
 
@@ -108,7 +111,12 @@ def act(path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(path))
         connection.sendall(HELLO.pack(number, generation))
-        _, descriptors, _, _ = socket.recv_fds(connection, 1, spec.groups)
+        descriptors: list[int] = []
+        while len(descriptors) < spec.groups:
+            said, some, _, _ = socket.recv_fds(connection, 1, MOST_DESCRIPTORS)
+            if not said:
+                return  # the learner has ended
+            descriptors += some
         shared = [SharedArrays.attach(descriptor, spec.layout) for descriptor in descriptors]
         groups: list[EnvGroup] = []
         try:

@@ -20,7 +20,18 @@ from strathack.collect.running.janitor import Scratch
 from strathack.collect.running.workplace import Workplace, die_with_raylet
 from strathack.dataset.errors import RunError, first_line
 from strathack.rl.acting.memory import SharedArrays
-from strathack.rl.acting.serving import COMMAND, HELLO, SEED, Command, MessageReader, Reply, WorkerSpec, act, receive
+from strathack.rl.acting.serving import (
+    COMMAND,
+    HELLO,
+    MOST_DESCRIPTORS,
+    SEED,
+    Command,
+    MessageReader,
+    Reply,
+    WorkerSpec,
+    act,
+    receive,
+)
 from strathack.rl.environments.stepping import PlayedGame
 
 START_SECONDS = 120.0
@@ -286,8 +297,10 @@ class RolloutWorkers:
             return None
         worker = self._workers[number]
         shared = [SharedArrays.create(self.spec.layout) for _ in range(self.spec.groups)]
-        with suppress(OSError):
-            socket.send_fds(connection, [b"\0"], [one.descriptor for one in shared])
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has died, which events() finds out
+            for start in range(0, len(shared), MOST_DESCRIPTORS):
+                some = shared[start : start + MOST_DESCRIPTORS]
+                socket.send_fds(connection, [b"\0"], [one.descriptor for one in some])
         for one in shared:
             one.close()
         groups = range(number * self.spec.groups, (number + 1) * self.spec.groups)

@@ -17,7 +17,7 @@ from strathack.collect.playing.characters import CharacterWish, Roles
 from strathack.collect.playing.clock import hold_here
 from strathack.collect.playing.collecting import collecting, told_of
 from strathack.collect.playing.environment import Setup, nle_version, peek_character
-from strathack.collect.playing.limits import NO_PROGRESS_TIMEOUT
+from strathack.collect.playing.limits import NO_PROGRESS_STEPS
 from strathack.collect.playing.seeds import Seeds
 from strathack.collect.running.display import Report
 from strathack.collect.running.jobs import OwnPool, Work
@@ -82,10 +82,10 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
     elsewhere = address_of(path) is not None
     if what == "autoascend" or (":" in what and not elsewhere) or (path / "bot.py").is_file():
         _refuse_acting(config, "a demonstrator")
-        if config.no_progress != NO_PROGRESS_TIMEOUT:
+        if config.protocol is not None and config.no_progress != NO_PROGRESS_STEPS:
             raise InputError(
                 f"protocol: {config.protocol} ends games after {config.no_progress} steps without a turn, a "
-                f"demonstrator's end after {NO_PROGRESS_TIMEOUT}"
+                f"demonstrator's end after {NO_PROGRESS_STEPS}"
             )
         return None
     if not (elsewhere or path.exists() or is_published(path)):

@@ -25,13 +25,16 @@ from strathack.rl.acting.inference import GroupState, Place, Player, choose, han
 from strathack.rl.acting.memory import Layout
 from strathack.rl.acting.serving import WorkerSpec
 from strathack.rl.acting.workers import Began, Ready, RolloutWorkers, Shard
-from strathack.rl.environments.stepping import EnvGroup, make_group
+from strathack.rl.environments.stepping import NOWHERE, EnvGroup, make_group
 
 NO_SEED = -1
 """Stands in the place of a lane's next seed if there is none."""
 
 NEXT_SEED = "next_seed"
 """The name of the array that holds the next seed of each lane, i64 [lanes]."""
+
+AT = "at"
+"""The name of the array that holds the lane which is being stepped; see :class:`EnvGroup`."""
 
 
 class Evaluable(Player, Protocol):
@@ -150,14 +153,14 @@ class EvaluationSpec(WorkerSpec):
     @property
     def layout(self) -> Layout:
         """The layout of an env group's arrays: one slot of two rows, written in turn, and the seeds to play next."""
-        return {**super().layout, NEXT_SEED: ((self.envs,), np.dtype("<i8"))}
+        return {**super().layout, NEXT_SEED: ((self.envs,), np.dtype("<i8")), AT: ((1,), np.dtype("<i8"))}
 
     def make_group(self, place: tuple[int, ...], arrays: Mapping[str, np.ndarray]) -> EnvGroup:
         """See :class:`strathack.rl.acting.serving.WorkerSpec`."""
         arrays = dict(arrays)
-        places = arrays.pop(NEXT_SEED)
+        places, at = arrays.pop(NEXT_SEED), arrays.pop(AT)
         seeds = [_HandedOut(places[lane : lane + 1]) for lane in range(self.envs)]
-        return make_group(self.lane, seeds, arrays, self.make_record)
+        return make_group(self.lane, seeds, arrays, self.make_record, at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +190,9 @@ class GroupOfSeeds(GroupState):
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], state: State) -> None:
-        super().__init__(arrays, state)
+        super().__init__({name: array for name, array in arrays.items() if name not in (NEXT_SEED, AT)}, state)
+        self.next_seeds, self.at = arrays[NEXT_SEED], arrays[AT]
+        self.next_seeds[:], self.at[:] = NO_SEED, NOWHERE
         self.seeds = np.full(self.lanes, NO_SEED, np.int64)
         self.played = np.zeros(self.lanes, np.int64)
         self.parked: int | None = None
@@ -260,24 +265,34 @@ class SeedPool(ABC):
         return outcomes, [place for place in places if self._goes_on(self._groups[place.index], place.row)]
 
     def _begin(self, began: Began) -> list[Outcome]:
-        """Lets a worker's env groups begin; returns the games of a worker that it replaces as failed."""
-        failed: list[Outcome] = []
+        """Lets a worker's env groups begin; returns the games as failed by which the worker before it was lost."""
+        failed = self._lost([self._groups[index] for index in began.groups if index in self._groups], began.lost)
         for index in began.groups:
-            if index in self._groups:
-                lost = [int(seed) for seed in self._groups[index].seeds if int(seed) in self._playing]
-                self._playing -= set(lost)
-                failed += [Failed(seed, f"what played it {began.lost}") for seed in lost]
             one = GroupOfSeeds(self._workers.arrays[index], self._initial_state)
-            one.arrays[NEXT_SEED][:] = NO_SEED
             self._groups[index] = one
             self._hand_out(one, np.arange(one.lanes))
             self._workers.begin(index, 0)
         return failed
 
+    def _lost(self, groups: Sequence[GroupOfSeeds], why: str) -> list[Outcome]:
+        """Returns the games as failed that were stepped when their worker was lost; others are played again.
+
+        Where none was, all are failed: one of them may be what its worker is lost to each time.
+        """
+        lost, at = [], []
+        for one in groups:
+            lost += [int(seed) for seed in one.seeds if int(seed) in self._playing]
+            lane = int(one.at[0])
+            at += [seed for seed in (int(one.seeds[lane]),) if lane != NOWHERE and seed in self._playing]
+        failed = at or lost
+        self._playing -= set(lost)
+        self._waiting.extendleft(seed for seed in reversed(lost) if seed not in failed)
+        return [Failed(seed, f"what played it {why}") for seed in failed]
+
     def _hand_out(self, one: GroupOfSeeds, lanes: np.ndarray) -> None:
         for lane in lanes:
             seed = self._waiting.popleft() if self._waiting else NO_SEED
-            one.seeds[lane] = one.arrays[NEXT_SEED][lane] = seed
+            one.seeds[lane] = one.next_seeds[lane] = seed
             if seed != NO_SEED:
                 self._playing.add(seed)
 

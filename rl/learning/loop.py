@@ -44,6 +44,7 @@ class FinetuningLoop:
         self._display = Display(parts.counters, self.share_done, quiet)
         self._held_over: list[Unroll] = []
         self._stopwatch, self._lap = Stopwatch(), time.monotonic()
+        self._since = self._lap
         self._frames_at_lap = parts.counters.frames
 
     def share_done(self) -> float:
@@ -70,10 +71,10 @@ class FinetuningLoop:
         interrupted = None
         with self._display, learning_thread(parts.fabric.device, parts.threads) as learning:
             parts.rollouts.start()
+            self._since = time.monotonic()
             if config.validate_every and not counters.updates:
                 self._validate()
             while self.share_done() < 1 and interrupted is None:
-                began = time.monotonic()
                 with self._stopwatch.measure("waiting"):
                     unrolls = self._unrolls(stop)
                 if unrolls is None:
@@ -83,7 +84,7 @@ class FinetuningLoop:
                     batch = assembled(unrolls, parts.rewards, parts.fabric.device)
                     batch, apart = (batch, {}) if parts.progress is None else parts.progress.added(batch)
                     metrics = self._learn(batch, learning) | apart
-                self._count(batch, time.monotonic() - began)
+                self._count(batch)
                 logs, validates, saves = (
                     bool(every) and counters.updates % every == 0
                     for every in (config.log_every, config.validate_every, config.checkpoint_every)
@@ -148,8 +149,10 @@ class FinetuningLoop:
             save_values(path, {name: value for name, value in vars(error.batch).items() if name != "groups"})
             raise RunError(f"{error}; stopped. The batch is in {path}, {LAST} is as it was last saved") from None
 
-    def _count(self, batch: Batch, seconds: float) -> None:
+    def _count(self, batch: Batch) -> None:
         counters = self._counters
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
         counters.updates = self.parts.learner.updates
         counters.frames += int(self._summed(batch.frames))
         # Rates and the end have to be the same in all processes, so the seconds of one process count.

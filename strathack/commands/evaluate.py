@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +20,7 @@ from strathack.collect.running.provenance import made_now
 from strathack.dataset import Dataset
 from strathack.dataset.codec import to_plain
 from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.files import check_writable
 from strathack.rl.evaluating.evaluation import evaluating
 from strathack.rl.language.replies import Costs
 from strathack.rl.options import EvaluateConfig
@@ -32,6 +34,7 @@ def evaluate(config: EvaluateConfig) -> int:
         InputError: If the request is bad; nothing on disk has changed then.
         RunError: If the evaluation had to stop; the games on disk are valid then.
     """
+    check_writable(config.out)
     settings, work = evaluating(config)
     made = make_dataset(config.games_folder, settings, work, quiet=config.quiet)
     if made.signal:
@@ -61,7 +64,7 @@ def evaluate(config: EvaluateConfig) -> int:
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         scores.to_parquet(config.out / SCORES, index=False)
-        (config.out / EVALUATION).write_text(json.dumps(told))
+        (config.out / EVALUATION).write_text(json.dumps(_without_nan(told), allow_nan=False))
     except OSError as error:
         raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
     console = Console()
@@ -81,6 +84,15 @@ def evaluate(config: EvaluateConfig) -> int:
     for name, reason in made.failures.items():
         console.out(f"not played: {name}: {reason}", highlight=False)
     return made.exit_status()
+
+
+def _without_nan(value: Any) -> Any:
+    """Returns plain values, None instead of NaN, which JSON does not have: the standard error of a single game."""
+    if isinstance(value, dict):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def print_costs(console: Console, costs: Costs) -> None:

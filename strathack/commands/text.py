@@ -21,6 +21,7 @@ from strathack.collect.running.results import GameText, Refused
 from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
+from strathack.dataset.files import told_if_unwritable
 from strathack.dataset.options import given
 from strathack.dataset.schema import is_replayable
 from strathack.dataset.signals import interrupted_by
@@ -36,6 +37,7 @@ def export(config: ExportConfig) -> int:
 
     Raises:
         InputError: If there is nothing to export, or the folder holds something else.
+        RunError: If a file cannot be written.
     """
     where = WorkerOptions(workers=config.workers, address=config.address)
     dataset = Dataset(config.data).select(config.select)
@@ -46,7 +48,10 @@ def export(config: ExportConfig) -> int:
     if not planned.chunks:
         raise InputError(f"{config.data}: no game has {config.steps} steps for a chunk")
     folder = ExportFolder(config.out)
-    if folder.begin(settings_of(config, dataset)):
+    writing = partial(told_if_unwritable, config.out, "the same command goes on from there")
+    with writing():
+        finished = folder.begin(settings_of(config, dataset))
+    if finished:
         print(f"{config.out}: is finished: {told_rows(folder.rows())}")
         return 0
     print_plan(planned, config)
@@ -58,7 +63,8 @@ def export(config: ExportConfig) -> int:
             failures[outcome.job] = outcome.reason
             died.append(outcome.job)
         elif isinstance(outcome.result, GameText):
-            folder.add(outcome.job, outcome.result.rows)
+            with writing():
+                folder.add(outcome.job, outcome.result.rows)
         elif isinstance(outcome.result, Refused):
             failures[outcome.job] = outcome.result.reason
 
@@ -74,7 +80,8 @@ def export(config: ExportConfig) -> int:
         print(f"{config.out}: is not finished; the same command tries the {len(died)} games whose workers died again")
         return 1
     splits = {name: list(dataset.select(split=name).names) for name in SPLITS}
-    rows = folder.finish(splits, config.to, config.rows_per_file, partial(card_of, config, dataset))
+    with writing():
+        rows = folder.finish(splits, config.to, config.rows_per_file, partial(card_of, config, dataset))
     print(f"{told_rows(rows)}, in {config.out}")
     return 1 if failures else 0
 

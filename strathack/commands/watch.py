@@ -54,13 +54,14 @@ def played(policy: Path, game: str, folder: Path) -> Path:
     if not seed.isdecimal():
         raise InputError(f"game: {game!r} is no seed; {policy} plays the game of a seed")
     config = EvaluateConfig(
-        what=str(policy), seeds=Seeds((int(seed),)), out=folder / "evaluation", save_games=folder / "games", workers=1,
+        what=str(policy), seeds=Seeds.parse(seed), out=folder / "evaluation", save_games=folder / "games", workers=1,
         env_groups=1, envs=1,
     )  # fmt: skip
     made = make_dataset(config.games_folder, *evaluating(config))
-    if not made.folder.games():
-        reasons = "; ".join(made.failures.values()) or "it was interrupted"
-        raise RunError(f"{policy}: did not play game {seed}: {reasons}")
+    if made.signal:
+        raise KeyboardInterrupt
+    if not made.games:
+        raise RunError(f"{policy}: did not play game {seed}: {'; '.join(made.failures.values())}")
     return config.games_folder
 
 

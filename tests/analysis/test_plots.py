@@ -101,7 +101,9 @@ def test_an_axis_is_logarithmic_where_a_few_values_are_far_larger_than_those_abo
 
 def test_ends_by_depth_are_shares_of_a_players_games():
     table = pd.DataFrame({"max_depth": [1, 1, 4, 4], "end": ["death", "abort", "death", "death"]})
-    figure = plots.draw_ends({"a": table, "b": table[:2]})
+    unknown = table[:2].assign(max_depth=np.nan)
+    plots.draw_ends({"nothing": unknown}).draw_without_rendering()
+    figure = plots.draw_ends({"a": pd.concat([table, unknown]), "b": table[:2]})
     bars = figure.axes[0].patches
     assert [bar.get_height() for bar in bars[:5]] == [0, 0.25, 0, 0, 0.5]
     assert [bar.get_height() for bar in bars[5:]] == [0, 0.25, 0, 0, 0]

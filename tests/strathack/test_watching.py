@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from strathack.cli import main
+from strathack.commands import watch as watching
 from strathack.dataset import Dataset
 
 BOT = Path(__file__).parents[1] / "bots" / "wanderer"
@@ -93,6 +95,16 @@ def test_bad_requests_are_one_line(games, tmp_path, capsys):
 
 def test_a_policy_plays_the_game_of_a_seed(tmp_path, capsys):
     assert "game: 'mine' is no seed" in refused(capsys, "export-cast", "symbols-inventory-1k", "--game", "mine")
+    far = str(10**19)
+    assert f"{far} is over NLE's largest seed" in refused(capsys, "export-cast", "symbols-inventory-1k", "--game", far)
+
+
+def test_a_policy_s_game_that_is_interrupted_is_told_as_an_interruption(tmp_path, monkeypatch, capsys):
+    interrupted = SimpleNamespace(signal=2, games=[], failures={})
+    monkeypatch.setattr(watching, "make_dataset", lambda *_: interrupted)
+    words = ["export-cast", "symbols-inventory-1k", "--game", "7", "--out", str(tmp_path / "a.cast")]
+    assert main(words) == 130
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.slow

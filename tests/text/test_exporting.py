@@ -192,6 +192,25 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
         folder.begin({"steps": 64})
 
 
+def test_an_export_that_cannot_be_written_is_one_line(capsys, tmp_path, monkeypatch):
+    (tmp_path / "afile").touch()
+    words = ["text", "export", str(DATA), str(tmp_path / "afile"), "--select", SHORT]
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    assert "afile: is a file; expected a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["text", "train", str(tmp_path), str(tmp_path / "afile")])
+    assert "afile: is a file; expected a folder" in capsys.readouterr().err
+
+    def full(self, settings):
+        raise OSError(28, "No space left on device", "export.json")
+
+    monkeypatch.setattr(ExportFolder, "_write", full)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main([*words[:3], str(tmp_path / "out"), *words[4:]])
+    assert "export.json: cannot be written (No space left on device); the same command" in capsys.readouterr().err
+
+
 def test_a_dataset_that_shows_too_little_is_refused(capsys, tmp_path):
     """A game of which only the screens are known can be neither described nor replayed."""
     data, _ = made_up(0, 100, SCREEN)

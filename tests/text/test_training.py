@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -163,6 +164,9 @@ def test_a_small_model_learns_and_is_saved_whole(export, tmp_path, capsys):
         learning_rate=1e-9,
     )  # fmt: skip
     assert train_model(config).loss == pytest.approx(result["loss"], rel=1e-3)
+    (out / "model.safetensors").write_bytes((out / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(InputError, match="model: .*model cannot be loaded"):
+        train_model(replace(config, out=tmp_path / "none"))
 
 
 def test_padding_and_a_batch_s_size_change_no_loss(export):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from strathack.analysis.scores import scores_of
 from strathack.cli import main
 from strathack.dataset import Dataset
 from strathack.models.policy import Policy
+from strathack.models.publishing import evaluation_of
 from strathack.models.saving import save_policy
 
 SHORT = ("--max-steps", 40, "--quiet")
@@ -137,7 +139,15 @@ def test_a_policy_of_another_environment_is_refused(tmp_path: Path, capsys: pyte
         ),
         (
             ["autoascend", "--protocol", "balrog"],
-            "protocol: balrog ends games after 150 steps without a turn, a demonstrator's end after 1000",
+            "protocol: balrog ends games after 150 steps without a turn, a demonstrator's end after 500",
+        ),
+        (
+            ["autoascend", "--protocol", "hihack"],
+            "protocol: hihack ends games after 1000 steps without a turn, a demonstrator's end after 500",
+        ),
+        (
+            ["random", "--protocol", "katakomba", "--character", "val"],
+            "character: val; the protocol katakomba is of one, such as --character mon-hum-neu-mal",
         ),
     ],
 )
@@ -151,6 +161,30 @@ def test_what_cannot_be_evaluated_is_refused(
     assert message in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_single_games_figures_are_json_for_everyone_and_a_policys_card(policy: Path, tmp_path: Path) -> None:
+    words = ["--games", "1", "--max-steps", "5", "--clock", "seed", "--workers", "0", "--quiet"]
+    assert main(["evaluate", str(policy), "--out", str(tmp_path / "out"), *words]) == 0
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text(), parse_constant=refuse)
+    assert told["summary"]["figures"]["score"]["standard_error"] is None
+    played = told["settings"]["weights_sha256"]
+    assert math.isnan(evaluation_of(tmp_path / "out" / "evaluation.json", played)["figures"]["score"]["standard_error"])
+
+
+def test_a_folder_that_cannot_be_written_is_told_of_before_anything_is_played(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "afile").touch()
+    words = ["--games", "1", "--save-games", str(tmp_path / "games"), "--clock", "seed", "--workers", "0", "--quiet"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "random", "--out", str(tmp_path / "afile"), *words])
+    assert "afile: is a file; expected a folder" in capsys.readouterr().err
+    assert not (tmp_path / "games").exists()
 
 
 def test_a_protocol_sets_games_limits_and_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

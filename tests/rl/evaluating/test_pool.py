@@ -23,7 +23,7 @@ from strathack.models.heads import PolicyOutput
 from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import RolloutWorkers, ThreadLauncher
 from strathack.rl.config import ActionNames, GameConfig
-from strathack.rl.environments.stepping import LaneSpec
+from strathack.rl.environments.stepping import Lane, LaneSpec
 from strathack.rl.evaluating.evaluation import described
 from strathack.rl.evaluating.pool import EvaluationPool, EvaluationSpec, uniforms
 
@@ -129,6 +129,34 @@ def test_games_of_an_actor_that_is_lost_are_played_again(tmp_path: Path) -> None
                 jobs += [outcome.job] if isinstance(outcome, Failed) else []
     assert sorted(finished) == list(range(8))
     assert failed
+
+
+def test_a_game_that_its_simulator_fails_at_costs_the_games_beside_it_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Lane.step
+
+    def failing(self: Lane, *arguments: Any) -> Any:
+        if self._seed == 5 and self._steps == 2:
+            raise OSError("lost on purpose")
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Lane, "step", failing)
+    lane = LaneSpec(
+        "NetHackChallenge-v0", GameConfig(actions=ActionNames(KEYS)), ("blstats",), (), DEFAULT_OBSERVATIONS
+    )
+    recorder = Recorder(provenance_of("quitter", {}, ()), Quitter.strategies, Clock("seed"))
+    spec = EvaluationSpec(lane, 2, 4, steps=1, slots=1, make_record=recorder)
+    work = Work(
+        jobs={game_name(seed): seed for seed in range(10)},
+        by=OwnPool(lambda: EvaluationPool(RolloutWorkers(spec, 1, ThreadLauncher(), 60), Quitter())),
+        describe=partial(described, True),
+        retries=1,
+    )
+    made = make_dataset(tmp_path / "games", {}, work, quiet=True)
+    assert list(made.failures) == ["game_5"]
+    assert "lost on purpose" in made.failures["game_5"]
+    assert {game.name for game in made.games} == {game_name(seed) for seed in range(10) if seed != 5}
 
 
 def test_draws_depend_on_a_games_seed_and_step_alone() -> None:
