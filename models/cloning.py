@@ -30,6 +30,7 @@ class CloningModule(StreamModule):
         log_every: Optimiser steps between logged rows.
     """
 
+    network = "policy"
     monitored = "action_nll"
     headline = "NLL"
     # The value head; and of a cleaved policy, the heads that its other part replaces.
@@ -84,8 +85,3 @@ class CloningModule(StreamModule):
     def summary(self, sums: Tally) -> Result:
         """See :meth:`StreamModule.summary`."""
         return result_of(sums, self.policy.config.strategies)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the policy's configuration; see :meth:`StreamModule.on_save_checkpoint`."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["policy"] = self.policy.config.to_values()

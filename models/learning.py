@@ -86,6 +86,9 @@ class StreamModule(pl.LightningModule):
         validated: The summary of the last validation.
     """
 
+    network: ClassVar[str]
+    """The attribute that is saved, under whose name checkpoints have its configuration, and its weights begin."""
+
     monitored: ClassVar[str]
     """The figure of a summary that tells which validation is the best; lower is better."""
 
@@ -251,7 +254,7 @@ class StreamModule(pl.LightningModule):
         self._stopwatch.start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the frames, the validation of these weights, and every process's memories, random states and sums.
+        """Adds the network's configuration, the frames, the validation of these weights, and every process's state.
 
         Raises:
             RunError: If the last batch gave numbers that are not finite, which the memories would keep.
@@ -265,6 +268,7 @@ class StreamModule(pl.LightningModule):
             "tally": (self._tally or self.empty()).to(torch.device("cpu")).sums(),
         }
         checkpoint["about"] = self.about
+        checkpoint[self.network] = getattr(self, self.network).config.to_values()
         if self.is_validated and self.validated is not None:
             checkpoint[VALIDATED] = asdict(self.validated)
         checkpoint[STATE] = {"frames": self.frames, "processes": _of_all_processes(mine, self.trainer.world_size)}

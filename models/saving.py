@@ -172,14 +172,24 @@ def policy_of_values(values: Mapping[str, Any], path: Path) -> AnyPolicy:
     Raises:
         FormatError: If the values are not those of a policy.
     """
+    return _network_of(values, path, "policy", lambda config: make_policy(config_from_values(config)), "policy")
+
+
+def _network_of(
+    values: Mapping[str, Any], path: Path, name: str, make: Callable[[Mapping[str, Any]], AnyNetwork], called: str
+) -> AnyNetwork:
+    """Makes the network of a checkpoint; the arguments are those of :func:`load_network`.
+
+    Raises:
+        FormatError: If there is none.
+    """
     try:
-        policy = make_policy(config_from_values(values["policy"]))
-        weights = {name: value for name, value in values["state_dict"].items() if name.startswith(POLICY)}
-        policy.load_state_dict({name.removeprefix(POLICY): value for name, value in weights.items()})
+        network = make(values[name])
+        own = {key: value for key, value in values["state_dict"].items() if key.startswith(f"{name}.")}
+        network.load_state_dict({key.removeprefix(f"{name}."): value for key, value in own.items()})
     except (KeyError, TypeError, RuntimeError, InputError) as error:
-        what = " ".join(str(error).split())
-        raise FormatError(f"{path}: no checkpoint of a policy: {what}") from None
-    return policy
+        raise FormatError(f"{path}: no {called} in it: {' '.join(str(error).split())}") from None
+    return network
 
 
 def load_policy(path: Path, device: str | torch.device = "cpu", kind: type | None = None) -> AnyPolicy:
@@ -229,11 +239,4 @@ def load_network(
     values = load_values(path)
     if name not in values:
         raise FormatError(f"{path}: no {called} in it; {made_by} makes such runs")
-    try:
-        network = make(values[name])
-        own = {key: value for key, value in values["state_dict"].items() if key.startswith(f"{name}.")}
-        network.load_state_dict({key.removeprefix(f"{name}."): value for key, value in own.items()})
-    except (KeyError, TypeError, RuntimeError, InputError) as error:
-        raise FormatError(f"{path}: no {called} in it: {' '.join(str(error).split())}") from None
-    network.eval().to(device)
-    return network
+    return _network_of(values, path, name, make, called).eval().to(device)

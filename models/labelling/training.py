@@ -37,6 +37,7 @@ class LabellingModule(StreamModule):
         log_every: Optimiser steps between logged rows.
     """
 
+    network = LABELLER
     monitored = "nll"
     headline = "NLL"
     validated: LabelResult | None
@@ -82,11 +83,6 @@ class LabellingModule(StreamModule):
     def summary(self, sums: LabelSums) -> LabelResult:
         """See :meth:`StreamModule.summary`."""
         return label_result(sums, self.labeller.config.names)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the labeller's configuration; see :meth:`StreamModule.on_save_checkpoint`."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint[LABELLER] = self.labeller.config.to_values()
 
 
 def train_labeller(options: LabelTrainConfig) -> Ended[LabellingModule]:

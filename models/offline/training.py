@@ -127,6 +127,7 @@ class OfflineModule(StreamModule):
         log_every: Optimiser steps between logged rows.
     """
 
+    network = "policy"
     monitored = "td_error"
     headline = "TD error"
     # Some algorithms use no value of the state.
@@ -290,9 +291,8 @@ class OfflineModule(StreamModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the policy's configuration, and keeps its weights once; see :meth:`StreamModule.on_save_checkpoint`."""
+        """Keeps the policy's weights once; see :meth:`StreamModule.on_save_checkpoint`."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["policy"] = self.policy.config.to_values()
         weights = checkpoint["state_dict"]
         for name in [name for name in weights if name.startswith(_ONLINE)]:
             del weights[name]

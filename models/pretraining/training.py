@@ -108,6 +108,7 @@ class PretrainingModule(StreamModule):
         log_every: Optimiser steps between logged rows.
     """
 
+    network = PRETRAINED
     monitored = "loss"
     headline = "loss"
     config: PretrainConfig
@@ -197,11 +198,6 @@ class PretrainingModule(StreamModule):
     def summary(self, sums: PretrainingSums) -> PretrainingResult:
         """See :meth:`StreamModule.summary`."""
         return result_of(sums)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the configuration; see :meth:`StreamModule.on_save_checkpoint`."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint[PRETRAINED] = self.pretrained.config.to_values()
 
 
 def pretrain(options: PretrainConfig) -> Ended[PretrainingModule]:

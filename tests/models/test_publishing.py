@@ -94,6 +94,22 @@ def test_bits_that_bf16_has_not_are_refused(options, said, tmp_path):
         PublishConfig(run=tmp_path, out=tmp_path / "policy.safetensors", **options)
 
 
+def test_what_an_evaluation_says_of_weights_is_not_said_of_rounded_ones(run_of, evaluation, tmp_path):
+    whole = publish(PublishConfig(run=run_of, out=tmp_path / "whole.safetensors", evaluation=evaluation))
+    assert "evaluation" in load_values(whole)["about"]
+    again = publish(PublishConfig(run=whole, out=tmp_path / "again.safetensors"))
+    assert "evaluation" in load_values(again)["about"]
+    rounded = publish(PublishConfig(run=whole, out=tmp_path / "rounded.safetensors", mantissa=2))
+    assert "evaluation" not in load_values(rounded)["about"]
+
+
+def test_what_is_no_policy_is_refused_by_its_path(tmp_path, capsys):
+    save_values(tmp_path / "labeller.safetensors", {"state_dict": {}, "about": {}, "labeller": {}})
+    with pytest.raises(SystemExit, match="2"):
+        main(["models", "publish", str(tmp_path / "labeller.safetensors"), str(tmp_path / "out")])
+    assert "labeller.safetensors: no policy in it: 'policy'" in capsys.readouterr().err
+
+
 def test_the_validation_told_is_that_of_the_very_weights(run_of, tmp_path):
     """A run that got worse after its best validation, one whose validation is not known, and one without any."""
     folder = tmp_path / "run"

@@ -92,13 +92,13 @@ def test_other_files_are_refused_in_one_line(tmp_path):
     with pytest.raises(FormatError, match="x: its header is damaged"):
         load_policy(path)
     save_values(path, {"a": 1})
-    with pytest.raises(FormatError, match="x: no checkpoint of a policy: 'policy'"):
+    with pytest.raises(FormatError, match="x: no policy in it: 'policy'"):
         load_policy(path)
     policy = Policy(SHRUNK["lstm"])
     weights = {f"policy.{name}": value for name, value in policy.state_dict().items()}
     del weights["policy.heads.value.bias"]
     save_values(path, {"state_dict": weights, "policy": policy.config.to_values()})
-    with pytest.raises(FormatError, match=r"no checkpoint of a policy: .*heads\.value\.bias"):
+    with pytest.raises(FormatError, match=r"no policy in it: .*heads\.value\.bias"):
         load_policy(path)
     save_policy(path, policy)
     path.write_bytes(path.read_bytes()[:-1000])
