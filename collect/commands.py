@@ -6,6 +6,7 @@ run had to stop; the files on disk are valid then.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
@@ -26,7 +27,7 @@ from strathack.collect.replaying.expanding import replaying
 from strathack.collect.replaying.record import ReplayRecord
 from strathack.collect.replaying.relabelling import relabelling
 from strathack.collect.running.display import print_summary
-from strathack.collect.running.jobs import do_jobs, make_dataset, stop_on_signal
+from strathack.collect.running.jobs import Made, Work, do_jobs, make_dataset, stop_on_signal
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
 from strathack.dataset.reading import Dataset, shards_at
@@ -78,13 +79,7 @@ def import_(config: ImportConfig) -> int:
 def expand(config: ExpandConfig) -> int:
     """``strathack dataset expand``: returns 1 if a game could not be reproduced."""
     dataset = _selected(config, "expand")
-    settings = {"expanded_from": place_text(config.data), "observations": list(config.observations)}
-    agreed_settings(config.out, settings)
-    work = replaying(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
-    made = make_dataset(
-        config.out, settings, work, fractions=dataset.fractions, games_per_shard=config.games_per_shard,
-        quiet=config.quiet,
-    )  # fmt: skip
+    made = _made_of(config, dataset, "expanded_from", replaying)
     print(f"{len(made.games):,} of {len(dataset):,} games came back, {made.steps:,} steps, in {config.out}")
     for name, reason in made.failures.items():
         print(f"did not come back: {name}: {reason}")
@@ -94,13 +89,7 @@ def expand(config: ExpandConfig) -> int:
 def relabel(config: RelabelConfig) -> int:
     """``strathack dataset relabel``: returns 1 if a game could not be reproduced."""
     dataset = _selected(config, "relabel")
-    settings = {"relabelled_from": place_text(config.data), "observations": list(config.observations)}
-    work = relabelling(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
-    agreed_settings(config.out, settings)
-    made = make_dataset(
-        config.out, settings, work, fractions=dataset.fractions, games_per_shard=config.games_per_shard,
-        quiet=config.quiet,
-    )  # fmt: skip
+    made = _made_of(config, dataset, "relabelled_from", relabelling)
     print(f"{len(made.games) - len(made.notes):,} of {len(dataset):,} games relabelled, in {config.out}")
     for name, note in made.notes.items():
         print(f"published labels only: {name}: {note}")
@@ -114,6 +103,26 @@ def _selected(config: StoredGamesOptions, what: str) -> Dataset:
     if not len(dataset):
         raise InputError(f"{config.data}: no game meets the condition; nothing to {what}")
     return dataset
+
+
+def _made_of(
+    config: ExpandConfig | RelabelConfig, dataset: Dataset, made_from: str, work_of: Callable[..., Work]
+) -> Made:
+    """Makes a dataset of games that are stored.
+
+    Args:
+        config: The options.
+        dataset: The games.
+        made_from: The setting that tells where they are.
+        work_of: Prepares the work, for which it may restart this process.
+    """
+    settings = {made_from: place_text(config.data), "observations": list(config.observations)}
+    agreed_settings(config.out, settings)
+    work = work_of(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
+    return make_dataset(
+        config.out, settings, work, fractions=dataset.fractions, games_per_shard=config.games_per_shard,
+        quiet=config.quiet,
+    )  # fmt: skip
 
 
 def verify(config: VerifyConfig) -> int:

@@ -26,7 +26,7 @@ from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_INDEX, KEY_CODES, NO_ACTION
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import NO_PUBLISHED_LABEL, PUBLISHED_STRATEGIES
-from strathack.dataset.schema import DUNGEON_NAMES, FRAME_CHUNK_STEPS, TERMINATED_ENDS, make_row
+from strathack.dataset.schema import DUNGEON_NAMES, TERMINATED_ENDS, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 
@@ -214,27 +214,12 @@ def _row(file: TtyrecFile, ttyrec: Ttyrec, log: LogEntry, actions: np.ndarray) -
 
 
 def _agents_screens(ttyrec: Ttyrec, agents: np.ndarray) -> Iterator[Screens]:
-    """Yields the agent's frames, 1,024 at a time."""
-    kept: list[Screens] = []
-    count = given = 0
+    """Yields the agent's frames; what the next part reuses is copied."""
+    given = 0
     for part in screens(ttyrec):
         rows = agents[given : given + len(part.chars)]
-        given += len(part.chars)
-        # Copies, since the next part reuses the arrays.
-        kept.append(Screens(part.chars[rows].copy(), part.colors[rows].copy(), part.cursor[rows].copy()))
-        count += int(rows.sum())
-        if count >= FRAME_CHUNK_STEPS or given == ttyrec.frames:
-            joined = Screens(
-                np.concatenate([one.chars for one in kept]),
-                np.concatenate([one.colors for one in kept]),
-                np.concatenate([one.cursor for one in kept]),
-            )
-            full = count if given == ttyrec.frames else count // FRAME_CHUNK_STEPS * FRAME_CHUNK_STEPS
-            for start in range(0, full, FRAME_CHUNK_STEPS):
-                stop = min(start + FRAME_CHUNK_STEPS, full)
-                yield Screens(joined.chars[start:stop], joined.colors[start:stop], joined.cursor[start:stop])
-            kept = [Screens(joined.chars[full:], joined.colors[full:], joined.cursor[full:])]
-            count -= full
+        given += len(rows)
+        yield Screens(part.chars[rows], part.colors[rows], part.cursor[rows])
 
 
 def _replayed(game: GameData, ttyrec: Ttyrec, observations: tuple[str, ...], on_step: OnStep) -> GameData:

@@ -38,7 +38,7 @@ def encode_screens(parts: Iterable[Screens], steps: int, on_step: OnStep) -> dic
     """Compresses the frames of a game.
 
     Args:
-        parts: Its frames, 1,024 at a time.
+        parts: Its frames, as many at a time as there are.
         steps: How many frames it has.
         on_step: Called with the number of frames that are done.
 
@@ -47,14 +47,23 @@ def encode_screens(parts: Iterable[Screens], steps: int, on_step: OnStep) -> dic
     """
     encoder = ChunkEncoder()
     chunks: dict[str, list[bytes]] = {key: [] for key in SCREEN_KEYS}
+    assert all(OBSERVATIONS[key].chunk_steps == FRAME_CHUNK_STEPS for key in SCREEN_KEYS)
     length = min(steps, FRAME_CHUNK_STEPS)
-    done = 0
+    chunk = {key: np.empty((length, *OBSERVATIONS[key].shape), np.uint8) for key in SCREEN_KEYS}
+    done = filled = 0
     for part in parts:
-        for key, frames in zip(SCREEN_KEYS, (part.chars, part.colors, part.cursor), strict=True):
-            assert OBSERVATIONS[key].chunk_steps == FRAME_CHUNK_STEPS, "screens come in such chunks"
-            chunks[key].append(encoder.encode(pad_chunk(frames, length)))
-        done += len(part.chars)
-        on_step(done)
+        frames = dict(zip(SCREEN_KEYS, (part.chars, part.colors, part.cursor), strict=True))
+        given = 0
+        while given < len(part.chars):
+            count = min(length - filled, len(part.chars) - given)
+            for key, rows in chunk.items():
+                rows[filled : filled + count] = frames[key][given : given + count]
+            filled, given = filled + count, given + count
+            if filled == length or done + filled == steps:
+                for key, rows in chunk.items():
+                    chunks[key].append(encoder.encode(pad_chunk(rows[:filled], length)))
+                done, filled = done + filled, 0
+                on_step(done)
     return dict(chunks)
 
 

@@ -8,7 +8,7 @@ import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,7 +23,7 @@ from strathack.collect.running.pools import OnStep
 from strathack.collect.running.results import GameShard, Refused
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
-from strathack.dataset.schema import FRAME_CHUNK_STEPS, OBSERVATIONS, make_row
+from strathack.dataset.schema import OBSERVATIONS, make_row
 from strathack.dataset.shard import Provenance, encode_shard
 
 ARCHIVE = re.compile(r".+\.npz")
@@ -154,10 +154,10 @@ class SessionImporter:
             arrays = read_session(payload.data)
         except SessionError as error:
             return Refused(f"{session.shown}: {error}")
-        steps = len(arrays["tty_chars"])
+        steps, screens = len(arrays["tty_chars"]), Screens(*(arrays[key] for key in SCREEN_KEYS))
         known = json.dumps(dict(session.known), default=_plain)
         bare = bare_game(_row(session, steps), {"source": session.shown, "metadata": known})
-        game = replace(bare, frames=encode_screens(_parts(arrays), steps, on_step))
+        game = replace(bare, frames=encode_screens([screens], steps, on_step))
         provenance = Provenance(
             observations=SCREEN_KEYS, demonstrator="human", demonstrator_version="", nle_version="",
             options=json.dumps({"imported_from": "nao_top10", "replayed": False}), **self._made,
@@ -200,11 +200,6 @@ def read_session(data: bytes) -> dict[str, np.ndarray]:
     if not len(arrays["tty_chars"]):
         raise SessionError("it has no frames")
     return {key: array.astype(np.uint8) for key, array in arrays.items()}
-
-
-def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[Screens]:
-    for start in range(0, len(arrays["tty_chars"]), FRAME_CHUNK_STEPS):
-        yield Screens(*(arrays[key][start : start + FRAME_CHUNK_STEPS] for key in SCREEN_KEYS))
 
 
 def _row(session: Session, steps: int) -> np.ndarray:
