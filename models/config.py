@@ -265,7 +265,7 @@ class FlatConfig:
     Attributes:
         hidden: Units of its hidden layers.
         offered: Whether keys that the top line offers in brackets gain in probability; see
-            :class:`strathack.models.encoders.OfferedKeys`.
+            :class:`strathack.models.prompts.OfferedKeys`.
     """
 
     kind: ClassVar[str] = "flat"
@@ -292,7 +292,7 @@ class HierarchicalConfig:
             in training the head of the strategy in the label, otherwise the head of the most likely strategy.
             ``values``: Σ p(strategy) · logits given the strategy, for heads whose logits are the values of actions.
         offered: Whether keys that the top line offers in brackets gain in probability; see
-            :class:`strathack.models.encoders.OfferedKeys`.
+            :class:`strathack.models.prompts.OfferedKeys`.
     """
 
     kind: ClassVar[str] = "hierarchical"

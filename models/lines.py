@@ -1,4 +1,4 @@
-"""Words in lines of characters."""
+"""Lines of characters: those at the top of the screen, and words in them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
 _LETTERS = 8
 """Letters that are compared at once: as many as an integer holds."""
+
+
+def top_lines(tty_chars: Tensor, lines: int = 1) -> Tensor:
+    """Returns the top lines as groups of eight characters each, i64 [N, 1, 1, 1, 10 · lines]."""
+    return tty_chars[:, :lines].flatten(1).contiguous().view(torch.int64)[:, None, None, None]
 
 
 def windows_of(lines: Tensor) -> Tensor:

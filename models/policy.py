@@ -11,10 +11,11 @@ from strathack.dataset.actions import ACTIONS
 from strathack.models.config import PolicyConfig, SymbolsConfig
 from strathack.models.cores import State, make_core
 from strathack.models.corpses import CORPSES, CorpseMemory
-from strathack.models.encoders import OfferedKeys, make_encoder
+from strathack.models.encoders import make_encoder
 from strathack.models.events import EVENTS, EventMemory
 from strathack.models.heads import PolicyOutput, make_heads
 from strathack.models.hub import OnHub
+from strathack.models.prompts import OfferedKeys
 
 MEMORIES: Mapping[str, type[nn.Module]] = {CORPSES: CorpseMemory, EVENTS: EventMemory}
 """What can be remembered from frame to frame → the module that does, and tells it to the encoder under that name."""
