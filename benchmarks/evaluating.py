@@ -28,7 +28,8 @@ from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import RayLauncher, RolloutWorkers
 from strathack.rl.config import ActionNames, GameConfig
 from strathack.rl.environments.stepping import Lane, LaneSpec
-from strathack.rl.evaluating.pool import EvaluationPool, EvaluationSpec, PolicyPlayer, uniforms
+from strathack.rl.evaluating.players import PolicyPlayer
+from strathack.rl.evaluating.pool import EvaluationPool, EvaluationSpec, uniforms
 
 ENV, FIRST_SEED = "NetHackChallenge-v0", 100_000
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +15,6 @@ from strathack.collect.playing.characters import CharacterWish, Roles
 from strathack.collect.playing.clock import hold_here
 from strathack.collect.playing.collecting import collecting, told_of
 from strathack.collect.playing.environment import Setup, nle_version, peek_character
-from strathack.collect.playing.limits import NO_PROGRESS_STEPS
 from strathack.collect.playing.seeds import Seeds
 from strathack.collect.running.display import Report
 from strathack.collect.running.jobs import OwnPool, Work
@@ -25,32 +22,16 @@ from strathack.collect.running.results import JobResult
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
-from strathack.dataset.labels import STRATEGIES
-from strathack.dataset.manifest import sha256_of
-from strathack.dataset.options import given
-from strathack.dataset.remote.addresses import address_of
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, ObservationKeys, game_name
 from strathack.dataset.writer import agreed_settings
-from strathack.models.acting import ActingConfig
-from strathack.models.places import checkpoint_at, is_published
-from strathack.models.running import usable_gpus
-from strathack.models.saving import load_policy, weights_digest
 from strathack.rl.acting.recording import Recorder, provenance_of
 from strathack.rl.acting.workers import Launcher, RayLauncher, RolloutWorkers, ThreadLauncher
 from strathack.rl.config import ActionNames, GameConfig
 from strathack.rl.environments.stepping import LaneSpec
-from strathack.rl.evaluating.pool import (
-    Evaluable,
-    EvaluatedGame,
-    EvaluationPool,
-    EvaluationSpec,
-    PolicyPlayer,
-    RandomPlayer,
-    SeedPool,
-)
-from strathack.rl.language.asking import Client
+from strathack.rl.evaluating.players import language_model_of, player_of
+from strathack.rl.evaluating.pool import Evaluable, EvaluatedGame, EvaluationPool, EvaluationSpec, SeedPool
 from strathack.rl.language.playing import LanguagePlayer, LanguagePool
-from strathack.rl.options import LANGUAGE_MODEL, EvaluateConfig
+from strathack.rl.options import EvaluateConfig
 
 ENVIRONMENT = "NetHackChallenge-v0"
 HANG_SECONDS = 120.0
@@ -66,109 +47,6 @@ def evaluating(config: EvaluateConfig) -> tuple[dict[str, Any], Work]:
         return _playing(config, *language_model_of(config))
     player = player_of(config)
     return collecting(_collecting(config)) if player is None else _playing(config, *player)
-
-
-def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | None:
-    """Returns the player, and plain values that decide how it plays; None for a demonstrator, which plays by itself.
-
-    Raises:
-        InputError: If there is no such player, or it cannot do what is asked.
-    """
-    what = config.what
-    path = Path(what)
-    if what == "random":
-        _refuse_acting(config, "random")
-        return RandomPlayer(ACTION_NAMES), {"demonstrator": what}
-    elsewhere = address_of(path) is not None
-    if what == "autoascend" or (":" in what and not elsewhere) or (path / "bot.py").is_file():
-        _refuse_acting(config, "a demonstrator")
-        if config.protocol is not None and config.no_progress != NO_PROGRESS_STEPS:
-            raise InputError(
-                f"protocol: {config.protocol} ends games after {config.no_progress} steps without a turn, a "
-                f"demonstrator's end after {NO_PROGRESS_STEPS}"
-            )
-        return None
-    if not (elsewhere or path.exists() or is_published(path)):
-        raise InputError(
-            f"what: {what!r} is no checkpoint, no run's folder, no trained policy's name, no bot's folder, and neither "
-            "autoascend nor random"
-        )
-    checkpoint = checkpoint_at(path)
-    device = "cuda" if usable_gpus(config.device) else "cpu"
-    policy = load_policy(checkpoint, device)
-    about = policy.about
-    temperature = config.temperature or about.get("temperature", 1.0)
-    own_patience = 0 if config.greedy else about.get("patience", 0)
-    patience = own_patience if config.patience is None else config.patience
-    acting = ActingConfig(config.greedy, config.min_strategy_steps, temperature, patience)
-    named = (
-        what.removeprefix("hf://") if elsewhere else (checkpoint.parent if path.is_dir() else checkpoint).resolve().name
-    )
-    settings = {
-        "demonstrator": f"policy {named}",
-        "checkpoint_sha256": sha256_of(checkpoint),
-        "weights_sha256": weights_digest(policy),
-        "greedy": config.greedy,
-        "hold": config.min_strategy_steps,  # the option's old name, as older evaluations have it
-        # Which older evaluations do not have.
-        **({} if temperature == 1 else {"temperature": temperature}),
-        **({"patience": patience} if patience else {}),
-    }
-    return PolicyPlayer(policy, acting), settings
-
-
-def language_model_of(config: EvaluateConfig) -> tuple[LanguagePlayer, Mapping[str, Any]]:
-    """Returns a language model as a player, and plain values that decide how it plays.
-
-    Raises:
-        InputError: If the extra ``text`` is not installed, the model cannot be reached, or it cannot do what is asked.
-    """
-    try:
-        from strathack.rl.language.clients import LocalClient, ServerClient
-    except ImportError as error:
-        raise InputError(
-            f"what: language models need the extra text, pip install 'strathack[text]' ({error})"
-        ) from None
-    for name in ("patience", "min_strategy_steps"):
-        if getattr(config, name):
-            raise InputError(f"{name}: is for policies; a language model has no such choice")
-    where = config.what.removeprefix(LANGUAGE_MODEL)
-    temperature = 0.0 if config.greedy else config.temperature or 1.0
-    client: Client
-    which: dict[str, str] = {}
-    if "://" in where:
-        client = ServerClient(where, config.model, config.language, temperature, config.answer_tokens)
-        name = config.model
-    else:
-        if config.model:
-            raise InputError(f"model: is a name on a server; {where} is a folder, which has one model")
-        for option in given(config.language, "timeout", "tries", "key_from"):
-            raise InputError(f"language.{option}: is for servers; {where} is a folder")
-        device = "cuda" if usable_gpus(config.device) else "cpu"
-        client = LocalClient(Path(where), temperature, config.answer_tokens, device, chats=config.prompt == "balrog")
-        name = Path(where).resolve().name
-        which = {"model_sha256": digest_of_model(Path(where))}
-    settings = {
-        "demonstrator": f"llm {name}", "prompt": config.prompt, "temperature": temperature,
-        "history": config.language.history, "dialect": config.language.dialect, "max_tokens": config.answer_tokens,
-        **which,
-    }  # fmt: skip
-    strategies = STRATEGIES if config.prompt == "diff" else ()
-    return LanguagePlayer(client, config.prompt, config.language, strategies, config.games_folder), settings
-
-
-def digest_of_model(folder: Path) -> str:
-    """Returns what a model in a folder is told apart by: a digest of its weights, its settings and its tokenizer."""
-    kinds = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
-    names = sorted(path for kind in kinds for path in folder.glob(kind))
-    told = "\n".join(f"{path.name} {sha256_of(path)}" for path in names)
-    return hashlib.sha256(told.encode()).hexdigest()
-
-
-def _refuse_acting(config: EvaluateConfig, who: str) -> None:
-    for name in ("greedy", "temperature", "patience", "min_strategy_steps"):
-        if getattr(config, name) and not (name == "greedy" and config.protocol):
-            raise InputError(f"{name}: is for policies; {who} has no such choice")
 
 
 def _observations(config: EvaluateConfig) -> ObservationKeys:
@@ -290,12 +168,12 @@ def make_pool(
     number = (os.cpu_count() or 1) if config.workers is None else config.workers
     groups = max(number, 1) * config.env_groups
     envs = max(1, min(config.envs, -(-games // groups)))
-    # A language model answers for one game at a time, so that each game has an env group of its own.
-    shape = (config.env_groups * envs, 1) if isinstance(player, LanguagePlayer) else (config.env_groups, envs)
+    # A language model answers for one game at a time, so that each game has an env group of its own, and while it
+    # computes an answer, rollout workers wait for it.
+    answers = isinstance(player, LanguagePlayer)
+    shape = (config.env_groups * envs, 1) if answers else (config.env_groups, envs)
     spec = EvaluationSpec(lane, *shape, steps=1, slots=1, make_record=recorder)
-    # While a language model computes an answer, rollout workers wait for it.
-    stepping = 0 if isinstance(player, LanguagePlayer) else number
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - stepping))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - (0 if answers else number)))
     launcher: Launcher = RayLauncher(number, config.address, environment) if number else ThreadLauncher()
     try:
         workers = RolloutWorkers(spec, max(number, 1), launcher, HANG_SECONDS)

@@ -12,15 +12,11 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 import torch
-from torch import Tensor
 
 from strathack.collect.running.pools import POLL_SECONDS, Failed, Finished, Outcome
 from strathack.collect.running.results import GameShard
 from strathack.dataset.schema import game_name, row_values
-from strathack.models.acting import Act, ActingConfig, ActingPolicy
-from strathack.models.cleaved import AnyPolicy
 from strathack.models.cores import State
-from strathack.models.heads import PolicyOutput
 from strathack.rl.acting.inference import GroupState, Place, Player, choose, hand_out
 from strathack.rl.acting.memory import Layout
 from strathack.rl.acting.serving import WorkerSpec
@@ -49,59 +45,6 @@ class Evaluable(Player, Protocol):
     actions: tuple[str, ...]
     observations: tuple[str, ...]
     strategies: tuple[str, ...]
-
-
-class PolicyPlayer:
-    """A policy; an :class:`Evaluable`.
-
-    Args:
-        policy: The policy.
-        acting: How it acts.
-
-    Raises:
-        InputError: If strategies are to be held, but the policy is flat.
-    """
-
-    def __init__(self, policy: AnyPolicy, acting: ActingConfig) -> None:
-        config = policy.config
-        self.actions, self.observations, self.strategies = config.actions, config.observations, config.strategies
-        self.device = next(policy.parameters()).device
-        self._acting = ActingPolicy(policy.eval().requires_grad_(False), acting, remembers=True)
-
-    def initial_state(self, lanes: int) -> State:
-        """See :class:`Player`."""
-        return self._acting.initial_state(lanes)
-
-    def act(self, inputs: Mapping[str, Tensor], state: State, uniforms: Tensor | None = None) -> tuple[Act, State]:
-        """See :class:`Player`."""
-        return self._acting.act(inputs, state, uniforms)
-
-
-class RandomPlayer:
-    """Draws every action with the same probability; an :class:`Evaluable`.
-
-    Args:
-        actions: The names of its actions.
-    """
-
-    observations: tuple[str, ...] = ("blstats",)
-    strategies: tuple[str, ...] = ()
-    device = torch.device("cpu")
-
-    def __init__(self, actions: tuple[str, ...]) -> None:
-        self.actions = actions
-
-    def initial_state(self, lanes: int) -> State:
-        """Returns an empty state."""
-        return {}
-
-    def act(self, inputs: Mapping[str, Tensor], state: State, uniforms: Tensor | None = None) -> tuple[Act, State]:
-        """See :class:`Player`."""
-        lanes = len(inputs["first"])
-        drawn = torch.rand(lanes) if uniforms is None else uniforms[:, 1]
-        action = (drawn * len(self.actions)).long()
-        output = PolicyOutput(torch.zeros(len(action), len(self.actions)), torch.zeros(len(action)))
-        return Act(action, None, output.action_logits.log_softmax(-1)[:, 0], None, output), {}
 
 
 def uniforms(seeds: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from strathack.dataset.errors import InputError  # noqa: E402
 from strathack.dataset.labels import STRATEGIES  # noqa: E402
 from strathack.dataset.replies import read_replies, replies_path  # noqa: E402
 from strathack.rl.config import LanguageConfig  # noqa: E402
-from strathack.rl.evaluating.evaluation import digest_of_model  # noqa: E402
+from strathack.rl.evaluating.players import digest_of_model  # noqa: E402
 from strathack.rl.language.asking import UnansweredError  # noqa: E402
 from strathack.rl.language.clients import LocalClient, ServerClient  # noqa: E402
 from strathack.text.history import ACTION, ACTION_TEXTS, OBSERVATION, STRATEGY  # noqa: E402
