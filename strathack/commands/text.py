@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 import strathack
 from strathack.analysis.film import game_named, games_at
@@ -22,13 +20,13 @@ from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import told_if_unwritable
-from strathack.dataset.options import given
 from strathack.dataset.schema import is_replayable
 from strathack.dataset.signals import interrupted_by
 from strathack.dataset.splits import SPLITS
+from strathack.text.cards import card_of
 from strathack.text.chunks import Labels, Plan, Recipe, make_describer, plan, see
 from strathack.text.exporting import ExportFolder
-from strathack.text.history import ACTION, HISTORIES, OBSERVATION, STRATEGY, History
+from strathack.text.history import ACTION, HISTORIES, History, colored
 from strathack.text.options import ExportConfig, ShowConfig, TokensConfig
 
 
@@ -80,8 +78,9 @@ def export(config: ExportConfig) -> int:
         print(f"{config.out}: is not finished; the same command tries the {len(died)} games whose workers died again")
         return 1
     splits = {name: list(dataset.select(split=name).names) for name in SPLITS}
+    card = partial(card_of, config, dataset, strathack.__version__)
     with writing():
-        rows = folder.finish(splits, config.to, config.rows_per_file, partial(card_of, config, dataset))
+        rows = folder.finish(splits, config.to, config.rows_per_file, card)
     print(f"{told_rows(rows)}, in {config.out}")
     return 1 if failures else 0
 
@@ -122,53 +121,6 @@ def told_rows(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} rows to {split}" for split, count in rows.items() if count)
 
 
-CARD = """\
----
-task_categories:
-- text-generation
-tags:
-- nethack
-- imitation-learning
----
-
-# NetHack games as text
-
-{chunks:,} chunks of {steps} steps from {games} games: `{history}` history, dialect `{dialect}`,
-strategies: {strategies}. Splits are by game. Made by strathack {version}:
-
-    strathack text export {data} {out} {options}
-
-{rows}
-"""
-
-ROWS = """\
-Each row is a chunk of a game: its text (`{columns}`), and game, seed, role, first step, actions, strategies,
-substrategies, the score so far and the dialect."""
-
-RECORDS = """\
-Each file below `records/` is a demonstration as BALROG reads them (`eval.icl_dataset=records`): observations, and the
-action and the reward that led to each. Names tell when the game began, its seed, the demonstration's return, its
-actions, and its first step in the game."""
-
-
-TOLD_OPTIONS = (
-    "select", "chunks", "steps", "seed", "dialect", "history", "layout", "strategies", "to", "rows_per_file",
-)  # fmt: skip
-"""Options that decide what an export holds, which its card tells where they are not the usual ones."""
-
-
-def card_of(config: ExportConfig, dataset: Dataset, chunks: int) -> str:
-    """Returns the text of the README.md of an export that has so many chunks."""
-    chosen = [(f"--{name.replace('_', '-')}", str(getattr(config, name))) for name in given(config, *TOLD_OPTIONS)]
-    columns = "messages" if config.layout == "messages" else "prompt`, `completion"
-    return CARD.format(
-        chunks=chunks, steps=config.steps, games=len(dataset), history=config.history, dialect=config.dialect,
-        strategies=config.strategies, version=strathack.__version__, data=config.data.name, out=config.out.name,
-        options=shlex.join(word for words in chosen for word in words),
-        rows=RECORDS if config.to == "balrog" else ROWS.format(columns=columns),
-    )  # fmt: skip
-
-
 def show(config: ShowConfig) -> int:
     """``strathack text show``.
 
@@ -191,19 +143,6 @@ def show(config: ShowConfig) -> int:
     for line in colored(f"{row['prompt']}{row['completion']}"):
         console.print(line, soft_wrap=True)
     return 0
-
-
-_STYLES = {"+": "green", "-": "red", "@@": "cyan", ACTION: "bold yellow", STRATEGY: "bold magenta", OBSERVATION: "dim"}
-
-
-def colored(text: str) -> Iterator[Text]:
-    """Yields the lines of a history, those that are special or changed in colours."""
-    changed = False
-    for line in text.split("\n"):
-        changed = changed or line.startswith(OBSERVATION)
-        style = next((style for mark, style in _STYLES.items() if line.startswith(mark)), "")
-        is_mark = line.startswith(("<|", "@@"))
-        yield Text(line, style if is_mark or changed else "")
 
 
 def tokens(config: TokensConfig) -> int:
