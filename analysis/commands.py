@@ -16,7 +16,7 @@ from strathack.analysis.comparing import (
     players_table,
     scores_at,
 )
-from strathack.analysis.film import games_at
+from strathack.analysis.opening import games_at
 from strathack.analysis.options import CompareConfig, StrategiesConfig
 from strathack.analysis.plots import draw_distributions, draw_strategies, save
 from strathack.analysis.steps import check_labelled, counts_by_game, read_steps

@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 from scipy import stats
 
-from strathack.analysis.film import games_at
+from strathack.analysis.opening import games_at
 from strathack.analysis.options import CompareConfig
 from strathack.analysis.scores import (
     EVALUATION,

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import zstandard
 
 from strathack.analysis.runs import starts_of
-from strathack.analysis.scores import EVALUATION, SCORES
-from strathack.dataset import Dataset
-from strathack.dataset.errors import FormatError, InputError, RunError, near_match
+from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames
 from strathack.dataset.labels import UNLABELLED, names_by_code
-from strathack.dataset.reading import Game, OnCorrupt
+from strathack.dataset.reading import Game
 from strathack.dataset.replies import read_replies, replies_path
-from strathack.dataset.schema import OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS, game_name
+from strathack.dataset.schema import OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS
 
 SCREEN = ("tty_chars", "tty_colors", "tty_cursor")
 """The observations that make a screen."""
@@ -233,42 +229,3 @@ def _screen(row: np.ndarray) -> Screen:
     chars, colours, cursor = (row[_PLACES[name]] for name in SCREEN)
     shape = SCREEN_ROWS, SCREEN_COLUMNS
     return Screen(chars.reshape(shape), colours.reshape(shape) & 15, (int(cursor[0]), int(cursor[1])))
-
-
-def games_at(path: Path, *, on_corrupt: OnCorrupt = "raise") -> Dataset:
-    """Opens the games of a dataset's folder, a shard, or an evaluation's folder.
-
-    Args:
-        path: The folder or shard.
-        on_corrupt: What to do with shards that cannot be read.
-
-    Raises:
-        InputError: If there are no games.
-        FormatError: If a file cannot be read.
-    """
-    if not (path / SCORES).is_file():
-        dataset = Dataset(path, on_corrupt=on_corrupt)
-    else:
-        try:
-            folder = json.loads((path / EVALUATION).read_text())["games"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{path / EVALUATION}: does not tell where its games are ({error!r})") from None
-        dataset = Dataset(path / folder, on_corrupt=on_corrupt)
-    if not len(dataset):
-        raise InputError(f"{path}: holds no games" + "".join(f"; {reason}" for reason in dataset.left_out[:1]))
-    return dataset
-
-
-def game_named(dataset: Dataset, name: str) -> Game:
-    """Returns a game by its name or its seed; the first game if ``name`` is empty.
-
-    Raises:
-        InputError: If there is no such game.
-    """
-    if not name:
-        return dataset[0]
-    names = dataset.names
-    for one in (name, game_name(int(name)) if name.isdecimal() else name):
-        if one in names:
-            return dataset[one]
-    raise InputError(f"game: {name!r} is not among the {len(names):,} games{near_match(name, names[:1000])}")

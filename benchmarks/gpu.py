@@ -48,7 +48,7 @@ from strathack.models.policy import Policy
 from strathack.models.presets import PRESETS, preset
 from strathack.models.running import METRICS, OPTIONS, quieten
 from strathack.models.saving import load_policy, save_policy
-from strathack.models.training import clone
+from strathack.models.training import train_policy
 
 MIDST = 40
 """Number of the batch that is looked at: far enough into a stream that games are under way and screens are typical."""
@@ -212,7 +212,7 @@ def speed(command: Command) -> None:
             data=command.data, out=run, policy=name, minutes=asked.seconds / 60, device="cuda", quiet=True,
             validate_every=10**6, validation_batches=1, checkpoint_every=10**6, log_every=asked.log_every,
         )  # fmt: skip
-        clone(options)
+        train_policy(options)
         rate, operations = frames_a_second(run), operations_a_frame(Policy(preset(name)), frames(command, 32, 32))
         found = {
             "frames_per_second": round(rate),
@@ -238,7 +238,7 @@ def train(command: Command) -> None:
     else:
         options = TrainConfig(data=command.data, out=run, policy=command.asked.policy, minutes=minutes, device="cuda",
                               validate_every=500, validation_batches=50, quiet=True)  # fmt: skip
-    module = clone(options).module
+    module = train_policy(options).module
     policy = load_policy(run)
     if sum(value.numel() for value in policy.parameters()) * 4 > LARGEST_FILE:
         policy = policy.to(torch.bfloat16)

@@ -9,7 +9,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from strathack.analysis.film import games_at
+from strathack.analysis.opening import games_at
 from strathack.analysis.report.page import ReportData, page_of
 from strathack.analysis.report.reading import card_of, pack_films, read_games, spread_by_score
 from strathack.dataset.frames import StoredFrames

@@ -9,7 +9,7 @@ import numpy as np
 from strathack.dataset.chunks import ChunkEncoder
 from strathack.dataset.errors import InputError
 from strathack.dataset.reading import Dataset, Game
-from strathack.dataset.schema import CHECKPOINTS, INFERRED, PROBABILITY
+from strathack.dataset.schema import CHECKPOINTS, INFERRED, PROBABILITY, is_replayable
 from strathack.dataset.shard import GameData, InferredLabels, encode_shard
 
 
@@ -67,11 +67,7 @@ def check_replayable(dataset: Dataset, what: str) -> None:
     Raises:
         InputError: If a game has no keys, or its seed or clock is not known.
     """
-    for row in dataset.rows:
-        name = row["game"].decode()
-        if not row["keys_sha256"]:
-            raise InputError(f"{what}: {name} has no keys, only screens were imported; leave it out by --select")
-        if row["core"] < 0 or row["start_time"] < 0:
-            raise InputError(
-                f"{what}: {name} has no known seed and clock to be replayed from; leave it out by --select"
-            )
+    rows = dataset.rows
+    for row in rows[~is_replayable(rows)][:1]:
+        has = "known seed and clock to be replayed from" if row["keys_sha256"] else "keys, only screens were imported"
+        raise InputError(f"{what}: {row['game'].decode()} has no {has}; leave it out by --select")

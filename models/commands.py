@@ -17,7 +17,7 @@ from strathack.models.publishing import check_files, is_made, publish, published
 from strathack.models.running import process_of_a_run
 from strathack.models.saving import save_policy
 from strathack.models.tables import parameter_count, parts_of, presets_table, published_table, validation_table
-from strathack.models.training import clone
+from strathack.models.training import train_policy
 
 
 def train(config: TrainConfig) -> int:
@@ -28,7 +28,7 @@ def train(config: TrainConfig) -> int:
         RunError: If the loss is not finite.
     """
     with process_of_a_run(config):
-        ended = clone(config)
+        ended = train_policy(config)
     return concluded("train", config, ended, lambda result: Console().print(validation_table(result)))
 
 

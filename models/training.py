@@ -1,4 +1,4 @@
-"""Makes policy, data, module and trainer from the options of a cloning run, and checks them before any step."""
+"""Makes policy, data, module and trainer from the options of ``train``, and checks them before any step."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ PolicyModule = CloningModule | OfflineModule
 """What trains a policy on recorded games."""
 
 
-def clone(options: TrainConfig) -> Ended[PolicyModule]:
+def train_policy(options: TrainConfig) -> Ended[PolicyModule]:
     """Trains a policy, or resumes a run; see :func:`strathack.models.fitting.learned`."""
-    return learned(options, cloning_of)
+    return learned(options, training_of)
 
 
-def cloning_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
+def training_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     """Makes and checks everything that training needs; afterwards the run's folder exists.
 
     Raises:

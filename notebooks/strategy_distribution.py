@@ -25,7 +25,7 @@
 from pathlib import Path
 
 from strathack.analysis import plots, steps
-from strathack.analysis.film import games_at
+from strathack.analysis.opening import games_at
 
 GAMES = Path("data/games")  # games with their screens
 MANY = Path("data/many")  # more games, of which the bottom lines are kept

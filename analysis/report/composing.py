@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strathack.analysis.film import game_named
+from strathack.analysis.opening import game_named
 from strathack.analysis.options import ReportConfig
 from strathack.analysis.report.page import ReportData
 from strathack.analysis.report.reading import card_of, pack_films, read_games, spread_by_score

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from strathack.analysis.film import Film, game_named
+from strathack.analysis.film import Film
+from strathack.analysis.opening import game_named
 from strathack.analysis.report.films import PackedFilm, packed
 from strathack.analysis.scores import EVALUATION
 from strathack.analysis.steps import GameSteps, names_of, steps_of

@@ -86,7 +86,7 @@ class LoggedGame:
 
 
 @dataclass(frozen=True)
-class PlayedGame:
+class PlayersGame:
     """A game and its recordings.
 
     Attributes:
@@ -168,7 +168,7 @@ def log_files(data: Path) -> list[Path]:
         raise InputError(f"{path_text(data)}: cannot be read ({error.strerror})") from None
 
 
-def find_players(data: Path, *, real_names: bool = False) -> FoundGames[PlayedGame]:
+def find_players(data: Path, *, real_names: bool = False) -> FoundGames[PlayersGame]:
     """Puts the recordings of all players together into games.
 
     Args:
@@ -198,7 +198,7 @@ def find_players(data: Path, *, real_names: bool = False) -> FoundGames[PlayedGa
         if game.player in by_player:
             of_player.append((source, game))
     shown = {player: player if real_names else f"Player{place}" for place, player in enumerate(games)}
-    found: list[PlayedGame] = []
+    found: list[PlayersGame] = []
     names: set[str] = set()
     for player, files in sorted(by_player.items()):
         if player not in games:
@@ -301,7 +301,7 @@ def _games_of(
 
 def _played(
     player: str, source: str, game: LoggedGame, line: str, paths: Sequence[Path], names: set[str]
-) -> PlayedGame:
+) -> PlayersGame:
     """Returns a game, with the log's line that is kept, under a name that is none of ``names``; adds it to them."""
     first = paths[0]
     name = short_name(f"{player}/{game.began}", game.log.line)
@@ -309,7 +309,7 @@ def _played(
         name = short_name(f"{player}/{game.began}", game.log.line, hashed=True)
     names.add(name)
     shown = f"{player}/{path_text(Path(first.name))}"
-    return PlayedGame(TtyrecFile(first, shown, -1, name), tuple(paths), source, line)
+    return PlayersGame(TtyrecFile(first, shown, -1, name), tuple(paths), source, line)
 
 
 def _with_name(line: str, player: str) -> str:

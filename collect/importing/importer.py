@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from strathack.collect.importing.altorg import PlayedGame
+from strathack.collect.importing.altorg import PlayersGame
 from strathack.collect.importing.finding import TtyrecFile
 from strathack.collect.importing.logs import LogBook, LogLines
 from strathack.collect.importing.screens import SCREEN_KEYS, Screens, bare_game, encode_screens
@@ -54,7 +54,7 @@ def load(logs: LogBook, file: TtyrecFile) -> RawGame:
     return _read(RawGame(file, (), logs.lines_for(file.path)), [file.path])
 
 
-def load_played(game: PlayedGame) -> RawGame:
+def load_played(game: PlayersGame) -> RawGame:
     """Reads the ttyrecs of a player's game."""
     lines = LogLines(game.source, named=game.line)
     return _read(RawGame(game.file, (), lines, demonstrator="human"), game.paths)

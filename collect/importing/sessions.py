@@ -37,7 +37,7 @@ _SHAPES = {key: OBSERVATIONS[key].shape for key in SCREEN_KEYS}
 
 
 @dataclass(frozen=True)
-class Session:
+class RecordedSession:
     """A session: what a player saw from logging in to logging out, one or more of which make a game.
 
     Attributes:
@@ -63,7 +63,7 @@ class RawSession:
         unreadable: Why the bytes could not be read; empty if they were.
     """
 
-    session: Session
+    session: RecordedSession
     data: bytes
     unreadable: str = ""
 
@@ -72,7 +72,7 @@ class SessionError(ValueError):
     """An archive is not one of sessions; the message gives the reason."""
 
 
-def find_sessions(data: Path, *, real_names: bool = False) -> FoundGames[Session]:
+def find_sessions(data: Path, *, real_names: bool = False) -> FoundGames[RecordedSession]:
     """Finds the sessions below a folder.
 
     Args:
@@ -99,7 +99,7 @@ def find_sessions(data: Path, *, real_names: bool = False) -> FoundGames[Session
         about = {str(key): value for key, value in about.items()} if isinstance(about, Mapping) else {}
         if "username" in about:
             about["username"] = player
-        sessions.append(Session(path, path_text(Path(player) / path.name), short_name(text, text), about))
+        sessions.append(RecordedSession(path, path_text(Path(player) / path.name), short_name(text, text), about))
     return FoundGames(tuple(sessions), tuple(tree.closed), (*tree.left_out, *unknown), tuple(order))
 
 
@@ -127,7 +127,7 @@ class _PlainValues(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 
-def load_session(session: Session) -> RawSession:
+def load_session(session: RecordedSession) -> RawSession:
     """Reads an archive."""
     try:
         return RawSession(session, session.path.read_bytes())
@@ -202,7 +202,7 @@ def read_session(data: bytes) -> dict[str, np.ndarray]:
     return {key: array.astype(np.uint8) for key, array in arrays.items()}
 
 
-def _row(session: Session, steps: int) -> np.ndarray:
+def _row(session: RecordedSession, steps: int) -> np.ndarray:
     known = session.known
     began = _whole(known, "stamp", -1)
     clock = datetime.fromtimestamp(began, timezone.utc).replace(tzinfo=None).isoformat() if began >= 0 else ""

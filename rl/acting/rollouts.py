@@ -17,7 +17,7 @@ import torch
 from strathack.models.cores import State
 from strathack.rl.acting.inference import GroupState, LearningPlayer, Place, choose, hand_out
 from strathack.rl.acting.workers import Began, Event, Ready, RolloutWorkers, Shard
-from strathack.rl.environments.stepping import PlayedGame
+from strathack.rl.environments.stepping import EndedGame
 
 HELD = "held_"
 """Prefix of the names of ActingPolicy's own state; all other names are the policy's state."""
@@ -116,7 +116,7 @@ class Rollouts:
         player: LearningPlayer,
         *,
         threads: int = 1,
-        on_game: Callable[[PlayedGame], None] = lambda game: None,
+        on_game: Callable[[EndedGame], None] = lambda game: None,
         on_shard: Callable[[int, bytes], None] = lambda seed, shard: None,
         on_loss: Callable[[str], None] = lambda why: None,
     ) -> None:
@@ -181,8 +181,8 @@ class Rollouts:
         waiting = any(one.waits for one in self._groups.values())
         return self._workers.gathered(0.002 if waiting else 0.1, (len(self._groups) + 1) // 2)
 
-    def _note(self, event: Began | PlayedGame | Shard) -> None:
-        if isinstance(event, PlayedGame):
+    def _note(self, event: Began | EndedGame | Shard) -> None:
+        if isinstance(event, EndedGame):
             self._on_game(event)
         elif isinstance(event, Shard):
             self._on_shard(event.seed, event.content)

@@ -32,7 +32,7 @@ from strathack.rl.acting.serving import (
     act,
     receive,
 )
-from strathack.rl.environments.stepping import PlayedGame
+from strathack.rl.environments.stepping import EndedGame
 
 START_SECONDS = 120.0
 """How long a rollout worker may take until its first message."""
@@ -74,7 +74,7 @@ class Shard:
     content: bytes
 
 
-Event = Began | Ready | PlayedGame | Shard
+Event = Began | Ready | EndedGame | Shard
 
 
 class Launcher(Protocol):
@@ -326,7 +326,7 @@ class RolloutWorkers:
                 yield Ready(worker.number * self.spec.groups + own, slot, row)
             elif kind == Reply.PLAYED:
                 self._failures = 0
-                yield PlayedGame(**json.loads(content))
+                yield EndedGame(**json.loads(content))
             elif kind == Reply.SHARD:
                 (seed,) = SEED.unpack_from(content)
                 yield Shard(seed, content[SEED.size :])

@@ -21,7 +21,7 @@ FRESH_SEEDS = 2**30, 2**31
 
 
 @dataclass(frozen=True)
-class PlayedGame:
+class EndedGame:
     """A game that has ended.
 
     Attributes:
@@ -157,7 +157,7 @@ class Lane:
             self._record = None
         return reward, end
 
-    def stop(self) -> PlayedGame:
+    def stop(self) -> EndedGame:
         """Cuts the game, because its player cannot go on."""
         if self._record is not None:
             self.finished.append((self._seed, self._record.finish("demonstrator_error", self.observation)))
@@ -176,9 +176,9 @@ class Lane:
                 return "abort"
         return "step_limit" if game.max_steps is not None and self._steps >= game.max_steps else None
 
-    def played(self, end: End) -> PlayedGame:
+    def played(self, end: End) -> EndedGame:
         """Returns the game that has just ended."""
-        return PlayedGame(self._seed, self._steps, self._sum, self._score, end)
+        return EndedGame(self._seed, self._steps, self._sum, self._score, end)
 
     def close(self) -> None:
         """Closes the environment; a game that has not ended is not kept."""
@@ -206,7 +206,7 @@ class EnvGroup:
         # Simulators usually return the same arrays again and again.
         self._seen = {key: [_Seen() for _ in lanes] for key in self._frames}
 
-    def begin(self, slot: int) -> list[PlayedGame]:
+    def begin(self, slot: int) -> list[EndedGame]:
         """Begins a game in every lane; the first frames go to row 0 of a slot."""
         for number, lane in enumerate(self.lanes):
             self._at[0] = number
@@ -216,7 +216,7 @@ class EnvGroup:
         self._show(slot, 0, first=begun, acted=begun, previous_action=NO_ACTION)
         return []
 
-    def step(self, slot: int, row: int) -> list[PlayedGame]:
+    def step(self, slot: int, row: int) -> list[EndedGame]:
         """Takes the action of each lane in a row of a slot; the next frames go to the row of :meth:`row_after`.
 
         Returns:
@@ -249,7 +249,7 @@ class EnvGroup:
         )
         return played
 
-    def stop(self, slot: int, row: int) -> list[PlayedGame]:
+    def stop(self, slot: int, row: int) -> list[EndedGame]:
         """Cuts the games of a row of a slot; the next row shows their last frames again. Returns the games."""
         acted = self._arrays["acted"][slot, row].tolist()
         previous = self._arrays["previous_action"][slot, row].tolist()

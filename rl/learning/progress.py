@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
-from strathack.rl.environments.stepping import PlayedGame
+from strathack.rl.environments.stepping import EndedGame
 
 RECENT = 100
 """How many of the last games the means and medians are taken over."""
@@ -48,7 +48,7 @@ class Counters:
     validation_nll: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def add_game(self, game: PlayedGame) -> None:
+    def add_game(self, game: EndedGame) -> None:
         """Counts a game that ended; may be called from any thread."""
         with self._lock:
             self.games += 1

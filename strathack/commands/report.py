@@ -7,7 +7,7 @@ import warnings
 from rich.console import Console
 
 import strathack
-from strathack.analysis.film import games_at
+from strathack.analysis.opening import games_at
 from strathack.analysis.options import ReportConfig
 from strathack.analysis.report.composing import counted, report_of
 from strathack.analysis.report.page import page_of

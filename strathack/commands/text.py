@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import strathack
-from strathack.analysis.film import game_named, games_at
+from strathack.analysis.opening import game_named, games_at
 from strathack.collect.replaying.streaming import AnyFrames
 from strathack.collect.running.jobs import do_jobs, stop_on_signal
 from strathack.collect.running.pools import Failed, Outcome, WorkerOptions

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from strathack.analysis.casting import write_cast
-from strathack.analysis.film import Film, game_named, games_at
+from strathack.analysis.film import Film
+from strathack.analysis.opening import game_named, games_at
 from strathack.analysis.options import ExportCastConfig, WatchConfig
 from strathack.collect.playing.seeds import Seeds
 from strathack.collect.replaying.streaming import AnyFrames

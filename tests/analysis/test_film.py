@@ -6,7 +6,8 @@ import pytest
 from films import write_filmed_game
 from made_up_games import write_games
 
-from strathack.analysis.film import Film, game_named, games_at
+from strathack.analysis.film import Film
+from strathack.analysis.opening import game_named, games_at
 from strathack.dataset import Dataset
 from strathack.dataset.errors import CorruptionError, FormatError, InputError
 

@@ -33,7 +33,7 @@ from strathack.models.pretraining.options import PretrainConfig
 from strathack.models.pretraining.training import pretrain
 from strathack.models.running import quieten
 from strathack.models.saving import load_policy, save_policy
-from strathack.models.training import clone
+from strathack.models.training import train_policy
 from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig, RewardConfig
 from strathack.rl.learning.finetuning import fine_tune
 from strathack.rl.options import FinetuneConfig
@@ -92,7 +92,7 @@ def trained(games: str, out: str, name: str, options: str = "{}") -> dict[str, A
     PRESETS[name] = SHRUNK[name]  # type: ignore[index]
     for steps in (6, 16):
         WAITS.clear()
-        clone(
+        train_policy(
             TrainConfig(
                 data=[Path(games)], out=Path(out) / str(steps), policy=name, lanes=3, unroll=8,
                 steps=steps, validate_every=100, validation_batches=2, log_every=100, device="cuda", quiet=True,
@@ -119,7 +119,8 @@ def streamed(games: str, out: str, kind: str) -> dict[str, Any]:
         elif kind == "pretrain":
             ended = pretrain(PretrainConfig(**common, **place, set=SMALL, longest=30))
         else:
-            ended = clone(TrainConfig(**common, **place, set=SMALL, algorithm=kind, offline=OfflineConfig(heads=5)))
+            offline = OfflineConfig(heads=5) if kind == "rem" else OfflineConfig()
+            ended = train_policy(TrainConfig(**common, **place, set=SMALL, algorithm=kind, offline=offline))
         waits.append(Counter(WAITS))
     validated = ended.module.validated.scalars()
     figures = {name: value for name, value in validated.items() if "/" not in name}
@@ -134,10 +135,12 @@ def resumed(games: str, out: str, options: str) -> dict[str, Any]:
         "data": [Path(games)], "lanes": 3, "unroll": 8, "validate_every": 3, "validation_batches": 2, "log_every": 2,
         "device": "cuda", "quiet": True,
     }  # fmt: skip
-    clone(TrainConfig(out=first, set=SMALL, steps=6, **common, **json.loads(options)))
-    again = clone(TrainConfig(resume=first, steps=9, quiet=True))
-    other = clone(TrainConfig(out=Path(out) / "other", weights=first, steps=3, **common))
-    cleaved = clone(TrainConfig(out=Path(out) / "cleaved", high=first, low=first, freeze="high", steps=3, **common))
+    train_policy(TrainConfig(out=first, set=SMALL, steps=6, **common, **json.loads(options)))
+    again = train_policy(TrainConfig(resume=first, steps=9, quiet=True))
+    other = train_policy(TrainConfig(out=Path(out) / "other", weights=first, steps=3, **common))
+    cleaved = train_policy(
+        TrainConfig(out=Path(out) / "cleaved", high=first, low=first, freeze="high", steps=3, **common)
+    )
     table = predictions(load_policy(first, "cuda"), Dataset(games).take([0]), steps=20, unroll=8)
     return {
         "steps": [one.module.trainer.global_step for one in (again, other, cleaved)],

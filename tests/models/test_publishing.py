@@ -20,7 +20,7 @@ from strathack.models.places import checkpoint_at  # noqa: E402
 from strathack.models.publishing import publish  # noqa: E402
 from strathack.models.running import with_absolute_paths  # noqa: E402
 from strathack.models.saving import load_policy, load_values, save_values, weights_digest  # noqa: E402
-from strathack.models.training import clone  # noqa: E402
+from strathack.models.training import train_policy  # noqa: E402
 
 SMALL = "encoder.embedding=4; encoder.message=8; encoder.size=16; heads.hidden=8; core.hidden=16"
 FIGURES = {"score": {"mean": {"value": 12.0, "low": 1.0, "high": 20.0}, "standard_error": 2.0,
@@ -32,7 +32,7 @@ def run_of(tmp_path_factory):
     folder = tmp_path_factory.mktemp("publishing")
     write_games(folder / "games", [40, 80, 33, 120, 60, 77, 90, 45, 130, 50, 61, 88],
                 keys=("tty_chars", "tty_colors", "tty_cursor", "blstats"))  # fmt: skip
-    clone(TrainConfig(data=[folder / "games"], out=folder / "run", set=SMALL, lanes=3, unroll=8, steps=4,
+    train_policy(TrainConfig(data=[folder / "games"], out=folder / "run", set=SMALL, lanes=3, unroll=8, steps=4,
                       validate_every=4, device="cpu", quiet=True))  # fmt: skip
     return folder / "run"
 

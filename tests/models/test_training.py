@@ -34,7 +34,7 @@ from strathack.models.options import TrainConfig  # noqa: E402
 from strathack.models.predicting import predictions  # noqa: E402
 from strathack.models.running import METRICS, quieten  # noqa: E402
 from strathack.models.saving import load_policy, load_values  # noqa: E402
-from strathack.models.training import clone  # noqa: E402
+from strathack.models.training import train_policy  # noqa: E402
 
 # Lightning remarks on things that are meant.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -105,12 +105,12 @@ def assert_same_weights(one, other):
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(games, tmp_path):
     options = {"steps": 4, "validate_every": 4}
-    whole = clone(config_of(games, tmp_path / "whole", **options))
-    killed = clone(config_of(games, tmp_path / "killed", **options)).folder
+    whole = train_policy(config_of(games, tmp_path / "whole", **options))
+    killed = train_policy(config_of(games, tmp_path / "killed", **options)).folder
     for path in killed.iterdir():
         if path.name not in ("options.json", METRICS):
             path.unlink()
-    resumed = clone(TrainConfig(resume=killed, quiet=True))
+    resumed = train_policy(TrainConfig(resume=killed, quiet=True))
     assert_same_weights(weights_of(resumed), weights_of(whole))
     assert [timeless(row) for row in rows_of(killed)] == [timeless(row) for row in rows_of(whole.folder)]
 
@@ -129,7 +129,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     games, tmp_path, monkeypatch, ema, accumulate, cuts, precision
 ):
     options = {"set": DRAWING, "ema": ema, "accumulate": accumulate, "precision": precision}
-    whole = clone(config_of(games, tmp_path / "whole", **options))
+    whole = train_policy(config_of(games, tmp_path / "whole", **options))
     end_batch = cloning.CloningModule.end_batch
     for cut in cuts:
 
@@ -140,16 +140,16 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
 
         with monkeypatch.context() as patch:
             patch.setattr(cloning.CloningModule, "end_batch", interrupting)
-            cut_short = clone(config_of(games, tmp_path / str(cut), **options))
+            cut_short = train_policy(config_of(games, tmp_path / str(cut), **options))
         assert cut_short.interrupted == signal.SIGTERM
         assert load_values(cut_short.folder / "last.safetensors")["global_step"] == cut
-        resumed = clone(TrainConfig(resume=cut_short.folder, quiet=True))
+        resumed = train_policy(TrainConfig(resume=cut_short.folder, quiet=True))
         assert resumed.interrupted is None
         assert_same_weights(weights_of(resumed), weights_of(whole))
         assert resumed.module.validated == whole.module.validated
         assert resumed.module.frames == whole.module.frames
         expected = [timeless(row) for row in rows_of(whole.folder)]
-        again = clone(TrainConfig(resume=cut_short.folder, quiet=True))  # at its end, it takes no further step
+        again = train_policy(TrainConfig(resume=cut_short.folder, quiet=True))  # at its end, it takes no further step
         if not ema:  # what is averaged is the last checkpoint's, and not the module's
             assert_same_weights(weights_of(again), weights_of(whole))
         assert again.module.trainer.global_step == 20
@@ -163,7 +163,7 @@ def test_a_run_that_was_interrupted_in_its_last_validation_is_validated_when_it_
     games, tmp_path, monkeypatch, ema
 ):
     options = {"steps": 4, "validate_every": 100, "ema": ema}
-    whole = clone(config_of(games, tmp_path / "whole", **options))
+    whole = train_policy(config_of(games, tmp_path / "whole", **options))
     validation_step = cloning.CloningModule.validation_step
 
     def interrupting(self, *arguments):
@@ -172,19 +172,19 @@ def test_a_run_that_was_interrupted_in_its_last_validation_is_validated_when_it_
 
     with monkeypatch.context() as patch:
         patch.setattr(cloning.CloningModule, "validation_step", interrupting)
-        cut = clone(config_of(games, tmp_path / "cut", **options))
+        cut = train_policy(config_of(games, tmp_path / "cut", **options))
     assert cut.interrupted == signal.SIGTERM
     assert not (cut.folder / VALIDATION).exists()
-    resumed = clone(TrainConfig(resume=cut.folder, quiet=True))
+    resumed = train_policy(TrainConfig(resume=cut.folder, quiet=True))
     assert resumed.module.validated == whole.module.validated
     assert json.loads((cut.folder / VALIDATION).read_text()) == json.loads((whole.folder / VALIDATION).read_text())
     assert_same_weights(*(dict(load_policy(one.folder / "best.safetensors").state_dict()) for one in (resumed, whole)))
-    again = clone(TrainConfig(resume=cut.folder, quiet=True))
+    again = train_policy(TrainConfig(resume=cut.folder, quiet=True))
     assert again.module.validated is None, "which is done once"
 
 
 def test_where_strategies_are_drawn_all_of_them_are_validated_together(games, tmp_path):
-    ended = clone(config_of(games, tmp_path / "run", set=f"{SMALL_LSTM}; heads.combine=sampled", steps=5))
+    ended = train_policy(config_of(games, tmp_path / "run", set=f"{SMALL_LSTM}; heads.combine=sampled", steps=5))
     held_out = Dataset(games).select(split="validation")
     nll = predictions(load_policy(ended.folder / "last.safetensors"), held_out)["nll"]
     assert ended.module.validated.action_nll == pytest.approx(nll.mean(), rel=1e-4)
@@ -202,21 +202,24 @@ def without_others(values, name=""):
 
 
 def test_a_run_of_version_1_goes_on_from_what_it_was(games, tmp_path):
-    begun = clone(config_of(games, tmp_path / "run", steps=8, ema=0.9))
+    begun = train_policy(config_of(games, tmp_path / "run", steps=8, ema=0.9))
     last = begun.folder / "last.safetensors"
     new = dict(without_others(load_values(last)))
     make_version_1(last)
     old = dict(without_others(load_values(last)))
     assert sum(len(value.shape) == 2 and len(value) == 80 * 96 for value in old.values()) == 4  # average and moments
     assert_same_weights(new, old)
-    resumed = clone(TrainConfig(resume=begun.folder, steps=16, quiet=True))
+    resumed = train_policy(TrainConfig(resume=begun.folder, steps=16, quiet=True))
     assert resumed.module.trainer.global_step == 16
     assert all(torch.isfinite(value).all() for value in weights_of(resumed).values())
 
 
 def test_what_a_run_leaves_behind(games, tmp_path):
-    ended = clone(config_of(games, tmp_path / "run", early_stop=50, accumulate=2, balance=True, minutes=5.0,
-                            label="hihack_strategy"))  # fmt: skip
+    ended = train_policy(
+        config_of(
+            games, tmp_path / "run", early_stop=50, accumulate=2, balance=True, minutes=5.0, label="hihack_strategy"
+        )
+    )
     assert ended.module.policy.config.strategies == PUBLISHED_STRATEGIES
     assert {path.name for path in ended.folder.iterdir()} == {
         "best.safetensors", "last.safetensors", "options.json", METRICS, TRAINING, VALIDATION
@@ -243,31 +246,43 @@ def test_what_a_run_leaves_behind(games, tmp_path):
 
 
 def test_bf16_with_an_average_and_a_progress_line(games, tmp_path, capsys):
-    ended = clone(config_of(games, tmp_path / "run", set=DRAWING, precision="bf16", ema=0.5, quiet=False, steps=8))
+    ended = train_policy(
+        config_of(games, tmp_path / "run", set=DRAWING, precision="bf16", ema=0.5, quiet=False, steps=8)
+    )
     assert np.isfinite(ended.module.validated.action_nll)
     assert all(parameter.dtype == torch.float32 for parameter in ended.module.policy.parameters())
     assert "8 steps" in capsys.readouterr().err
 
 
 def test_training_stops_early_and_begins_with_given_weights(games, tmp_path):
-    first = clone(config_of(games, tmp_path / "first", steps=7))
+    first = train_policy(config_of(games, tmp_path / "first", steps=7))
     # With a rate of next to nothing, no validation is better than the one before.
-    ended = clone(config_of(games, tmp_path / "run", set="", weights=first.folder, steps=100, early_stop=1,
-                            learning_rate=1e-30, weight_decay=0.0))  # fmt: skip
+    ended = train_policy(
+        config_of(
+            games,
+            tmp_path / "run",
+            set="",
+            weights=first.folder,
+            steps=100,
+            early_stop=1,
+            learning_rate=1e-30,
+            weight_decay=0.0,
+        )
+    )
     assert ended.module.trainer.global_step < 100
     assert_same_weights(weights_of(ended), dict(load_policy(first.folder).state_dict()))
 
 
 def test_a_cleaved_policy_s_encoders_are_not_frozen_by_the_way(games, tmp_path):
-    high, low = (clone(config_of(games, tmp_path / name, steps=1)).folder for name in ("high", "low"))
-    cleaved = clone(config_of(games, tmp_path / "both", set="", high=high, low=low, steps=1)).folder
+    high, low = (train_policy(config_of(games, tmp_path / name, steps=1)).folder for name in ("high", "low"))
+    cleaved = train_policy(config_of(games, tmp_path / "both", set="", high=high, low=low, steps=1)).folder
     with pytest.raises(InputError, match="freeze: .*both holds a cleaved policy, which has no encoder of its own"):
-        clone(config_of(games, tmp_path / "run", set="", weights=cleaved, freeze="encoder"))
+        train_policy(config_of(games, tmp_path / "run", set="", weights=cleaved, freeze="encoder"))
 
 
 def test_labels_that_no_game_or_not_all_games_have_are_refused(games, tmp_path):
     with pytest.raises(InputError, match="no step .*has a strategy_inferred"):
-        clone(config_of(games, tmp_path / "run", label="strategy_inferred"))
+        train_policy(config_of(games, tmp_path / "run", label="strategy_inferred"))
     labelled = tmp_path / "labelled"
     labelled.mkdir()
     for game in Dataset(games).select(split="train").take([0]):
@@ -275,7 +290,7 @@ def test_labels_that_no_game_or_not_all_games_have_are_refused(games, tmp_path):
         (labelled / "one.h5").write_bytes(shard_with_inferred(game, {"strategy": found}))
     some = config_of(games, tmp_path / "run", label="strategy_inferred", balance=True)
     with pytest.raises(InputError, match="has no 'strategy_inferred'.*label apply"):
-        clone(replace(some, data=[labelled, games]))
+        train_policy(replace(some, data=[labelled, games]))
     assert not (tmp_path / "run").exists()
 
 
@@ -286,9 +301,11 @@ def test_numbers_that_are_none_are_refused(games, tmp_path):
 
 
 def test_a_cleaved_policy_trains_what_is_not_frozen(games, tmp_path):
-    high = clone(config_of(games, tmp_path / "high", steps=3))
-    low = clone(config_of(games, tmp_path / "low", steps=3, seed=1))
-    ended = clone(config_of(games, tmp_path / "run", set="", high=high.folder, low=low.folder, freeze="high", steps=5))
+    high = train_policy(config_of(games, tmp_path / "high", steps=3))
+    low = train_policy(config_of(games, tmp_path / "low", steps=3, seed=1))
+    ended = train_policy(
+        config_of(games, tmp_path / "run", set="", high=high.folder, low=low.folder, freeze="high", steps=5)
+    )
     weights = dict(load_policy(ended.folder / "last.safetensors").state_dict())
     before = {
         f"{part}.{name}": value
@@ -298,12 +315,12 @@ def test_a_cleaved_policy_trains_what_is_not_frozen(games, tmp_path):
     changed = {name for name, value in weights.items() if not torch.equal(value, before[name])}
     assert changed
     assert all(name.startswith("low.") for name in changed)
-    assert clone(TrainConfig(resume=ended.folder, steps=6, quiet=True)).module.trainer.global_step == 6
+    assert train_policy(TrainConfig(resume=ended.folder, steps=6, quiet=True)).module.trainer.global_step == 6
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt(games, tmp_path):
     with pytest.raises(RunError, match=r"(loss|gradient): (nan|inf) at step \d+.*; stopped, and the checkpoints"):
-        clone(config_of(games, tmp_path / "run", learning_rate=1e35, warmup=0, checkpoint_every=1))
+        train_policy(config_of(games, tmp_path / "run", learning_rate=1e35, warmup=0, checkpoint_every=1))
     for parameter in load_policy(tmp_path / "run" / "last.safetensors").parameters():
         assert torch.isfinite(parameter).all()
 
@@ -318,11 +335,11 @@ def test_the_games_of_a_bad_batch_are_named(games, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cloning.CloningModule, "learn", poisoned)
     with pytest.raises(RunError, match=r"loss: nan at step 0, in game_\d+; stopped"):
-        clone(config_of(games, tmp_path / "run"))
+        train_policy(config_of(games, tmp_path / "run"))
 
 
 def test_checkpoints_on_the_way_are_kept_and_can_be_begun_from(games, tmp_path):
-    run = clone(config_of(games, tmp_path / "run", steps=9, keep_every=4)).folder
+    run = train_policy(config_of(games, tmp_path / "run", steps=9, keep_every=4)).folder
     kept = sorted(path.name for path in run.glob("step-*"))
     assert kept == ["step-4.safetensors", "step-8.safetensors"]
     assert [load_values(run / name)["global_step"] for name in kept] == [4, 8]
@@ -338,7 +355,7 @@ def test_a_bad_gradient_leaves_weights_and_optimiser_as_they_were(games, tmp_pat
 
     monkeypatch.setattr(cloning.CloningModule, "training_step", poisoned)
     with pytest.raises(RunError, match=r"gradient: nan at step 2, in game_\d+"):
-        clone(config_of(games, tmp_path / "run", checkpoint_every=1))
+        train_policy(config_of(games, tmp_path / "run", checkpoint_every=1))
     last = load_values(tmp_path / "run" / "last.safetensors")
     assert last["global_step"] == 2
     assert_same_weights(dict(modules[0].policy.state_dict()), dict(load_policy(tmp_path / "run").state_dict()))
@@ -380,7 +397,7 @@ def test_two_processes_are_one_with_the_same_batches(games, tmp_path, run, nothi
     two = run("train", games, "--out", tmp_path / "two", "--devices", 2, *words)
     assert two.status == 0, two.err
     # Two loader workers give the streams of two processes in turn.
-    one = clone(
+    one = train_policy(
         config_of(games, tmp_path / "one", loader_workers=2, accumulate=2, steps=8, validate_every=4, log_every=2)
     )
     values = load_values(tmp_path / "two" / "last.safetensors")
@@ -394,7 +411,7 @@ def test_two_processes_are_one_with_the_same_batches(games, tmp_path, run, nothi
 
 
 def test_more_lanes_than_games_are_not_used(games, tmp_path, capsys):
-    ended = clone(config_of(games, tmp_path / "run", lanes=50, steps=1))
+    ended = train_policy(config_of(games, tmp_path / "run", lanes=50, steps=1))
     lanes = ended.module.trainer.datamodule.lanes
     assert lanes < 12
     assert f"50 lanes are more than there are games; using {lanes}" in capsys.readouterr().err
@@ -433,7 +450,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_made(games, tmp
         if name in options:
             options = {**options, name: tmp_path / options[name]}
     with pytest.raises(InputError) as error:
-        clone(replace(config_of(games, tmp_path / "run"), **options))
+        train_policy(replace(config_of(games, tmp_path / "run"), **options))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
@@ -442,30 +459,30 @@ def test_what_does_not_go_together_is_refused_before_anything_is_made(games, tmp
 def test_data_that_a_policy_cannot_use_is_refused(games, tmp_path):
     write_games(tmp_path / "blind", LENGTHS)
     with pytest.raises(InputError, match="the policy needs tty_chars, tty_colors; the dataset has blstats, tty_cursor"):
-        clone(config_of(tmp_path / "blind", tmp_path / "run"))
+        train_policy(config_of(tmp_path / "blind", tmp_path / "run"))
     only = [seed for seed in range(12) if Fractions().split_of(_row(seed)) == "train"][:3]
     with pytest.raises(InputError, match="no game in the validation split of 3 games; strathack dataset split"):
-        clone(config_of(games, tmp_path / "run", select=f"core in {only}"))
+        train_policy(config_of(games, tmp_path / "run", select=f"core in {only}"))
     with pytest.raises(InputError, match="no run in it; expected options.json"):
-        clone(TrainConfig(resume=tmp_path))
-    first = clone(config_of(games, tmp_path / "run", steps=1))
+        train_policy(TrainConfig(resume=tmp_path))
+    first = train_policy(config_of(games, tmp_path / "run", steps=1))
     with pytest.raises(InputError, match="run: there is a run in it; resume it, or take another folder"):
-        clone(config_of(games, tmp_path / "run", steps=1))
+        train_policy(config_of(games, tmp_path / "run", steps=1))
     assert len(rows_of(tmp_path / "run")) == 1
     with pytest.raises(InputError, match="label: a flat policy learns no hihack_strategy"):
-        clone(config_of(games, tmp_path / "flat", policy="lstm", set="", label="hihack_strategy"))
+        train_policy(config_of(games, tmp_path / "flat", policy="lstm", set="", label="hihack_strategy"))
     # Strategies that the policy has no head for.
     narrow = config_of(games, tmp_path / "other", set=SMALL_LSTM + '; heads.strategies=["fight", "explore"]')
     with pytest.raises(InputError, match="strategy: the dataset has ground_eat, .*, for which the policy has no"):
-        clone(narrow)
+        train_policy(narrow)
     options = json.loads((first.folder / "options.json").read_text())
     (first.folder / "options.json").write_text(json.dumps(options | {"data": [str(tmp_path / "more")]}))
     write_games(tmp_path / "more", [*LENGTHS, 55], keys=SCREEN)
     with pytest.raises(InputError, match="more: 13 games, .* steps; the run was trained on 12 games, .* steps$"):
-        clone(TrainConfig(resume=first.folder, steps=2))
+        train_policy(TrainConfig(resume=first.folder, steps=2))
     (first.folder / "options.json").write_text("{}")
     with pytest.raises(InputError, match="options.json: not the options of a run of this release"):
-        clone(TrainConfig(resume=first.folder, steps=2))
+        train_policy(TrainConfig(resume=first.folder, steps=2))
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="file"):
         train_command(config_of(games, tmp_path / "file" / "run"))
@@ -497,21 +514,21 @@ def test_published_games_with_their_labels(shared, run, tmp_path):
     imported = run("dataset", "import", tmp_path / "published", tmp_path / "games", "--workers", 0, "--quiet")
     assert imported.status == 0, imported.err
     blind = "; encoder.blstats=0"  # which a ttyrec does not have
-    ended = clone(config_of(tmp_path / "games", tmp_path / "run", set=SMALL_LSTM + blind, label="hihack_strategy",
-                            lanes=1))  # fmt: skip
+    options = {"set": SMALL_LSTM + blind, "label": "hihack_strategy", "lanes": 1}
+    ended = train_policy(config_of(tmp_path / "games", tmp_path / "run", **options))
     result = ended.module.validated
     assert result.steps == 703
     assert {row.name for row in result.by_strategy} >= {"fight", "explore"}
     with pytest.raises(InputError, match="games: no step of the train split has a strategy"):
-        clone(config_of(tmp_path / "games", tmp_path / "other", set=SMALL_LSTM + blind, lanes=1))
+        train_policy(config_of(tmp_path / "games", tmp_path / "other", set=SMALL_LSTM + blind, lanes=1))
     with pytest.raises(InputError, match="games: the policy needs blstats; the dataset has tty_chars"):
-        clone(config_of(tmp_path / "games", tmp_path / "other", label="hihack_strategy", lanes=1))
+        train_policy(config_of(tmp_path / "games", tmp_path / "other", label="hihack_strategy", lanes=1))
 
 
 @pytest.mark.slow
 def test_compiled_parts_learn_the_same(games, tmp_path):
-    plain = clone(config_of(games, tmp_path / "plain", steps=4, precision="32"))
-    compiled = clone(config_of(games, tmp_path / "compiled", steps=4, precision="32", compile=True))
+    plain = train_policy(config_of(games, tmp_path / "plain", steps=4, precision="32"))
+    compiled = train_policy(config_of(games, tmp_path / "compiled", steps=4, precision="32", compile=True))
     policy = compiled.module.policy
     assert policy.heads._compiled_call_impl is not None
     assert policy.encoders[0]._compiled_call_impl is not None
@@ -535,11 +552,11 @@ def lstm_that_refuses_to_learn_in_evaluation_mode(monkeypatch):
 def test_training_is_in_training_mode_however_a_run_begins(games, tmp_path, monkeypatch):
     lstm_that_refuses_to_learn_in_evaluation_mode(monkeypatch)
     labelled = f"{DRAWING.replace('sampled', 'label')}; core.transformer.dropout=0.5"
-    first = clone(config_of(games, tmp_path / "fresh", set=labelled, precision="32", steps=8)).folder
+    first = train_policy(config_of(games, tmp_path / "fresh", set=labelled, precision="32", steps=8)).folder
     weights = {"weights": first, "precision": "32", "set": ""}
-    begun = clone(config_of(games, tmp_path / "weights", **weights, steps=8)).folder
+    begun = train_policy(config_of(games, tmp_path / "weights", **weights, steps=8)).folder
     cleaved = {"high": begun, "low": first, "freeze": "high", "precision": "32", "set": ""}
-    cut = clone(config_of(games, tmp_path / "cleaved", **cleaved, steps=8)).folder
+    cut = train_policy(config_of(games, tmp_path / "cleaved", **cleaved, steps=8)).folder
     modes = []
     step = cloning.CloningModule.training_step
 
@@ -549,15 +566,15 @@ def test_training_is_in_training_mode_however_a_run_begins(games, tmp_path, monk
         return step(self, *arguments)
 
     monkeypatch.setattr(cloning.CloningModule, "training_step", noted)
-    clone(replace(TrainConfig(resume=cut, quiet=True), steps=16))
+    train_policy(replace(TrainConfig(resume=cut, quiet=True), steps=16))
     assert set(modes) == {(True, False, True)}
     assert len(modes) == 8, "a validation lies between them"
 
 
 def test_weights_that_were_loaded_learn_with_dropout_and_the_heads_of_their_labels(games, tmp_path):
     labelled = SMALL_LSTM + "; heads.combine=label"
-    first = clone(config_of(games, tmp_path / "first", set=labelled, steps=2)).folder
-    again = clone(config_of(games, tmp_path / "again", weights=first, set="", steps=2))
+    first = train_policy(config_of(games, tmp_path / "first", set=labelled, steps=2)).folder
+    again = train_policy(config_of(games, tmp_path / "again", weights=first, set="", steps=2))
     assert again.module.policy.training
     assert not load_policy(first).training, "what is loaded to act does not draw"
 
@@ -565,12 +582,12 @@ def test_weights_that_were_loaded_learn_with_dropout_and_the_heads_of_their_labe
 def test_a_run_goes_on_with_data_that_have_moved(games, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     shutil.copytree(games, here)
-    cut = clone(config_of(here, tmp_path / "run", steps=6)).folder
+    cut = train_policy(config_of(here, tmp_path / "run", steps=6)).folder
     here.rename(there)
     with pytest.raises(InputError, match="the run's data are not there any more; the same command with"):
-        clone(TrainConfig(resume=cut, quiet=True))
-    assert clone(TrainConfig(data=[there], resume=cut, steps=9, quiet=True)).module.trainer.global_step == 9
+        train_policy(TrainConfig(resume=cut, quiet=True))
+    assert train_policy(TrainConfig(data=[there], resume=cut, steps=9, quiet=True)).module.trainer.global_step == 9
     for _ in DatasetFolder(there).write_fractions(Fractions(0.5, 0.5, 0.0)):
         pass
     with pytest.raises(InputError, match="12 games, 874 steps, as many as the run was trained on, but others"):
-        clone(TrainConfig(data=[there], resume=cut, steps=12, quiet=True))
+        train_policy(TrainConfig(data=[there], resume=cut, steps=12, quiet=True))

@@ -30,7 +30,7 @@ from strathack.models.options import TrainConfig  # noqa: E402
 from strathack.models.places import checkpoint_at  # noqa: E402
 from strathack.models.running import quieten  # noqa: E402
 from strathack.models.saving import load_values, save_values  # noqa: E402
-from strathack.models.training import clone  # noqa: E402
+from strathack.models.training import train_policy  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -198,7 +198,7 @@ def test_a_labeller_learns_what_only_later_steps_tell_and_labels_games_with_it(g
     assert right[hidden].mean() > 0.85, "at these steps the screen shows nothing of the strategy"
     assert run("dataset", "verify", tmp_path / "out", "--quiet").status == 0
     # A policy learns from them by their name.
-    cloned = clone(
+    cloned = train_policy(
         TrainConfig(
             data=[tmp_path / "out"], out=tmp_path / "clone", label="strategy_inferred", steps=3, lanes=2, quiet=True,
             set="encoder.blstats=0; core.hidden=16; heads.hidden=8", device="cpu", validate_every=3,
@@ -317,7 +317,7 @@ def test_games_that_a_labeller_cannot_see_are_refused(games, tmp_path):
 
 
 def test_a_policy_is_no_labeller(games, tmp_path):
-    clone(TrainConfig(data=[games], out=tmp_path / "clone", steps=1, lanes=2, quiet=True, device="cpu",
+    train_policy(TrainConfig(data=[games], out=tmp_path / "clone", steps=1, lanes=2, quiet=True, device="cpu",
                       set="encoder.blstats=0; core.hidden=16; heads.hidden=8", validate_every=1))  # fmt: skip
     with pytest.raises(FormatError, match="no labeller in it; strathack label train makes such runs"):
         load_labeller(tmp_path / "clone")

@@ -25,7 +25,7 @@ from strathack.models.presets import preset  # noqa: E402
 from strathack.models.publishing import publish  # noqa: E402
 from strathack.models.running import quieten  # noqa: E402
 from strathack.models.saving import load_policy, load_values  # noqa: E402
-from strathack.models.training import clone  # noqa: E402
+from strathack.models.training import train_policy  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -112,7 +112,7 @@ def preference(folder):
     "algorithm", ["iql", *(pytest.param(one, marks=pytest.mark.slow) for one in ("bc", "awac", "cql", "rem"))]
 )
 def test_it_learns_from_rewards_what_cloning_does_not(games, tmp_path, algorithm):
-    ended = clone(config_of(games, tmp_path / "run", algorithm, steps=250, validate_every=250))
+    ended = train_policy(config_of(games, tmp_path / "run", algorithm, steps=250, validate_every=250))
     found = preference(ended.folder)
     if algorithm == "bc":
         assert (found < 0).all(), "most demonstrators go back"
@@ -124,7 +124,7 @@ def test_it_learns_from_rewards_what_cloning_does_not(games, tmp_path, algorithm
 
 @pytest.mark.parametrize("algorithm", ["awac", "rem"])
 def test_it_learns_with_strategies(games, tmp_path, algorithm):
-    ended = clone(config_of(games, tmp_path / "run", algorithm, set=f"{SMALL}; heads.hidden=8"))
+    ended = train_policy(config_of(games, tmp_path / "run", algorithm, set=f"{SMALL}; heads.hidden=8"))
     policy = load_policy(ended.folder)
     assert policy.config.heads.combine == ("values" if algorithm == "rem" else "mixture")
     assert torch.isfinite(preference(ended.folder)).all()
@@ -135,7 +135,7 @@ def test_it_learns_with_strategies(games, tmp_path, algorithm):
     "algorithm", ["rem", *(pytest.param(one, marks=pytest.mark.slow) for one in ("awac", "iql", "cql"))]
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monkeypatch, algorithm):
-    whole = clone(config_of(games, tmp_path / "whole", algorithm))
+    whole = train_policy(config_of(games, tmp_path / "whole", algorithm))
     end_batch = OfflineModule.end_batch
 
     def interrupting(self, *arguments):
@@ -145,9 +145,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(OfflineModule, "end_batch", interrupting)
-        cut = clone(config_of(games, tmp_path / "cut", algorithm))
+        cut = train_policy(config_of(games, tmp_path / "cut", algorithm))
     assert cut.interrupted == signal.SIGTERM
-    resumed = clone(TrainConfig(resume=cut.folder, quiet=True))
+    resumed = train_policy(TrainConfig(resume=cut.folder, quiet=True))
     weights, expected = (one.module.networks.state_dict() for one in (resumed, whole))
     assert all(torch.equal(weights[name], expected[name]) for name in expected), "the target network's, too"
     assert torch.equal(resumed.module.returns, whole.module.returns)
@@ -157,7 +157,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monk
 
 
 def test_the_target_network_follows_and_remembers_by_itself(games, tmp_path):
-    ended = clone(config_of(games, tmp_path / "run", "iql", steps=3))
+    ended = train_policy(config_of(games, tmp_path / "run", "iql", steps=3))
     networks = ended.module.networks
     online, target = (list(one.parameters()) for one in (networks.online, networks.target))
     assert not any(parameter.requires_grad for parameter in target)
@@ -189,7 +189,7 @@ def test_the_mean_of_rems_heads_is_what_the_policy_acts_by():
 
 def test_only_what_is_known_of_the_next_step_counts(games, tmp_path):
     """An end by death has no next step, a cut game's last step is left out, and so is an unroll's."""
-    module = clone(config_of(games, tmp_path / "run", "iql", steps=1)).module
+    module = train_policy(config_of(games, tmp_path / "run", "iql", steps=1)).module
     first = torch.zeros(5, 3, dtype=torch.bool)
     first[2, 0] = first[2, 1] = True
     dones = torch.zeros(5, 3, dtype=torch.uint8)
@@ -210,7 +210,7 @@ def test_only_what_is_known_of_the_next_step_counts(games, tmp_path):
 
 
 def test_rewards_are_divided_by_the_deviation_of_the_returns_so_far(games, tmp_path):
-    module = clone(config_of(games, tmp_path / "run", "iql", steps=1)).module
+    module = train_policy(config_of(games, tmp_path / "run", "iql", steps=1)).module
     module.train()
     module.returns.zero_()
     rewards = torch.tensor([[0.0, 5.0], [2.0, -3.0]])
@@ -240,12 +240,12 @@ def test_rewards_are_divided_by_the_deviation_of_the_returns_so_far(games, tmp_p
 )
 def test_what_does_not_go_together_is_refused(games, tmp_path, algorithm, options, message):
     with pytest.raises(InputError, match=message):
-        clone(config_of(games, tmp_path / "run", algorithm, **options))
+        train_policy(config_of(games, tmp_path / "run", algorithm, **options))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_policy_that_is_published_tells_by_which_algorithm_it_learned(games, tmp_path):
-    ended = clone(config_of(games, tmp_path / "run", "iql", offline=OfflineConfig(expectile=0.9)))
+    ended = train_policy(config_of(games, tmp_path / "run", "iql", offline=OfflineConfig(expectile=0.9)))
     told = load_values(publish(PublishConfig(run=ended.folder, out=tmp_path / "policy.safetensors")))["about"][
         "options"
     ]
@@ -262,7 +262,7 @@ def test_games_without_keys_are_refused(tmp_path):
         row["origin"] = ORIGINS["screens"]
         (folder / f"game_{seed}.h5").write_bytes(encode_shard(replace(game, row=row), provenance(observations=SCREEN)))
     with pytest.raises(InputError, match="has games without keys, from which awac cannot learn"):
-        clone(config_of(folder, tmp_path / "run", "awac", lanes=2, unroll=2))
+        train_policy(config_of(folder, tmp_path / "run", "awac", lanes=2, unroll=2))
 
 
 def test_which_games_were_over(games):

@@ -28,7 +28,7 @@ from strathack.models.pretraining.pairs import NONE, History, far_pairs, later_p
 from strathack.models.pretraining.training import PretrainingModule, pretrain  # noqa: E402
 from strathack.models.running import quieten  # noqa: E402
 from strathack.models.saving import load_values  # noqa: E402
-from strathack.models.training import clone  # noqa: E402
+from strathack.models.training import train_policy  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -207,7 +207,7 @@ def test_one_alone_is_trained_where_it_is_asked_for(games, alone, tmp_path, obje
             load_progress(ended.folder)
     else:
         with pytest.raises(InputError, match="a model of progress alone; strathack pretrain --objective encoder"):
-            clone(TrainConfig(data=[games], out=tmp_path / "clone", weights=ended.folder, set=SMALL, quiet=True))
+            train_policy(TrainConfig(data=[games], out=tmp_path / "clone", weights=ended.folder, set=SMALL, quiet=True))
 
 
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(games, tmp_path, monkeypatch):
@@ -239,7 +239,7 @@ def playable(tmp_path_factory):
 @pytest.mark.parametrize("freeze", [None, "encoder"])
 def test_a_clone_begins_with_the_encoder_and_may_keep_it(alone, playable, tmp_path, freeze):
     run = alone["encoder"].folder
-    cloned = clone(
+    cloned = train_policy(
         TrainConfig(
             data=[playable], out=tmp_path / "clone", weights=run, set=f"{SMALL}; core.hidden=16; heads.hidden=8",
             steps=3, lanes=2, unroll=8, quiet=True, device="cpu", validate_every=3, freeze=freeze, precision="32",
@@ -253,7 +253,7 @@ def test_a_clone_begins_with_the_encoder_and_may_keep_it(alone, playable, tmp_pa
         wide = theirs["out.weight"].shape[1]
         assert torch.equal(mine["out.weight"][:, :wide], theirs["out.weight"])
         assert not mine["out.weight"][:, wide:].any()
-        resumed = clone(TrainConfig(resume=cloned.folder, steps=5, quiet=True))
+        resumed = train_policy(TrainConfig(resume=cloned.folder, steps=5, quiet=True))
         assert torch.equal(resumed.module.policy.encoders[0].out.bias, theirs["out.bias"])
     else:
         assert not same & {"out.weight", "out.bias"}
@@ -264,12 +264,12 @@ def test_an_encoder_of_another_make_is_refused(alone, playable, tmp_path):
     run = alone["encoder"].folder
     options = {"data": [playable], "out": tmp_path / "clone", "weights": run, "quiet": True, "device": "cpu"}
     with pytest.raises(InputError, match=r"its encoder does not fit the policy's \(symbols\): .* is \["):
-        clone(TrainConfig(**options))
+        train_policy(TrainConfig(**options))
     with pytest.raises(InputError, match=r"its encoder does not fit the policy's \(symbols\): crop_out.weight is \["):
-        clone(TrainConfig(**options, set=f"{SMALL}; encoder.crop=11"))
+        train_policy(TrainConfig(**options, set=f"{SMALL}; encoder.crop=11"))
     with pytest.raises(InputError, match=r"its encoder does not fit the policy's \(pixels\)"):
-        clone(TrainConfig(**options, policy="lstm"))
-    policy = clone(
+        train_policy(TrainConfig(**options, policy="lstm"))
+    policy = train_policy(
         TrainConfig(
             data=[playable], out=tmp_path / "policy", steps=1, lanes=2, quiet=True, set=SMALL, device="cpu",
             validate_every=1,
@@ -278,7 +278,7 @@ def test_an_encoder_of_another_make_is_refused(alone, playable, tmp_path):
     with pytest.raises(FormatError, match="no pretrained encoder or model of progress in it; strathack pretrain"):
         load_pretrained(policy)
     with pytest.raises(InputError, match="weights: the policy is what the checkpoint holds; leave policy out"):
-        clone(TrainConfig(**{**options, "weights": policy}, policy="lstm"))
+        train_policy(TrainConfig(**{**options, "weights": policy}, policy="lstm"))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from strathack.dataset.errors import RunError
 from strathack.rl.acting.serving import MOST_DESCRIPTORS, WorkerSpec
 from strathack.rl.acting.workers import Began, Event, RayLauncher, Ready, RolloutWorkers, ThreadLauncher
 from strathack.rl.config import GameConfig
-from strathack.rl.environments.stepping import Lane, LaneSpec, PlayedGame
+from strathack.rl.environments.stepping import EndedGame, Lane, LaneSpec
 
 RECALL = LaneSpec("tasks:Recall", GameConfig(), KEYS, (0,))
 
@@ -69,7 +69,7 @@ def test_slices_play_games_and_tell_of_their_ends(nothing_left: None) -> None:
         first = workers.arrays[0]["first"][0, :5]
         assert first.all(1).tolist() == [False, False, False, True, False]
         assert (workers.arrays[0]["previous_action"][0, :5] == np.where(first, 255, 0)).all()
-    games = [event for event in seen if isinstance(event, PlayedGame)]
+    games = [event for event in seen if isinstance(event, EndedGame)]
     assert len(games) >= 4 * 3 * 2
     assert {(game.steps, game.end, abs(game.reward)) for game in games} == {(LENGTH, "over", 1.0)}
     assert len({game.seed for game in games}) == len(games)

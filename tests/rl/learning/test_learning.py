@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from strathack.rl.config import ActionNames, APPOConfig, GameConfig, ImitationConfig
-from strathack.rl.environments.stepping import PlayedGame
+from strathack.rl.environments.stepping import EndedGame
 from strathack.rl.learning.finetuning import fine_tune
 from strathack.rl.learning.progress import Counters
 from strathack.rl.options import FinetuneConfig
@@ -63,7 +63,7 @@ def returns(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     noted: list[float] = []
     add_game = Counters.add_game
 
-    def added(counters: Counters, game: PlayedGame) -> None:
+    def added(counters: Counters, game: EndedGame) -> None:
         noted.append(game.reward)
         add_game(counters, game)
 
