@@ -1,7 +1,9 @@
 """One contract for all algorithms: each learns a chain that cloning cannot, goes on exactly, and refuses the rest."""
 
+import math
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ from strathack.dataset.chunks import ChunkEncoder, pad_chunk  # noqa: E402
 from strathack.dataset.errors import InputError  # noqa: E402
 from strathack.dataset.schema import ENDS, ORIGINS  # noqa: E402
 from strathack.dataset.shard import encode_shard  # noqa: E402
+from strathack.models.heads import PolicyOutput  # noqa: E402
 from strathack.models.offline import training  # noqa: E402
-from strathack.models.offline.networks import TARGET, ValuedPolicy  # noqa: E402
+from strathack.models.offline.networks import TARGET, Valued, ValuedPolicy  # noqa: E402
 from strathack.models.offline.options import OfflineConfig, used_options  # noqa: E402
 from strathack.models.offline.training import OfflineModule  # noqa: E402
 from strathack.models.options import PublishConfig, TrainConfig  # noqa: E402
@@ -185,6 +188,66 @@ def test_the_mean_of_rems_heads_is_what_the_policy_acts_by():
         said, _ = valued(inputs, policy.initial_state(2))
     torch.testing.assert_close(said.values.mean(-2), said.output.action_logits.float(), atol=1e-4, rtol=1e-4)
     assert said.values.std(-2).min() > 0
+
+
+def plain_parts(algorithm, options, online, slow, steps, shares):
+    """Policy's loss, critic's loss and squared TD error of each step, step by step in double precision."""
+    logits, theirs, worth = online.output.action_logits.double(), slow.values.double(), online.state_value.double()
+    mixed = [(shares[:, None] * one.values.double()).sum(-2) for one in (online, slow)]
+    found = torch.zeros(3, *steps.actions.shape, dtype=torch.float64)
+    for t, lane in np.ndindex(*steps.actions.shape):
+        action, mine = int(steps.actions[t, lane]), online.values[t, lane].double()
+        log_probs = logits[t, lane].log_softmax(-1)
+        target = float(steps.rewards[t, lane])
+        if t + 1 < len(steps.actions) and not steps.terminated[t, lane]:
+            following = {
+                "awac": theirs[t + 1, lane, 0, logits[t + 1, lane].argmax()], "iql": worth[t + 1, lane],
+            }.get(algorithm, mixed[1][t + 1, lane].max())  # fmt: skip
+            target += options.discount * float(following)
+        if algorithm == "awac":
+            error = (mine[0, action] - target) ** 2
+            advantage = mine[0, action] - (log_probs.exp() * mine[0]).sum()
+            weight = min(math.exp(advantage / options.temperature), options.largest_weight)
+            parts = -log_probs[action] * weight, error, error
+        elif algorithm == "iql":
+            error = ((mine[:, action] - target) ** 2).sum()
+            above = theirs[t, lane, :, action].min() - worth[t, lane]
+            expectile = options.expectile if above > 0 else 1 - options.expectile
+            weight = min(math.exp(above * options.temperature), options.largest_weight)
+            parts = -log_probs[action] * weight, error + expectile * above**2, error
+        else:
+            error = (mixed[0][t, lane, action] - target) ** 2
+            gap = mine[0].logsumexp(-1) - mine[0, action]
+            parts = (gap, options.td_weight * error, error) if algorithm == "cql" else (0.0, error, error)
+        found[:, t, lane] = torch.tensor([float(part) for part in parts], dtype=torch.float64)
+    return found
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_losses_are_of_the_right_networks_and_steps(algorithm):
+    torch.manual_seed(3)
+    heads = {"iql": 2, "rem": 5}.get(algorithm, 1)
+    options = OfflineConfig(discount=0.9, temperature=0.7)
+    # So sharp that what AWAC draws of the policy is its likeliest action.
+    logits = 60 * torch.randn(4, 3, 4).argsort(-1).float() / 4
+    online, slow = (
+        Valued(PolicyOutput(logits, torch.zeros(4, 3)), torch.randn(4, 3, heads, 4), torch.randn(4, 3))
+        for _ in range(2)
+    )
+    steps = training.Steps(
+        actions=torch.randint(0, 4, (4, 3)), rewards=torch.rand(4, 3), known=torch.ones(4, 3, dtype=torch.bool),
+        terminated=torch.rand(4, 3) < 0.3, follows=torch.ones(4, 3, dtype=torch.bool),
+    )  # fmt: skip
+    module = OfflineModule.__new__(OfflineModule)
+    torch.nn.Module.__init__(module)
+    module.config = TrainConfig(data=[Path("games")], out=Path("run"), algorithm=algorithm, offline=options)
+    torch.manual_seed(4)
+    parts = module._parts(online, slow, steps)
+    torch.manual_seed(4)
+    weights = torch.rand(heads).double()
+    expected = plain_parts(algorithm, options, online, slow, steps, weights / weights.sum())
+    for found, wanted in zip((parts.policy, parts.critic, parts.td_error), expected, strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_only_what_is_known_of_the_next_step_counts(games, tmp_path):
