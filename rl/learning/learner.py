@@ -188,8 +188,13 @@ class Learner:
                 {"params": self._critic, "lr": config.critic_learning_rate},
             ]
         self.optimizer = torch.optim.Adam(groups, config.learning_rate, eps=1e-7, fused=True)
-        self.updates = 0
+        self.updates, self._warmup = 0, config.critic_warmup or 0
         self._last: list[_Pass] = []
+
+    @property
+    def _critic_alone(self) -> bool:
+        """Whether the next update trains the critic alone."""
+        return self.updates < self._warmup
 
     def update(self, batch: Batch) -> Metrics:
         """Learns from a batch.
@@ -229,10 +234,9 @@ class Learner:
     def weights(self) -> Weights:
         """Returns the weights of the parts of the next update's loss."""
         config = self.config
-        warming_up = self.updates < (config.critic_warmup or 0)
-        if warming_up:
+        if self._critic_alone:
             return Weights(policy=0.0, value=config.value_weight)
-        update = self.updates - (config.critic_warmup or 0)
+        update = self.updates - self._warmup
         return Weights(
             policy=1.0,
             value=config.value_weight,
@@ -287,7 +291,7 @@ class Learner:
 
     def _step(self, total: Tensor, batch: Batch) -> Tensor:
         """Takes one step of the optimiser, and returns the gradient's norm."""
-        critic_alone = self.updates < (self.config.critic_warmup or 0)
+        critic_alone = self._critic_alone
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         if critic_alone:
