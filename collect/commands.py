@@ -60,10 +60,14 @@ def import_(config: ImportConfig) -> int:
         "replayed": config.replay,
         "observations": list(observations),
         "real_names": config.real_names,
-        # Since a player's pseudonym depends on who else there is.
-        "players_sha256": sha256("\n".join(source.players).encode("utf-8", "surrogateescape")).hexdigest(),
     }
-    agreed_settings(config.out, settings, newer=("real_names", "players_sha256"))
+    # Earlier releases told of real names only where there are any.
+    there = agreed_settings(config.out, settings, newer=() if config.real_names else ("real_names",))
+    if source.players:  # a player's pseudonym depends on who else there is
+        players = sha256("\n".join(source.players).encode("utf-8", "surrogateescape")).hexdigest()
+        if there is not None and there.get("players_sha256", players) != players:
+            raise InputError(f"{config.out}: holds games of other players, whose pseudonyms would be others here")
+        settings["players_sha256"] = players
     made = make_dataset(config.out, settings, source.work, games_per_shard=config.games_per_shard, quiet=config.quiet)
     print(f"{len(made.games):,} of {source.games:,} games imported, {made.steps:,} steps, in {config.out}")
     for note in made.notes.values():

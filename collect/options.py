@@ -232,7 +232,7 @@ class ImportConfig(ReplayOptions):
         layout: How the folder is laid out. nle: <game>/nle.<pid>.<episode>.ttyrec<version>.bz2; altorg, as
             nethack.alt.org's players: <player>/<date>.<time>.ttyrec.bz2 and xlogfile.<number>; nao_top10:
             <player>/<session>.npz; auto looks which it is.
-        real_names: Keep players' names, which altorg (in lower case) and nao_top10 have; by default they become
+        real_names: Keep the names of players of altorg, in lower case, and of nao_top10; by default they become
             Player0, Player1 ….
         replay: Replay each game from its keys at its recorded clock, and keep the observations that are asked for.
         observations: With --replay, the observation keys to keep, or all.

@@ -83,19 +83,16 @@ def sound_games(shard: Path, on_game: Callable[[Game], None]) -> tuple[list[Game
 
 
 def collisions(datasets: Sequence[Dataset]) -> dict[str, bool]:
-    """Returns game names that several datasets have → whether those games agree in keys and frames.
-
-    Games of which neither is known, such as those that were imported as screens, count as different.
-    """
-    seen: dict[bytes, tuple[bytes, bytes, int]] = {}
+    """Returns game names that several datasets have → whether those games are known to agree in keys and frames."""
+    seen: dict[bytes, tuple[bytes, bytes]] = {}
     found: dict[str, bool] = {}
     for dataset in datasets:
         for row in dataset.rows:
-            digests = row["keys_sha256"], row["frames_sha256"], int(row["steps"])
+            digests = row["keys_sha256"], row["frames_sha256"]
             before = seen.setdefault(row["game"], digests)
             if dataset is not datasets[0] and before is not digests:
                 name = row["game"].decode()
-                found[name] = found.get(name, True) and before == digests and any(digests[:2])
+                found[name] = found.get(name, True) and before == digests and any(digests)
     return found
 
 
@@ -106,7 +103,7 @@ def copy_games(
     config: WriterOptions,
     what: str,
 ) -> None:
-    """Copies games into a dataset, which is begun; games that it already has are left as they are.
+    """Begins a dataset and copies games into it; games that it already has are left as they are.
 
     Args:
         games: The games.

@@ -160,7 +160,7 @@ class DemonstrationBatches(IterableDataset[TensorBatch]):
                 source.close()
 
 
-_NAME_OF_ERROR = re.compile(r"strathack(\.\w+)+: ")
+_NAME_OF_ERROR = re.compile(r"\Astrathack(\.\w+)+: ")
 
 
 class EpochLoader:

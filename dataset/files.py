@@ -110,14 +110,12 @@ def told_if_unwritable(path: Path, then: str) -> Iterator[None]:
         then: What a user has to know then.
 
     Raises:
-        RunError: In place of an ``OSError`` of the system.
+        RunError: In place of an ``OSError``.
     """
     try:
         yield
     except OSError as error:
-        if error.strerror is None:
-            raise
-        raise RunError(f"{error.filename or path}: cannot be written ({error.strerror}); {then}") from error
+        raise RunError(f"{error.filename or path}: cannot be written ({error.strerror or error}); {then}") from error
 
 
 @contextmanager

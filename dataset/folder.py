@@ -79,14 +79,15 @@ class DatasetFolder:
             raise FormatError(f"{path}: not readable as JSON ({error})") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
             raise FormatError(f"{path}: not the settings of a strathack dataset")
-        if not isinstance(content.get("settings", {}), dict):
-            raise FormatError(f"{path}: its settings are no names and values")
         if content.get("version") != FORMAT_VERSION:
             raise FormatError(
                 f"{path}: format version {content.get('version')}, this release writes version {FORMAT_VERSION}; "
                 "choose another folder, or use the release of strathack that wrote it"
             )
-        return dict(content.get("settings", {}))
+        settings = content.get("settings", {})
+        if not isinstance(settings, dict):
+            raise FormatError(f"{path}: its settings are no names and values")
+        return dict(settings)
 
     def write_settings(self, settings: Mapping[str, Any], fractions: Fractions | None = None) -> None:
         """Writes ``dataset.json``, with the shares by which the games of a new folder are split, if they are given."""

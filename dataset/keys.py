@@ -67,7 +67,8 @@ def check_replayable(dataset: Dataset, what: str) -> None:
     Raises:
         InputError: If a game has no keys, or its seed or clock is not known.
     """
-    rows = dataset.rows
-    for row in rows[~is_replayable(rows)][:1]:
-        has = "known seed and clock to be replayed from" if row["keys_sha256"] else "keys, only screens were imported"
-        raise InputError(f"{what}: {row['game'].decode()} has no {has}; leave it out by --select")
+    unknown = dataset.rows[~is_replayable(dataset.rows)]
+    if len(unknown):
+        name, has_keys = unknown[0]["game"].decode(), bool(unknown[0]["keys_sha256"])
+        lacks = "known seed and clock to be replayed from" if has_keys else "keys, only screens were imported"
+        raise InputError(f"{what}: {name} has no {lacks}; leave it out by --select")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 Games = TypeVar("Games")
 
@@ -35,7 +35,7 @@ def table_by_role(
     if together is not None:
         rows["all"] = together
     for role, games in rows.items():
-        table.add_row(escape(role), *(told(games) for told in columns.values()))
+        table.add_row(Text(role), *(told(games) for told in columns.values()))
     return table
 
 
@@ -58,5 +58,5 @@ def strategy_shares(steps: Mapping[str, int]) -> Table:
     total = sum(steps.values()) or 1
     table = Table("strategy", Column("steps", justify="right"), Column("share", justify="right"))
     for name, count in sorted(steps.items(), key=lambda item: -item[1]):
-        table.add_row(escape(name), f"{count:,}", f"{count / total:.1%}")
+        table.add_row(Text(name), f"{count:,}", f"{count / total:.1%}")
     return table

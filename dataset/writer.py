@@ -62,8 +62,8 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         settings: The settings to write; None leaves existing settings as they are.
         fractions: How the games of a new folder are split; by default by the usual shares.
         joins: Whether this process adds games without the lock, while another process holds it, begins and merges.
-        publishes: Whether tables and checksums of the games, if there are any, are made anew: they are removed when
-            the folder is begun.
+        publishes: Whether the folder may be a published one, which is made anew: its checksums are removed when it is
+            begun.
 
     Attributes:
         folder: The folder's files.

@@ -168,6 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         fail(str(error), status=1)
     except PermissionError as error:
+        if error.filename is None:
+            raise
         fail(f"{error.filename}: {error.strerror}")
     except InterruptedStartError:
         return interrupted_by(signal.SIGTERM)

@@ -14,8 +14,8 @@ __all__ = [
     "BotDemonstrator",
     "CallableDemonstrator",
     "Demonstrator",
+    "absolute_reference",
     "choose_demonstrator",
-    "from_anywhere",
     "make_demonstrator",
 ]
 
@@ -44,8 +44,8 @@ def make_demonstrator(reference: str, bot: Bot = "fast") -> Demonstrator:
     )
 
 
-def from_anywhere(reference: str) -> str:
-    """Returns a demonstrator's name that means the same in workers, whatever their working directory is."""
+def absolute_reference(reference: str) -> str:
+    """Returns the absolute path of a bot's folder, for workers elsewhere; other names as they are."""
     return str(Path(reference).resolve()) if reference != AUTOASCEND and Path(reference).is_dir() else reference
 
 

@@ -48,13 +48,15 @@ class LoggedGame:
     """A line of the xlogfile.
 
     Attributes:
-        log: The line.
+        line: The line.
+        digest: A hash of its fields, in whatever order they are.
         player: The player's name, in lower case: the server does not tell names apart that differ in case alone.
         began: When the game began, in seconds since 1970.
         ended: When it ended.
     """
 
-    log: LogEntry
+    line: str
+    digest: int
     player: str
     began: int
     ended: int
@@ -72,7 +74,7 @@ class LoggedGame:
         for name, value in (("name", player), ("starttime", began), ("endtime", ended)):
             if value in ("", -1):
                 raise LogError(f"{name} is missing")
-        return cls(log, player.lower(), began, ended)
+        return cls(line, hash(frozenset(log.fields.items())), player.lower(), began, ended)
 
     @property
     def is_short(self) -> bool:
@@ -81,8 +83,9 @@ class LoggedGame:
         Raises:
             LogError: If the turns are no whole number.
         """
-        turns = self.log.whole("turns", -1, "turns")
-        return turns <= 0 or (turns <= SHORT_TURNS and self.log.cause in ("escaped", "quit"))
+        log = LogEntry(self.line)
+        turns = log.whole("turns", -1, "turns")
+        return turns <= 0 or (turns <= SHORT_TURNS and log.cause in ("escaped", "quit"))
 
 
 @dataclass(frozen=True)
@@ -185,9 +188,9 @@ def find_players(data: Path, *, real_names: bool = False) -> FoundGames[PlayersG
         raise InputError(
             f"{path_text(data)}: holds no xlogfile; expected xlogfile.<number> beside the players' folders"
         )
-    tree = _PlayersTree(data)
+    tree = _PlayersTree(data, files_once=False)
     by_player = tree.recordings()
-    if not (by_player or tree.left_out or tree.closed):
+    if not (by_player or tree.left_out or tree.refused or tree.closed):
         raise InputError(f"{path_text(data)}: holds no ttyrecs; expected <player>/<date>.<time>.ttyrec.bz2")
     # Logs have millions of games, most of them of players without recordings here.
     games: dict[str, list[tuple[str, LoggedGame]]] = {}
@@ -205,7 +208,7 @@ def find_players(data: Path, *, real_names: bool = False) -> FoundGames[PlayersG
             tree.left_out += [f"{tree.shown(file.path)}: no log names a player {player!r}" for file in files]
             continue
         for source, game, paths in _games_of(files, games[player], tree):
-            line = game.log.line if real_names else _with_name(game.log.line, shown[player])
+            line = game.line if real_names else _with_name(game.line, shown[player])
             found.append(_played(shown[player], source, game, line, paths, names))
     closed = (*tree.refused, *tree.closed)
     return FoundGames(tuple(found), closed, (*tree.left_out, *tree.counted(lines, len(found))), tuple(games))
@@ -270,10 +273,9 @@ def _logged(logs: Iterable[Path], tree: _PlayersTree) -> Iterator[tuple[str, Log
             except LogError as error:
                 tree.closed.append(f"{tree.shown(path)}: line {number}: {error}")
                 continue
-            fields = hash(frozenset(game.log.fields.items()))
-            tree.counts["twice"] += fields in seen
-            if fields not in seen:
-                seen.add(fields)
+            tree.counts["twice"] += game.digest in seen
+            if game.digest not in seen:
+                seen.add(game.digest)
                 yield tree.shown(path), game
 
 
@@ -304,9 +306,9 @@ def _played(
 ) -> PlayersGame:
     """Returns a game, with the log's line that is kept, under a name that is none of ``names``; adds it to them."""
     first = paths[0]
-    name = short_name(f"{player}/{game.began}", game.log.line)
+    name = short_name(f"{player}/{game.began}", game.line)
     if name in names:
-        name = short_name(f"{player}/{game.began}", game.log.line, hashed=True)
+        name = short_name(f"{player}/{game.began}", game.line, hashed=True)
     names.add(name)
     shown = f"{player}/{path_text(Path(first.name))}"
     return PlayersGame(TtyrecFile(first, shown, -1, name), tuple(paths), source, line)

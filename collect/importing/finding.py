@@ -81,17 +81,19 @@ class FoundGames(Generic[Game]):
 
 @dataclass
 class Tree:
-    """The files of a folder; links are followed, and each file and each folder is visited once.
+    """The files of a folder; links are followed, and each folder is visited once.
 
     Attributes:
         root: The folder.
+        files_once: Whether each file is visited once, too, by its own path rather than by a link's.
         files: The files that can be reached.
         refused: What is named like a ttyrec but cannot be read as a file, a line each.
         closed: Folders and links that cannot be read, a line each.
-        left_out: Ttyrecs and folders that are reached a second time by a link, a line each.
+        left_out: Ttyrecs and folders that are reached a second time, a line each.
     """
 
     root: Path
+    files_once: bool = True
     files: list[Path] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -105,11 +107,13 @@ class Tree:
             at = waiting.popleft() if waiting else links.popleft()
             try:
                 status = at.stat()
-                first = seen.setdefault((status.st_dev, status.st_ino), at)
+                is_folder = stat.S_ISDIR(status.st_mode)
+                once = is_folder or self.files_once
+                first = seen.setdefault((status.st_dev, status.st_ino), at) if once else at
                 if first is not at:
-                    if stat.S_ISDIR(status.st_mode) or FILE_NAME.fullmatch(at.name):
+                    if is_folder or FILE_NAME.fullmatch(at.name):
                         self.left_out.append(f"{self.shown(at)}: is {self.shown(first)} once more")
-                elif stat.S_ISDIR(status.st_mode):
+                elif is_folder:
                     for path in sorted(at.iterdir()):
                         (links if path.is_symlink() else waiting).append(path)
                 elif stat.S_ISREG(status.st_mode):
@@ -126,9 +130,10 @@ class Tree:
         return path_text(path.relative_to(self.root) if path != self.root else path)
 
     def of_players(self, name: re.Pattern[str]) -> Iterator[Path]:
-        """Yields the files of a name that lie in players' folders; others of such a name are left out."""
+        """Yields the files of a name that lie in players' folders; others, but for hidden ones, are left out."""
         for path in self.files:
-            if name.fullmatch(path.name) is None:
+            hidden = any(part.startswith(".") for part in path.relative_to(self.root).parts)
+            if hidden or name.fullmatch(path.name) is None:
                 continue
             if path.parent.parent == self.root:
                 yield path
@@ -149,7 +154,7 @@ def find(data: Path, seeds: str) -> Found:
     """
     data = absolute(data)
     if data.is_file():
-        tree = Tree(data.parent.parent, [data, *sorted(data.parent.glob(f"*{_XLOGFILE}"))])
+        tree = Tree(data.parent.parent, files=[data, *sorted(data.parent.glob(f"*{_XLOGFILE}"))])
     else:
         tree = Tree(data)
         tree.walk()

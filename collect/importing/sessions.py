@@ -83,7 +83,7 @@ def find_sessions(data: Path, *, real_names: bool = False) -> FoundGames[Recorde
         InputError: If there are none.
     """
     data = absolute(data)
-    tree = Tree(data)
+    tree = Tree(data, files_once=False)
     tree.walk()
     paths = sorted(tree.of_players(ARCHIVE))
     if not (paths or tree.closed) or not data.is_dir():

@@ -73,7 +73,8 @@ class Clock(TextValue):
         variable makes libfaketime look up the time to show at every call, so that :meth:`hold` works.
 
         Raises:
-            InputError: If the clock is to be held and libfaketime is not installed, or where the loader cannot name it.
+            InputError: If the clock is to be held and libfaketime is not installed, or lies at a path that
+                ``LD_PRELOAD`` cannot hold.
         """
         if self.instant is None:
             return {}

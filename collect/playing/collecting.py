@@ -6,7 +6,7 @@ import json
 from functools import partial
 from typing import Any
 
-from strathack.collect.demonstrators import Demonstrator, choose_demonstrator, from_anywhere, make_demonstrator
+from strathack.collect.demonstrators import Demonstrator, absolute_reference, choose_demonstrator, make_demonstrator
 from strathack.collect.options import CollectConfig, DemonstrationOptions
 from strathack.collect.playing.clock import hold_here
 from strathack.collect.playing.environment import OPTIONS, nle_version
@@ -40,7 +40,7 @@ def collecting(config: CollectConfig) -> tuple[dict[str, Any], Work]:
     factory = partial(
         PlayingWorker,
         config,
-        partial(make_demonstrator, from_anywhere(config.demonstrator), config.bot),
+        partial(make_demonstrator, absolute_reference(config.demonstrator), config.bot),
         _provenance(config, demonstrator),
     )
     work = Work(

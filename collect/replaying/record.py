@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class ReplayRecord:
             for name, one in content.items()
             if isinstance(one, dict) and one.get("digest") == self._digests.get(name)
         }
-        self._written = time.monotonic()
+        self._written, self._warned = time.monotonic(), False
 
     @property
     def departed(self) -> dict[str, str]:
@@ -58,10 +59,16 @@ class ReplayRecord:
             self.write()
 
     def write(self) -> None:
-        """Writes the file; where it cannot be written, a dataset has to be verified in one run."""
+        """Writes the file; where it cannot be written, which is told once, a dataset has to be verified in one run."""
         told = {name: {"digest": self._digests[name], "reason": reason} for name, reason in self.done.items()}
-        with suppress(OSError):
+        try:
             atomic_write(self._path, json.dumps(told).encode())
+        except OSError as error:
+            if not self._warned:
+                warnings.warn(
+                    f"{self._path}: cannot be written ({error.strerror}); an interrupted run begins anew", stacklevel=2
+                )
+            self._warned = True
         self._written = time.monotonic()
 
     def remove(self) -> None:

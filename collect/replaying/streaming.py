@@ -146,11 +146,13 @@ class _Process:
                     env={**os.environ, **environment},
                     stdin=subprocess.DEVNULL,
                 )
-            except OSError as error:
+            except BaseException as error:
                 started.set_exception(error)
-                return
+                raise
         started.set_result(process)
         self._receive()
+        with suppress(subprocess.TimeoutExpired):  # or it would be killed before it has ended
+            process.wait(10)
 
     def _receive(self) -> None:
         with suppress(EOFError, OSError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +93,22 @@ class Made:
 
     Attributes:
         folder: Its files.
-        games: Those of the run's games that are there.
-        failures: Name of each that is not → why.
+        names: Names of the run's games.
+        failures: Name of each that could not be made → why.
         notes: Game name → what a user has to know about the game.
         signal: The signal that interrupted the run, 0 if none did.
     """
 
     folder: DatasetFolder
-    games: Sequence[StoredGame]
+    names: Collection[str]
     failures: Mapping[str, str]
     notes: Mapping[str, str]
     signal: int
+
+    @cached_property
+    def games(self) -> list[StoredGame]:
+        """Those of the run's games that are there."""
+        return [game for game in self.folder.games() if game.name in self.names]
 
     @property
     def steps(self) -> int:
@@ -164,7 +170,7 @@ def make_dataset(
         {name: told for name, told in of_all.items() if name in work.jobs}
         for of_all in (folder.read_failures(), folder.read_notes())
     )
-    return Made(folder, [game for game in folder.games() if game.name in work.jobs], failures, notes, stop.number)
+    return Made(folder, work.jobs.keys(), failures, notes, stop.number)
 
 
 def do_jobs(

@@ -290,8 +290,8 @@ class RayPool:
                 outcomes.append(self._collect(reference))
         now = time.monotonic()
         late = [reference for reference, (_, _, deadline) in self._busy.items() if now > deadline]
-        # What has ended in the meantime is collected at the next polls.
-        hung = self._ray.wait(late, num_returns=len(late), timeout=0)[1] if late else []
+        # What has ended in the meantime, on whatever machine, is collected at the next polls.
+        hung = self._ray.wait(late, num_returns=len(late), timeout=0, fetch_local=False)[1] if late else []
         for reference in hung:
             slot, job, _ = self._busy.pop(reference)
             self._replace(slot)

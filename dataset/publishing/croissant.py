@@ -18,13 +18,10 @@ from strathack.dataset.schema import GAME_DTYPE, LABEL_COLUMNS, SCREEN_ROWS, STO
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 
 _SPDX: Mapping[str, str] = {
-    name.lower(): name
-    for name in (
-        "MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0",
-        "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0", "CC-BY-NC-ND-4.0", "ODbL-1.0", "PDDL-1.0", "MPL-2.0", "Unlicense",
-    )
+    "apache-2.0": "Apache-2.0", "artistic-2.0": "Artistic-2.0", "bsd-2-clause": "BSD-2-Clause",
+    "bsd-3-clause": "BSD-3-Clause", "odbl": "ODbL-1.0", "pddl": "PDDL-1.0", "unlicense": "Unlicense", "zlib": "Zlib",
 }  # fmt: skip
-"""The hub's names of licences → those of SPDX, by which their pages are called."""
+"""The hub's names of licences → those of SPDX, where these are not the same in capitals."""
 
 CONTEXT: Mapping[str, Any] = {
     "@language": "en",
@@ -154,9 +151,10 @@ def croissant_of(
 
 
 def _license_address(license_id: str) -> str:
-    if "://" in license_id or license_id.lower() not in _SPDX:
+    name = license_id.lower()
+    if "://" in name or name in ("other", "unknown"):
         return license_id
-    return f"https://spdx.org/licenses/{_SPDX[license_id.lower()]}.html"
+    return f"https://spdx.org/licenses/{_SPDX.get(name, name.upper())}.html"
 
 
 def _file_object(name: str, sha256: str, size: int) -> dict[str, Any]:

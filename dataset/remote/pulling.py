@@ -73,7 +73,9 @@ def _begun(out: Path, asked: str) -> str | None:
         same = begun["asked"] == asked
         place = str(begun["place"])
     except (FileNotFoundError, NotADirectoryError):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and not out.is_dir():
+            raise InputError(f"{out}: is a file; expected a new folder") from None
+        if out.exists() and any(out.iterdir()):
             raise InputError(f"{out}: is not empty, and no unfinished pull; expected a new folder") from None
         return None
     except (ValueError, KeyError, TypeError):

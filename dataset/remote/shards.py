@@ -130,8 +130,8 @@ class RemoteShard:
 
     def fetched(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """Returns blocks: fetches them, waits for those on their way, and takes from the cache what came meanwhile."""
-        if numbers:
-            self._seen.clear()
+        if any(number in self._seen and number not in self._coming for number in numbers):
+            self._seen.clear()  # others may have been removed, too
         blocks: dict[int, bytes] = {}
         anew = False
         while missing := [number for number in numbers if number not in blocks]:

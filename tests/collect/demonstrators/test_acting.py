@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strathack.collect.demonstrators import from_anywhere
+from strathack.collect.demonstrators import absolute_reference
 from strathack.collect.demonstrators.acting import _imported, _inside, load_callable
 from strathack.dataset.errors import InputError
 
@@ -41,5 +41,5 @@ def test_a_bots_folder_is_the_same_from_another_working_directory(
 ) -> None:
     (tmp_path / "bots" / "mine").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert from_anywhere("bots/mine") == str(tmp_path / "bots" / "mine")
-    assert [from_anywhere(name) for name in ("autoascend", "a.module:policy")] == ["autoascend", "a.module:policy"]
+    assert absolute_reference("bots/mine") == str(tmp_path / "bots" / "mine")
+    assert [absolute_reference(name) for name in ("autoascend", "a.module:policy")] == ["autoascend", "a.module:policy"]

@@ -133,8 +133,13 @@ def test_an_import_goes_on_with_the_same_names_and_players_alone(run_here, folde
     save(folder / "Aaron" / "d0.npz")
     ended = run_here("dataset", "import", folder, tmp_path / "data", *HERE)
     assert ended.status == 2, "Player0 would be another"
-    assert "players_sha256 is " in ended.error
+    assert ended.error.endswith("data: holds games of other players, whose pseudonyms would be others here")
     assert len(Dataset(tmp_path / "data")) == 3
+    older = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    del older["settings"]["real_names"], older["settings"]["players_sha256"]
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps(older))
+    ended = run_here("dataset", "import", folder, tmp_path / "data", "--real-names", *HERE)
+    assert (ended.status, "real_names is None there and True here" in ended.error) == (2, True)
     assert run_here("dataset", "import", folder, tmp_path / "named", "--real-names", *HERE).status == 0
     save(folder / "Aaron" / "d1.npz")
     ended = run_here("dataset", "import", folder, tmp_path / "named", "--real-names", *HERE)
@@ -183,3 +188,13 @@ def test_an_array_that_is_named_as_an_archive(tmp_path):
         np.save(file, np.zeros(3))
     with pytest.raises(SessionError, match="no archive of arrays, or not whole"):
         read_session((tmp_path / "x.npz").read_bytes())
+
+
+def test_links_to_archives_are_archives_of_their_own(folder, tmp_path):
+    (folder / ".git" / "annex").mkdir(parents=True)
+    (folder / "stth" / "aGk=.npz").rename(folder / ".git" / "annex" / "object.npz")
+    (folder / "stth" / "aGk=.npz").symlink_to("../.git/annex/object.npz")
+    (folder / "Fek" / "copy.npz").hardlink_to(folder / "Fek" / "c0.npz")
+    found = find_sessions(folder)
+    assert sorted(session.path.name for session in found.games) == ["aGk=.npz", "b_-8.npz", "c0.npz", "copy.npz"]
+    assert found.left_out == ()

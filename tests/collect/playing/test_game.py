@@ -325,7 +325,7 @@ def test_progression_is_the_best_of_depth_and_experience():
     assert progression([(50, 30, 7, 1)], ascended=True) == 1
 
 
-def test_a_bot_plays_in_its_folder_and_we_are_where_we_were_afterwards():
+def test_after_a_bot_has_played_we_are_where_we_were():
     before = Path.cwd()
     played = Played(make_demonstrator(str(BOTS / "wanderer")), max_steps=50)
     assert {"wander", "rest", "explore"} <= set(played.labels["strategy"])

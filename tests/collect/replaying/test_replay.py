@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -41,9 +43,6 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """Six games of a bot that walks at random, with many observations, and their keys alone."""
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("played")
     strathack = [sys.executable, "-m", "strathack"]
     words = ["--seeds", "0:6", "--demonstrator", str(BOTS / "wanderer"), "--observations", ALL, "--quiet"]
@@ -192,16 +191,25 @@ def test_a_stream_of_keys_replays_by_itself_and_leaves_no_process(played):
         next(stream)  # the processes are started again
 
 
-def test_what_a_thread_has_opened_outlives_the_thread(played):
-    (game, *_) = Dataset(played / "keys")
-    with ReplayedFrames(1) as frames:
+def test_processes_that_a_thread_has_started_outlive_the_thread(played):
+    game = max(Dataset(played / "keys"), key=len)
+    out = np.zeros((len(game), 24 * 80), np.uint8)
+
+    def begun(frames):
+        reader = frames.open(game, ["tty_chars"], 0)
+        reader.copy(0, 1, {"tty_chars": out[:1]})
+        return reader
+
+    with streaming.AnyFrames(1) as frames:
         with ThreadPoolExecutor(1) as threads:
-            reader = threads.submit(frames.open, game, ["tty_chars"], 0).result()
-        time.sleep(0.5)  # the kernel kills what dies with the thread
-        out = np.zeros((len(game), 24 * 80), np.uint8)
-        reader.copy(0, len(game), {"tty_chars": out})
+            reader = threads.submit(begun, frames).result()
+        process = frames._replayed._processes[0]._process
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)  # the kernel kills at once what dies with the thread
+        reader.copy(1, len(game), {"tty_chars": out[1:]})
         reader.close()
     assert out.any(1).all()
+    assert process.returncode == 0, "it has ended by itself"
 
 
 def test_games_that_take_turns_are_each_replayed_at_their_own_clock(played, monkeypatch):
@@ -229,6 +237,10 @@ def test_where_nothing_can_be_written_a_verification_ends_all_the_same(played, m
     record.keep(Finished("game_0", Verified(1)))
     monkeypatch.setattr("strathack.collect.replaying.record.atomic_write", refuse)
     monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.warns(
+        UserWarning, match=r"cannot be written \(Read-only file system\); an interrupted run begins anew"
+    ):
+        record.write()
     record.write()
     record.remove()
     assert not record.departed

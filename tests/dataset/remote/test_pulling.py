@@ -226,4 +226,4 @@ def test_a_file_is_no_folder_to_fetch_into(served, tmp_path, capfd):
     (tmp_path / "afile").touch()
     with pytest.raises(SystemExit, match="2"):
         main(["dataset", "pull", served, str(tmp_path / "afile"), "--quiet"])
-    assert "afile: is not empty, and no unfinished pull; expected a new folder" in capfd.readouterr().err
+    assert "afile: is a file; expected a new folder" in capfd.readouterr().err
