@@ -23,6 +23,18 @@ def ctrl_c_does_not_wait(number: int) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class Interrupted(BaseException):
+    """A signal has ended a command of which nothing is left to go on from.
+
+    Args:
+        number: Number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def interrupted_by(number: int) -> int:
     """Says that a command was interrupted, and may be given again; returns its exit status, 128 + the signal."""
     print("interrupted: what is there is valid; the same command goes on from here", file=sys.stderr)

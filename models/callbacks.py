@@ -138,7 +138,9 @@ class Checkpoints(pl.Callback):
         if trainer.should_stop and not pl_module.is_validated:
             # As Lightning itself does between two steps.
             trainer.validating = True
-            trainer.fit_loop.epoch_loop.val_loop.run()
+            validation = trainer.fit_loop.epoch_loop.val_loop
+            validation.restarting = False  # or it would go on with the counts of the validation before
+            validation.run()
             trainer.training = True
             self._save_last(trainer)
 

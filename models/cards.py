@@ -86,15 +86,20 @@ def results_of(about: Mapping[str, Any]) -> list[dict[str, Any]]:
             task_id=f"{figure}_{protocol_of(evaluation)}",
             value=values["mean"]["value"],
             date=evaluation.get("created"),
-            notes=f"mean of {evaluation['games']} games, ± {values['standard_error']:.4g} (standard error), median "
+            notes=f"mean of {evaluation['games']} games{_error(values, ', ± {:.4g} (standard error)')}, median "
             f"{values['median']['value']:.4g} ({values['median']['low']:.4g} to {values['median']['high']:.4g}); "
             f"{_how(evaluation)}",
         )
-        for figure, values in evaluation["figures"].items()
-        if figure in METRICS
+        for figure, values in known_figures(evaluation).items()
     ]
     found: list[dict[str, Any]] = eval_result_entries_to_yaml(entries)
     return found
+
+
+def known_figures(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Returns the figures that a card tells, as far as they are known."""
+    figures = {name: evaluation["figures"].get(name) for name in METRICS}
+    return {name: values for name, values in figures.items() if values and values["mean"]["value"] is not None}
 
 
 def protocol_of(evaluation: Mapping[str, Any]) -> str:
@@ -113,11 +118,10 @@ def _index_of(about: Mapping[str, Any]) -> list[EvalResult]:
             dataset_name=TASK,
             metric_type="mean_reward" if figure == "score" else figure,
             metric_name=f"{METRICS[figure]}, {evaluation['games']} games, {protocol_of(evaluation)}",
-            metric_value=f"{values['mean']['value']:.4g} +/- {values['standard_error']:.4g}",
+            metric_value=f"{values['mean']['value']:.4g}{_error(values, ' +/- {:.4g}')}",
             verified=False,
         )
-        for figure, values in evaluation["figures"].items()
-        if figure in METRICS
+        for figure, values in known_figures(evaluation).items()
     ]
 
 
@@ -144,14 +148,20 @@ def _how(evaluation: Mapping[str, Any]) -> str:
 def _scores(evaluation: Mapping[str, Any]) -> str:
     lines = ["| | mean ± s.e. | median (95 %) | interquartile mean (95 %) |", "|---|---:|---:|---:|"]
     for figure, title in METRICS.items():
-        values = evaluation["figures"].get(figure)
+        values = known_figures(evaluation).get(figure)
         if values is not None:
             digits = 3 if figure == "progression" else 2 if figure == "max_depth" else 0
-            cells = [f"{values['mean']['value']:,.{digits}f} ± {values['standard_error']:,.{digits}f}"]
+            error = _error(values, f" ± {{:,.{digits}f}}")
+            cells = [f"{values['mean']['value']:,.{digits}f}{error}"]
             cells += [_estimate(values.get(name), digits) for name in ("median", "interquartile_mean")]
             lines.append(f"| {title} | {' | '.join(cells)} |")
     ends = ", ".join(f"{end} {count}" for end, count in evaluation["ends"].items())
     return "\n".join([*lines, "", f"{evaluation['games']} games: {_how(evaluation)}. Ends: {ends}."])
+
+
+def _error(values: Mapping[str, Any], text: str) -> str:
+    """Returns a figure's standard error in some text; nothing for a single game, which has none."""
+    return "" if values["standard_error"] is None else text.format(values["standard_error"])
 
 
 def _estimate(estimate: Mapping[str, float] | None, digits: int) -> str:

@@ -13,7 +13,7 @@ from strathack.models.fitting import concluded
 from strathack.models.hihack import imported_policy
 from strathack.models.options import ImportHihackConfig, ModelsConfig, PublishConfig, TrainConfig
 from strathack.models.presets import PRESETS
-from strathack.models.publishing import check_files, is_made, publish, published_rows
+from strathack.models.publishing import is_made, publish, published_rows
 from strathack.models.running import process_of_a_run
 from strathack.models.saving import save_policy
 from strathack.models.tables import parameter_count, parts_of, presets_table, published_table, validation_table
@@ -54,7 +54,6 @@ def publish_(config: PublishConfig) -> int:
         InputError: If there is no such run, the file or folder exists already, or the hub refuses.
         RunError: If a file cannot be written, or the hub cannot be reached.
     """
-    check_files(config)
     try:
         path = config.out if config.push and is_made(config) else publish(config)
         files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]

@@ -12,6 +12,7 @@ from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, count_by_name
 from strathack.dataset.progress import progress
+from strathack.dataset.schema import INFERRED
 from strathack.models.cleaved import AnyConfig, CleavedConfig
 from strathack.models.losses import action_table, strategy_table
 
@@ -97,9 +98,10 @@ def label_tables(
     games = _spread(dataset)
     counts = np.zeros(len(policy.strategies), dtype=np.int64)
     with progress("counting", games.steps, quiet=quiet) as advance:
-        for game, of_game in zip(games, strategy_counts(games, label, table, len(counts)), strict=True):
+        by_game = strategy_counts(games, label, table, len(counts))
+        for steps, of_game in zip(games.rows["steps"].tolist(), by_game, strict=True):
             counts += of_game
-            advance(len(game))
+            advance(steps)
     return LabelTables(actions, table, label, balanced_weights(counts))
 
 
@@ -113,9 +115,13 @@ def check_labelled(dataset: Dataset, path: Path, label: str, table: np.ndarray) 
         table: See :func:`strategy_counts`.
 
     Raises:
-        InputError: If no game of the train split has such a step, or one lacks the label.
+        InputError: If no game of the train split has such a step, or one of those looked into lacks an inferred label.
     """
-    if not any(counts.any() for counts in strategy_counts(_spread(dataset), label, table, int(table.max()) + 1)):
+    games = _spread(dataset)
+    if label in INFERRED.values():
+        for game in games:
+            game.stored(label)
+    if not any(counts.any() for counts in strategy_counts(games, label, table, int(table.max()) + 1)):
         raise InputError(
             f"{path}: no step of the train split has a {label} (of at most {GAMES_COUNTED} games looked into)"
         )

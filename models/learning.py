@@ -87,7 +87,8 @@ class StreamModule(pl.LightningModule):
     """
 
     network: ClassVar[str]
-    """The attribute that is saved, under whose name checkpoints have its configuration, and its weights begin."""
+    """Name of the attribute that holds the network; in checkpoints, that of its configuration, and the prefix of its
+    weights' names."""
 
     monitored: ClassVar[str]
     """The figure of a summary that tells which validation is the best; lower is better."""
@@ -264,7 +265,7 @@ class StreamModule(pl.LightningModule):
             "memories": {
                 stream: {name: value.cpu() for name, value in state.items()} for stream, state in self._memories.items()
             },
-            "rng": _rng_states(self.device),
+            "rng": self._rng or _rng_states(self.device),  # those of a resumed run that has not gone on yet
             "tally": (self._tally or self.empty()).to(torch.device("cpu")).sums(),
         }
         checkpoint["about"] = self.about

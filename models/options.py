@@ -380,7 +380,7 @@ class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
             encoder.marks=true; heads.offered=true". Of a run of pretrain, the encoder.
         high: For a cleaved policy, the checkpoint of the part that chooses strategies.
         low: For a cleaved policy, the checkpoint of the part that chooses actions given each strategy.
-        freeze: A part that is not trained: the encoder; of a cleaved policy that is made of high and low, one of them.
+        freeze: A part that is not trained: the encoder; or, with high and low, one of these two.
         compile: Compile encoders and heads with torch.compile.
     """
 
@@ -400,8 +400,6 @@ class TrainConfig(LearningOptions, PolicyRunOptions, CloningOptions):
             InputError: If an option is invalid; the message names the option.
         """
         super().__post_init__()
-        if self.algorithm == "bc" and self.offline != OfflineConfig() and self.resume is None:
-            raise InputError("offline: bc has no such options; algorithm names another one")
         labels = (*LABEL_COLUMNS, "hihack_strategy")
         if self.label is not None and self.label not in labels:
             raise InputError(f"label: {self.label!r} is unknown{near_match(self.label, labels)}")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -106,14 +105,15 @@ def publish(options: PublishConfig) -> Path:
     return options.out
 
 
-def check_files(options: PublishConfig) -> None:
+def check_files(options: PublishConfig, names: Sequence[str] = ("evaluation", "replay", "notes")) -> None:
     """Checks that the files are there that options name.
 
     Raises:
         InputError: If one is not.
     """
-    evaluation = None if options.evaluation is None else options.evaluation / EVALUATION
-    for name, path in (("evaluation", evaluation), ("replay", options.replay), ("notes", options.notes)):
+    for name in names:
+        path = getattr(options, name)
+        path = path / EVALUATION if path is not None and name == "evaluation" else path
         if path is not None and not path.is_file():
             raise InputError(f"{name}: {path}: no such file")
 
@@ -133,7 +133,7 @@ def _training_of(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
         about["options"] = {name: given[name] for name in TOLD_OPTIONS if given.get(name) is not None}
         algorithm = given.get("algorithm", "bc")
         if algorithm != "bc":
-            del about["options"]["head_weight"]
+            about["options"].pop("head_weight", None)
             told = {f"offline.{name}": given["offline"][name] for name in used_options(algorithm)}
             about["options"] = {"algorithm": algorithm, **about["options"], **told}
     validation = values.get(VALIDATED)
@@ -155,7 +155,9 @@ def _finetuning_of(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
     about: dict[str, Any] = {}
     if began and is_policy(began[0]):
         before = load_values(checkpoint_at(began[0]))
-        about |= {"frames": frames_of(before), "dataset": before["about"].get("dataset", "")}
+        about["dataset"] = before["about"].get("dataset", "")
+        if "frames" not in values["about"]:  # a run of the release before
+            about["frames"] = frames_of(before)
     options = {
         f"{group}.{name}": given[group][name]
         for group, names in TOLD_FINETUNING.items()
@@ -197,6 +199,7 @@ def _unusual(made_from: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _made_from(options: PublishConfig) -> dict[str, Any]:
+    check_files(options, ("evaluation",))
     given: dict[str, Any] = to_plain(options)
     evaluated = None if options.evaluation is None else sha256_of(options.evaluation / EVALUATION)
     checkpoint = sha256_of(checkpoint_at(options.run))
@@ -257,17 +260,9 @@ def evaluation_of(path: Path, weights: str) -> dict[str, Any]:
         acting |= {"min_strategy_steps": settings["hold"]}
         acting |= {"games": summary["games"], "ends": summary["ends"]}
         acting |= {name: values[name] for name in ("created", "protocol") if values.get(name)}
-        figures = {
-            name: one | {"standard_error": _number(one["standard_error"])} for name, one in summary["figures"].items()
-        }
-        return {**acting, "figures": figures}
+        return {**acting, "figures": summary["figures"]}
     except (KeyError, TypeError) as error:
         raise FormatError(f"{path}: no result of strathack evaluate: {error}") from None
-
-
-def _number(value: float | None) -> float:
-    """Returns a number of an evaluation, which is None in its file where it is not known."""
-    return math.nan if value is None else value
 
 
 def published_rows() -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:

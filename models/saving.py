@@ -172,17 +172,26 @@ def policy_of_values(values: Mapping[str, Any], path: Path) -> AnyPolicy:
     Raises:
         FormatError: If the values are not those of a policy.
     """
-    return _network_of(values, path, "policy", lambda config: make_policy(config_from_values(config)), "policy")
+    return _network_of(
+        values, path, "policy", lambda config: make_policy(config_from_values(config)), "strathack train", "policy"
+    )
 
 
 def _network_of(
-    values: Mapping[str, Any], path: Path, name: str, make: Callable[[Mapping[str, Any]], AnyNetwork], called: str
+    values: Mapping[str, Any],
+    path: Path,
+    name: str,
+    make: Callable[[Mapping[str, Any]], AnyNetwork],
+    made_by: str,
+    called: str,
 ) -> AnyNetwork:
     """Makes the network of a checkpoint; the arguments are those of :func:`load_network`.
 
     Raises:
         FormatError: If there is none.
     """
+    if name not in values:
+        raise FormatError(f"{path}: no {called} in it; {made_by} makes such runs")
     try:
         network = make(values[name])
         own = {key: value for key, value in values["state_dict"].items() if key.startswith(f"{name}.")}
@@ -236,7 +245,4 @@ def load_network(
         FormatError: If the file is no checkpoint of such a network.
     """
     path = checkpoint_at(path)
-    values = load_values(path)
-    if name not in values:
-        raise FormatError(f"{path}: no {called} in it; {made_by} makes such runs")
-    return _network_of(values, path, name, make, called).eval().to(device)
+    return _network_of(load_values(path), path, name, make, made_by, called).eval().to(device)

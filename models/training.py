@@ -50,9 +50,7 @@ def training_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     begun, saved = beginning_of(run), run.saved
     options, dataset, about = begun.run.options, begun.dataset, begun.about
     policy = policy_of(options, dataset) if saved is None else make_policy(config_from_values(saved["policy"]))
-    if options.freeze == "encoder":
-        if not isinstance(policy, Policy):
-            raise InputError(f"freeze: {options.weights} holds a cleaved policy, which has no encoder of its own")
+    if options.freeze == "encoder" and isinstance(policy, Policy):
         policy.encoders.requires_grad_(False)
     if saved is None:
         check_used(options, policy.config)
@@ -77,18 +75,24 @@ def training_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
 
 
 def check_used(options: TrainConfig, policy: AnyConfig) -> None:
-    """Checks that every option of a new run has an effect.
+    """Checks that every option of a new run has an effect, and the one that it should have.
 
     Raises:
-        InputError: If one has none.
+        InputError: If one has not.
     """
+    if options.freeze == "encoder" and isinstance(policy, CleavedConfig):
+        raise InputError(f"freeze: {options.weights} holds a cleaved policy, which has no encoder of its own")
+    if options.algorithm != "bc" and options.early_stop:
+        raise InputError(f"early_stop: a small TD error of {options.algorithm} makes no good policy; leave it out")
+    if options.algorithm != "bc" and options.unroll < 2:
+        raise InputError(f"unroll: {options.unroll} steps hold no step with a next one; expected at least 2")
     for name in () if policy.label is not None else given(options, "balance", "strategy_weight", "head_weight"):
         raise InputError(f"{name}: is of policies with strategies, and this one is flat")
     for name in () if options.algorithm == "bc" else given(options, "balance", "head_weight"):
         raise InputError(f"{name}: is of cloning; {options.algorithm} has no use for it")
     for field in fields(OfflineConfig):
         if field.name not in used_options(options.algorithm) and given(options.offline, field.name):
-            raise InputError(f"offline.{field.name}: {options.algorithm} has no use for it")
+            raise InputError(f"offline.{field.name}: algorithm {options.algorithm} has no use for it")
 
 
 def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:

@@ -30,11 +30,10 @@ from jsonargparse.typing import register_type
 
 import strathack
 from strathack.catalogue import COMMANDS, EXTRAS, GROUP_DEFAULT, GROUP_HELP, Command
-from strathack.collect.running.cluster import InterruptedStartError
 from strathack.dataset.codec import Options, TextValue, former_names, from_plain, hints_of, is_group
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.remote.addresses import address_of, place_text
-from strathack.dataset.signals import interrupted_by
+from strathack.dataset.signals import Interrupted
 
 
 class _Loader(yaml.SafeLoader):
@@ -171,10 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.filename is None:
             raise
         fail(f"{error.filename}: {error.strerror}")
-    except InterruptedStartError:
-        return interrupted_by(signal.SIGTERM)
-    except KeyboardInterrupt:
-        return interrupted_by(signal.SIGINT)
+    except (Interrupted, KeyboardInterrupt) as interruption:
+        print("interrupted", file=sys.stderr)
+        return 128 + (interruption.number if isinstance(interruption, Interrupted) else signal.SIGINT)
 
 
 def _check_outputs(options: Any) -> None:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rich.text import Text
-
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import FormatError
 
@@ -179,16 +177,3 @@ class Changes:
         if step not in self._known:
             self._known[step] = difference(self._text(step - 1), self._text(step))
         return self._known[step]
-
-
-_STYLES = {"+": "green", "-": "red", "@@": "cyan", ACTION: "bold yellow", STRATEGY: "bold magenta", OBSERVATION: "dim"}
-
-
-def colored(text: str) -> Iterator[Text]:
-    """Yields the lines of a history, those that are special or changed in colours."""
-    changed = False
-    for line in text.split("\n"):
-        changed = changed or line.startswith(OBSERVATION)
-        style = next((style for mark, style in _STYLES.items() if line.startswith(mark)), "")
-        is_mark = line.startswith(("<|", "@@"))
-        yield Text(line, style if is_mark or changed else "")

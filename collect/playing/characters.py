@@ -113,6 +113,18 @@ class CharacterWish(TextValue, str):
 ANY_CHARACTER = CharacterWish("@")
 
 
+def combinations_of(wish: str) -> list[tuple[str, str]]:
+    """Returns the pairs of race and alignment that a requested character, with a role, leaves open."""
+    role_code, *parts = wish.split("-")
+    role = _ROLES[role_code]
+    return [
+        (race, alignment)
+        for race in role.races
+        for alignment in sorted(role.alignments_of(race))
+        if all(part in (race, alignment, *role.genders) for part in parts)
+    ]
+
+
 def _check_possible(text: str) -> None:
     role_code, *parts = text.split("-")
     if role_code not in _ROLES:
@@ -129,12 +141,7 @@ def _check_possible(text: str) -> None:
             problem = "unknown part" if kind is None else f"a second {kind}"
             raise InputError(f"{problem} {part!r} in {text!r}; expected role-race-alignment-gender")
         chosen[kind] = part
-    races = [chosen["race"]] if "race" in chosen else list(role.races)
-    possible = any(
-        race in role.races and ("alignment" not in chosen or chosen["alignment"] in role.alignments_of(race))
-        for race in races
-    )
-    if not possible or chosen.get("gender", role.genders[-1]) not in role.genders:
+    if not combinations_of(text):
         raise InputError(f"NetHack has no {text!r} (a {role.name} of that race, alignment and gender)")
 
 

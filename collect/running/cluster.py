@@ -16,7 +16,7 @@ from typing import Any
 
 from strathack.collect.running.janitor import Scratch, sweep_shared_memory
 from strathack.dataset.errors import InputError, first_line
-from strathack.dataset.signals import STOP_SIGNALS, in_main_thread
+from strathack.dataset.signals import STOP_SIGNALS, Interrupted, in_main_thread
 
 OBJECT_STORE_BYTES = 256 << 20
 """Shared memory of our own Ray node; finished games pass through it, a megabyte or two each."""
@@ -40,7 +40,7 @@ class Cluster:
 
     Raises:
         InputError: If no cluster answers at the address, or the program is connected to a cluster already.
-        InterruptedStartError: If SIGTERM arrives while the cluster starts.
+        Interrupted: If SIGTERM arrives while the cluster starts.
     """
 
     def __init__(self, workers: int | None, address: str | None, niceness: int | None = None) -> None:
@@ -95,16 +95,12 @@ class Cluster:
                 sweep_shared_memory(self._since)
 
 
-class InterruptedStartError(BaseException):
-    """SIGTERM arrived while a cluster was starting; what was started has ended. No ``Exception``: nothing failed."""
-
-
 @contextmanager
 def _own_handlers() -> Iterator[None]:
     """Restores our signal handlers after Ray's start, which replaces our handler for SIGTERM.
 
     Raises:
-        InterruptedStartError: If SIGTERM arrived meanwhile.
+        Interrupted: If SIGTERM arrived meanwhile.
     """
     if not in_main_thread():
         yield
@@ -115,7 +111,7 @@ def _own_handlers() -> Iterator[None]:
     except SystemExit as error:
         if error.code != signal.SIGTERM:
             raise
-        raise InterruptedStartError from None
+        raise Interrupted(signal.SIGTERM) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

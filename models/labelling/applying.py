@@ -29,7 +29,7 @@ from strathack.models.places import checkpoint_at
 from strathack.models.running import usable_gpus
 
 GAMES_AT_A_TIME = 64
-"""Games that are labelled before they are written, or as many as there are lanes; an interrupted run repeats these."""
+"""Least number of games that are labelled before they are written; with more lanes, it is as many as lanes."""
 
 
 def apply(config: LabelApplyConfig) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from strathack.dataset import Dataset
 from strathack.dataset.devices import TensorBatch, sent
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import ENDS, ORIGINS, TERMINATED_ENDS
+from strathack.models.acting import without_draws
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.config import HierarchicalConfig
 from strathack.models.cores import State
@@ -182,7 +183,8 @@ class OfflineModule(StreamModule):
             total, count = nll_sum(online.output.strategy_logits, targets.strategies)
             loss = loss + self.config.strategy_weight * total / count.clamp(min=1)
         with torch.no_grad():
-            cloned = vars(tally(online.output, targets))
+            shown = online.output if self.training else without_draws(online.output, self.policy.config)
+            cloned = vars(tally(shown, targets))
             value = taken(online.values.mean(-2), steps.actions)
             sums = {
                 "td_steps": steps.follows.sum(),
@@ -328,10 +330,6 @@ def check_learnable(policy: AnyPolicy, dataset: Dataset, config: TrainConfig) ->
         raise InputError(f"algorithm: {algorithm} trains whole policies; a cleaved one can be cloned (bc)")
     if config.ema:
         raise InputError(f"ema: {algorithm} has a target network of its own; leave it out")
-    if config.early_stop:
-        raise InputError(f"early_stop: a small TD error of {algorithm} makes no good policy; leave it out")
-    if config.unroll < 2:
-        raise InputError(f"unroll: {config.unroll} steps hold no step with a next one; expected at least 2")
     heads = policy.config.heads
     if algorithm in ("cql", "rem") and isinstance(heads, HierarchicalConfig) and heads.combine != "values":
         raise InputError(

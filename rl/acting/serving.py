@@ -116,6 +116,10 @@ def act(path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
             said, some, _, _ = socket.recv_fds(connection, 1, MOST_DESCRIPTORS)
             if not said:
                 return  # the learner has ended
+            if not some:
+                raise OSError(
+                    f"the memory of {spec.groups} env groups needs more open files than this process may have"
+                )
             descriptors += some
         shared = [SharedArrays.attach(descriptor, spec.layout) for descriptor in descriptors]
         groups: list[EnvGroup] = []

@@ -191,14 +191,16 @@ class EnvGroup:
     Args:
         lanes: The lanes.
         arrays: See :func:`strathack.rl.acting.memory.group_layout`.
-        at: Holds the number of the lane that is being stepped or begun, below 0 between: of a simulator that takes its
-            process with it, whoever shares the array knows which it was. i64 [1].
+        stepping: Holds the number of the lane that is being stepped or begun, else NOWHERE; i64 [1]. If a simulator
+            kills the process, another that shares the array can read which lane it was.
     """
 
-    def __init__(self, lanes: Sequence[Lane], arrays: Mapping[str, np.ndarray], at: np.ndarray | None = None) -> None:
+    def __init__(
+        self, lanes: Sequence[Lane], arrays: Mapping[str, np.ndarray], stepping: np.ndarray | None = None
+    ) -> None:
         self.lanes = lanes
         self._arrays = arrays
-        self._at = np.empty(1, np.int64) if at is None else at
+        self._stepping = np.empty(1, np.int64) if stepping is None else stepping
         # A frame is copied several times faster as one row than as 24 rows.
         self._frames = {
             key: array.reshape(*array.shape[:3], -1) for key, array in arrays.items() if key not in ABOUT_STEPS
@@ -209,9 +211,9 @@ class EnvGroup:
     def begin(self, slot: int) -> list[EndedGame]:
         """Begins a game in every lane; the first frames go to row 0 of a slot."""
         for number, lane in enumerate(self.lanes):
-            self._at[0] = number
+            self._stepping[0] = number
             lane.begin()
-        self._at[0] = NOWHERE
+        self._stepping[0] = NOWHERE
         begun = [not lane.idle for lane in self.lanes]
         self._show(slot, 0, first=begun, acted=begun, previous_action=NO_ACTION)
         return []
@@ -229,7 +231,7 @@ class EnvGroup:
         for number, lane, action, strategy, acts in zip(
             range(len(self.lanes)), self.lanes, actions, strategies, acted, strict=True
         ):
-            self._at[0] = number
+            self._stepping[0] = number
             reward, end = lane.step(action, strategy) if acts else (0.0, None)
             if end is not None:
                 played.append(lane.played(end))
@@ -241,7 +243,7 @@ class EnvGroup:
             ended.append(over)
             first.append(anew and not lane.idle)
             goes_on.append(end != "cut" and not lane.idle)
-        self._at[0] = NOWHERE
+        self._stepping[0] = NOWHERE
         arrays["rewards"][slot, row] = rewards
         arrays["ended"][slot, row] = ended
         self._show(
@@ -297,7 +299,7 @@ def make_group(
     seeds: Sequence[Iterator[int]],
     arrays: Mapping[str, np.ndarray],
     make_record: MakeRecord | None,
-    at: np.ndarray | None = None,
+    stepping: np.ndarray | None = None,
 ) -> EnvGroup:
     """Makes an env group of lanes.
 
@@ -306,6 +308,6 @@ def make_group(
         seeds: The seeds of each lane.
         arrays: The arrays that the frames go to.
         make_record: Begins the record of a game; None records no games.
-        at: See :class:`EnvGroup`.
+        stepping: See :class:`EnvGroup`.
     """
-    return EnvGroup([Lane(spec, own, make_record) for own in seeds], arrays, at)
+    return EnvGroup([Lane(spec, own, make_record) for own in seeds], arrays, stepping)

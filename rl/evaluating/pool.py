@@ -29,8 +29,8 @@ NO_SEED = -1
 NEXT_SEED = "next_seed"
 """The name of the array that holds the next seed of each lane, i64 [lanes]."""
 
-AT = "at"
-"""The name of the array that holds the lane which is being stepped; see :class:`EnvGroup`."""
+STEPPING = "stepping"
+"""The name of the array that holds the number of the lane which is being stepped, i64 [1]; see :class:`EnvGroup`."""
 
 
 class Evaluable(Player, Protocol):
@@ -95,15 +95,15 @@ class EvaluationSpec(WorkerSpec):
 
     @property
     def layout(self) -> Layout:
-        """The layout of an env group's arrays: one slot of two rows, written in turn, and the seeds to play next."""
-        return {**super().layout, NEXT_SEED: ((self.envs,), np.dtype("<i8")), AT: ((1,), np.dtype("<i8"))}
+        """The layout of an env group's arrays: a slot of two rows, written in turn; next seeds; the lane at work."""
+        return {**super().layout, NEXT_SEED: ((self.envs,), np.dtype("<i8")), STEPPING: ((1,), np.dtype("<i8"))}
 
     def make_group(self, place: tuple[int, ...], arrays: Mapping[str, np.ndarray]) -> EnvGroup:
         """See :class:`strathack.rl.acting.serving.WorkerSpec`."""
         arrays = dict(arrays)
-        places, at = arrays.pop(NEXT_SEED), arrays.pop(AT)
+        places, stepping = arrays.pop(NEXT_SEED), arrays.pop(STEPPING)
         seeds = [_HandedOut(places[lane : lane + 1]) for lane in range(self.envs)]
-        return make_group(self.lane, seeds, arrays, self.make_record, at)
+        return make_group(self.lane, seeds, arrays, self.make_record, stepping)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +133,9 @@ class GroupOfSeeds(GroupState):
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], state: State) -> None:
-        super().__init__({name: array for name, array in arrays.items() if name not in (NEXT_SEED, AT)}, state)
-        self.next_seeds, self.at = arrays[NEXT_SEED], arrays[AT]
-        self.next_seeds[:], self.at[:] = NO_SEED, NOWHERE
+        super().__init__({name: array for name, array in arrays.items() if name not in (NEXT_SEED, STEPPING)}, state)
+        self.next_seeds, self.stepping = arrays[NEXT_SEED], arrays[STEPPING]
+        self.next_seeds[:], self.stepping[:] = NO_SEED, NOWHERE
         self.seeds = np.full(self.lanes, NO_SEED, np.int64)
         self.played = np.zeros(self.lanes, np.int64)
         self.parked: int | None = None
@@ -208,7 +208,7 @@ class SeedPool(ABC):
         return outcomes, [place for place in places if self._goes_on(self._groups[place.index], place.row)]
 
     def _begin(self, began: Began) -> list[Outcome]:
-        """Lets a worker's env groups begin; returns the games as failed by which the worker before it was lost."""
+        """Lets a worker's env groups begin; returns what failed with the worker that it replaces, see :meth:`_lost`."""
         failed = self._lost([self._groups[index] for index in began.groups if index in self._groups], began.lost)
         for index in began.groups:
             one = GroupOfSeeds(self._workers.arrays[index], self._initial_state)
@@ -218,16 +218,18 @@ class SeedPool(ABC):
         return failed
 
     def _lost(self, groups: Sequence[GroupOfSeeds], why: str) -> list[Outcome]:
-        """Returns the games as failed that were stepped when their worker was lost; others are played again.
+        """Returns as failed the games that were being stepped when their worker was lost; queues the others again.
 
-        Where none was, all are failed: one of them may be what its worker is lost to each time.
+        If none was being stepped, all count as failed, since any of them may be the cause.
         """
-        lost, at = [], []
+        lost, failed = [], []
         for one in groups:
-            lost += [int(seed) for seed in one.seeds if int(seed) in self._playing]
-            lane = int(one.at[0])
-            at += [seed for seed in (int(one.seeds[lane]),) if lane != NOWHERE and seed in self._playing]
-        failed = at or lost
+            playing = [int(seed) for seed in one.seeds if int(seed) in self._playing]
+            lane = int(one.stepping[0])
+            lost += playing
+            if lane != NOWHERE and int(one.seeds[lane]) in playing:
+                failed.append(int(one.seeds[lane]))
+        failed = failed or lost
         self._playing -= set(lost)
         self._waiting.extendleft(seed for seed in reversed(lost) if seed not in failed)
         return [Failed(seed, f"what played it {why}") for seed in failed]

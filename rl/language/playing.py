@@ -182,6 +182,8 @@ class LanguagePool(SeedPool):
             return
         seed = int(group.seeds[0])
         if arrays["first"][0, place.row, 0]:
+            if seed in self._games:  # its worker was lost, and an answer to that try may still come
+                self._games[seed].conversation.close()
             replies = Replies(self._player.folder, seed)
             self._games[seed] = _Game(seed, Conversation(self._player.client, self._player.prompter(), replies))
         game = self._games[seed]

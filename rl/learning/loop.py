@@ -43,8 +43,8 @@ class FinetuningLoop:
         quiet = self._config.quiet or not parts.fabric.is_global_zero
         self._display = Display(parts.counters, self.share_done, quiet)
         self._held_over: list[Unroll] = []
-        self._stopwatch, self._lap = Stopwatch(), time.monotonic()
-        self._since = self._lap
+        self._stopwatch = Stopwatch()
+        self._lap = self._since = time.monotonic()
         self._frames_at_lap = parts.counters.frames
 
     def share_done(self) -> float:

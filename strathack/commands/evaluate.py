@@ -64,7 +64,7 @@ def evaluate(config: EvaluateConfig) -> int:
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         scores.to_parquet(config.out / SCORES, index=False)
-        (config.out / EVALUATION).write_text(json.dumps(_without_nan(told), allow_nan=False))
+        (config.out / EVALUATION).write_text(json.dumps(_finite(told), allow_nan=False))
     except OSError as error:
         raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
     console = Console()
@@ -86,13 +86,13 @@ def evaluate(config: EvaluateConfig) -> int:
     return made.exit_status()
 
 
-def _without_nan(value: Any) -> Any:
-    """Returns plain values, None instead of NaN, which JSON does not have: the standard error of a single game."""
+def _finite(value: Any) -> Any:
+    """Returns plain values, None for what is no finite number, which JSON does not have: a single game's error."""
     if isinstance(value, dict):
-        return {name: _without_nan(one) for name, one in value.items()}
+        return {name: _finite(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(one) for one in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_costs(console: Console, costs: Costs) -> None:

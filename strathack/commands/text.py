@@ -25,8 +25,9 @@ from strathack.dataset.signals import interrupted_by
 from strathack.dataset.splits import SPLITS
 from strathack.text.cards import card_of
 from strathack.text.chunks import Labels, Plan, Recipe, make_describer, plan, see
+from strathack.text.coloring import colored
 from strathack.text.exporting import ExportFolder
-from strathack.text.history import ACTION, HISTORIES, History, colored
+from strathack.text.history import ACTION, HISTORIES, History
 from strathack.text.options import ExportConfig, ShowConfig, TokensConfig
 
 

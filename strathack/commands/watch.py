@@ -18,6 +18,7 @@ from strathack.collect.playing.seeds import Seeds
 from strathack.collect.replaying.streaming import AnyFrames
 from strathack.collect.running.jobs import make_dataset
 from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.signals import Interrupted
 from strathack.models.places import is_policy
 
 
@@ -60,7 +61,7 @@ def played(policy: Path, game: str, folder: Path) -> Path:
     )  # fmt: skip
     made = make_dataset(config.games_folder, *evaluating(config))
     if made.signal:
-        raise KeyboardInterrupt
+        raise Interrupted(made.signal)
     if not made.games:
         raise RunError(f"{policy}: did not play game {seed}: {'; '.join(made.failures.values())}")
     return config.games_folder

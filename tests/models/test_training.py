@@ -162,25 +162,27 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
 def test_a_run_that_was_interrupted_in_its_last_validation_is_validated_when_it_goes_on(
     games, tmp_path, monkeypatch, ema
 ):
-    options = {"steps": 4, "validate_every": 100, "ema": ema}
+    options = {"steps": 4, "validate_every": 2, "validation_batches": 2, "ema": ema, "set": DRAWING, "unroll": 3}
     whole = train_policy(config_of(games, tmp_path / "whole", **options))
     validation_step = cloning.CloningModule.validation_step
 
     def interrupting(self, *arguments):
         validation_step(self, *arguments)
-        signal.raise_signal(signal.SIGTERM)
+        if self.trainer.global_step == 4:
+            signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
         patch.setattr(cloning.CloningModule, "validation_step", interrupting)
         cut = train_policy(config_of(games, tmp_path / "cut", **options))
     assert cut.interrupted == signal.SIGTERM
-    assert not (cut.folder / VALIDATION).exists()
     resumed = train_policy(TrainConfig(resume=cut.folder, quiet=True))
     assert resumed.module.validated == whole.module.validated
     assert json.loads((cut.folder / VALIDATION).read_text()) == json.loads((whole.folder / VALIDATION).read_text())
     assert_same_weights(*(dict(load_policy(one.folder / "best.safetensors").state_dict()) for one in (resumed, whole)))
     again = train_policy(TrainConfig(resume=cut.folder, quiet=True))
     assert again.module.validated is None, "which is done once"
+    further, expected = (train_policy(TrainConfig(resume=one.folder, steps=8, quiet=True)) for one in (cut, whole))
+    assert_same_weights(weights_of(further), weights_of(expected))
 
 
 def test_where_strategies_are_drawn_all_of_them_are_validated_together(games, tmp_path):
@@ -288,13 +290,13 @@ def test_labels_that_no_game_or_not_all_games_have_are_refused(games, tmp_path):
     for game in Dataset(games).select(split="train").take([0]):
         found = InferredLabels(np.zeros(len(game), "u1"), np.ones(len(game), "<f2"), {"explore": 0})
         (labelled / "one.h5").write_bytes(shard_with_inferred(game, {"strategy": found}))
-    some = config_of(games, tmp_path / "run", label="strategy_inferred", balance=True)
+    some = config_of(games, tmp_path / "run", label="strategy_inferred")
     with pytest.raises(InputError, match="has no 'strategy_inferred'.*label apply"):
         train_policy(replace(some, data=[labelled, games]))
     assert not (tmp_path / "run").exists()
 
 
-def test_numbers_that_are_none_are_refused(games, tmp_path):
+def test_nan_is_refused(games, tmp_path):
     for name in ("weight_decay", "strategy_weight", "final_rate"):
         with pytest.raises(InputError, match=f"{name}: nan"):
             config_of(games, tmp_path / "run", **{name: float("nan")})

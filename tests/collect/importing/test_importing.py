@@ -129,6 +129,7 @@ def test_a_game_that_departs_is_listed_with_the_step(run, shared, tmp_path):
         ("nle.1.0.ttyrec2.bz2", bz2.compress(record(2, b"1234")), "its record 0 is no record of version 2"),
         ("nle.1.0.ttyrec3.bz2", bz2.compress(record(0, b"x") + record(1, b"\x01")), "its key 1 at step 0 is outside"),
         ("nle.1.0.ttyrec4.bz2", bz2.compress(record(1, b"k") + record(3, b"\x0c\0\0\0")), "its label 12 at step 0"),
+        ("nle.1.0.ttyrec4.bz2", bz2.compress(record(1, b"k") + 2 * record(3, bytes(4))), "it has 2 labels for 1 keys"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_imported_is_listed_each_with_its_reason(run_here, tmp_path, name, content, reason):

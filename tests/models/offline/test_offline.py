@@ -290,14 +290,14 @@ def test_rewards_are_divided_by_the_deviation_of_the_returns_so_far(games, tmp_p
 @pytest.mark.parametrize(
     ("algorithm", "options", "message"),
     [
-        ("bc", {"offline": OfflineConfig(discount=0.5)}, "offline: bc has no such options"),
+        ("bc", {"offline": OfflineConfig(discount=0.5)}, "offline.discount: algorithm bc has no use for it"),
         ("iql", {"set": SMALL, "balance": True}, "balance: is of cloning; iql has no use for it"),
         ("awac", {"set": SMALL, "head_weight": 0.5}, "head_weight: is of cloning"),
         ("iql", {"ema": 0.9}, "ema: iql has a target network of its own"),
         ("iql", {"early_stop": 5}, "early_stop: a small TD error of iql makes no good policy"),
         ("iql", {"unroll": 1}, "unroll: 1 steps hold no step with a next one; expected at least 2"),
-        ("awac", {"offline": OfflineConfig(expectile=0.9)}, "offline.expectile: awac has no use for it"),
-        ("cql", {"offline": OfflineConfig(heads=10)}, "offline.heads: cql has no use for it"),
+        ("awac", {"offline": OfflineConfig(expectile=0.9)}, "offline.expectile: algorithm awac has no use for it"),
+        ("cql", {"offline": OfflineConfig(heads=10)}, "offline.heads: algorithm cql has no use for it"),
         ("cql", {"set": f"{SMALL}; heads.combine=mixture"}, "heads.combine: mixture; the logits of cql are values"),
     ],
 )

@@ -12,7 +12,9 @@ from tasks import KEYS, LENGTH
 
 from strathack.collect.playing.seeds import Seeds
 from strathack.dataset.errors import RunError
-from strathack.rl.acting.serving import MOST_DESCRIPTORS, WorkerSpec
+from strathack.rl.acting import serving
+from strathack.rl.acting import workers as workers_module
+from strathack.rl.acting.serving import WorkerSpec
 from strathack.rl.acting.workers import Began, Event, RayLauncher, Ready, RolloutWorkers, ThreadLauncher
 from strathack.rl.config import GameConfig
 from strathack.rl.environments.stepping import EndedGame, Lane, LaneSpec
@@ -75,10 +77,14 @@ def test_slices_play_games_and_tell_of_their_ends(nothing_left: None) -> None:
     assert len({game.seed for game in games}) == len(games)
 
 
-def test_a_worker_may_have_more_env_groups_than_one_message_passes_on(nothing_left: None) -> None:
-    with acting(spec(groups=MOST_DESCRIPTORS + 2, envs=1)) as workers:
+def test_a_worker_may_have_more_env_groups_than_one_message_passes_on(
+    nothing_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (serving, workers_module):
+        monkeypatch.setattr(module, "MOST_DESCRIPTORS", 2)
+    with acting(spec(groups=5, envs=1)) as workers:
         seen = drive(workers, 1)
-    assert {event.index for event in seen if isinstance(event, Ready)} == set(range(MOST_DESCRIPTORS + 2))
+    assert {event.index for event in seen if isinstance(event, Ready)} == set(range(5))
 
 
 def test_frames_and_rewards_lie_where_the_plain_loop_finds_them() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from shrinking import SHRUNK
 from strathack.analysis.scores import scores_of
 from strathack.cli import main
 from strathack.dataset import Dataset
+from strathack.models.cards import card_of, results_of
 from strathack.models.policy import Policy
 from strathack.models.publishing import evaluation_of
 from strathack.models.saving import save_policy
@@ -173,7 +173,11 @@ def test_a_single_games_figures_are_json_for_everyone_and_a_policys_card(policy:
     told = json.loads((tmp_path / "out" / "evaluation.json").read_text(), parse_constant=refuse)
     assert told["summary"]["figures"]["score"]["standard_error"] is None
     played = told["settings"]["weights_sha256"]
-    assert math.isnan(evaluation_of(tmp_path / "out" / "evaluation.json", played)["figures"]["score"]["standard_error"])
+    evaluation = evaluation_of(tmp_path / "out" / "evaluation.json", played)
+    card = card_of(SHRUNK["symbols-events"], {"evaluation": evaluation})
+    assert f"| score | {evaluation['figures']['score']['mean']['value']:.0f} |" in card
+    assert not {"nan", "None", "NaN"} & set(card.split())
+    assert results_of({"evaluation": evaluation})
 
 
 def test_a_folder_that_cannot_be_written_is_told_of_before_anything_is_played(

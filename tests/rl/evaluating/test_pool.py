@@ -131,9 +131,7 @@ def test_games_of_an_actor_that_is_lost_are_played_again(tmp_path: Path) -> None
     assert failed
 
 
-def test_a_game_that_its_simulator_fails_at_costs_the_games_beside_it_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_game_that_its_simulator_fails_at_is_given_up_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = Lane.step
 
     def failing(self: Lane, *arguments: Any) -> Any:

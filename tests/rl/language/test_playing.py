@@ -16,7 +16,9 @@ from talking import MODEL, Fault, server
 from strathack import cli
 from strathack.dataset import Dataset
 from strathack.dataset.replies import REPLIES
-from strathack.rl.language.replies import LONGEST
+from strathack.rl.environments.stepping import Lane
+from strathack.rl.language import playing
+from strathack.rl.language.replies import LONGEST, Replies
 
 pytest.importorskip("openai")
 pytest.importorskip("transformers")
@@ -91,6 +93,32 @@ def test_games_are_played_by_replies_and_replay(evaluate: Evaluate, run: Any, tm
     assert len(asked["messages"]) <= 1 + 2 * 16
     verified = run("dataset", "verify", tmp_path / "out" / "games", "--replay", "--workers", 0)
     assert verified.status == 0, verified.err
+
+
+def test_what_was_asked_beside_a_game_that_failed_is_closed_before_it_is_asked_again(
+    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, made, failed = Lane.step, [], []
+
+    def failing(self: Lane, *arguments: Any) -> Any:
+        if self._seed == 7 and self._steps == 4 and not failed:
+            failed.append(self._seed)
+            raise OSError("once")
+        return step(self, *arguments)
+
+    def kept(folder: Path, seed: int) -> Replies:
+        made.append((seed, Replies(folder, seed)))
+        return made[-1][1]
+
+    monkeypatch.setattr(Lane, "step", failing)
+    monkeypatch.setattr(playing, "Replies", kept)
+    with server(lambda number, body: WORDS[number % len(WORDS)]) as there:
+        ended = evaluate(there.url)
+    assert ended.status == 0, ended.err
+    assert sorted(seed for seed, _ in made) == [7, 7, 8, 8]
+    assert all(one._closed for _, one in made)
+    for _, own in replies(tmp_path).groupby("game"):
+        assert own["step"].is_monotonic_increasing
 
 
 def test_invalid_replies_escape_and_are_counted_and_told(evaluate: Evaluate, tmp_path: Path) -> None:
