@@ -6,6 +6,7 @@ hint alone decides how the field is written, so each dataclass declares its cont
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from abc import ABC, abstractmethod
@@ -209,3 +210,12 @@ def _dictionary(value: Any, name: str) -> Mapping[str, Any]:
 
 def _shown(value: Any) -> str:
     return repr(tuple(value) if isinstance(value, list) else value)
+
+
+def finite(value: Any) -> Any:
+    """Returns plain values, None for numbers that are not finite, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

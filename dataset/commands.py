@@ -145,8 +145,8 @@ def merge(config: MergeConfig) -> int:
     if different and not config.keep_first:
         more = f" and {len(different) - 1} more" if len(different) > 1 else ""
         raise InputError(
-            f"merge: {different[0]}{more} stands in several of the datasets and may differ; --keep-first takes the "
-            "first of them"
+            f"merge: {different[0]}{more} stands in several of the datasets and is not known to be the same; "
+            "--keep-first takes the first of them"
         )
     split_by = dict.fromkeys(dataset.fractions for dataset in datasets)
     if len(split_by) > 1:
@@ -160,7 +160,7 @@ def merge(config: MergeConfig) -> int:
     with out:
         copy_games(games.values(), out, one_game_shard, config, "merging")
     for name, same in colliding.items():
-        told = "of the same keys and frames" if same else "perhaps different"
+        told = "of the same keys and frames" if same else "not known to be the same"
         print(f"{name}: in several datasets, {told}; the first was kept")
     print(f"{len(games):,} games of {len(datasets)} datasets in {config.out}")
     return 0

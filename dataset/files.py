@@ -110,12 +110,14 @@ def told_if_unwritable(path: Path, then: str) -> Iterator[None]:
         then: What a user has to know then.
 
     Raises:
-        RunError: In place of an ``OSError``.
+        RunError: In place of an ``OSError`` of the system.
     """
     try:
         yield
     except OSError as error:
-        raise RunError(f"{error.filename or path}: cannot be written ({error.strerror or error}); {then}") from error
+        if error.strerror is None:
+            raise
+        raise RunError(f"{error.filename or path}: cannot be written ({error.strerror}); {then}") from error
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def ctrl_c_does_not_wait(number: int) -> None:
 
 
 class Interrupted(BaseException):
-    """A signal has ended a command of which nothing is left to go on from.
+    """A signal has ended a command before it could tell what there is to go on from.
 
     Args:
         number: Number of the signal.

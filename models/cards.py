@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 from strathack.dataset.codec import to_plain
 from strathack.models.cleaved import AnyConfig
 from strathack.models.config import PolicyConfig
-from strathack.models.tables import parameter_count, parts_of
+from strathack.models.tables import parameter_count, parts_of, with_error
 
 TASK = "NetHackChallenge-v0"
 
@@ -86,17 +86,17 @@ def results_of(about: Mapping[str, Any]) -> list[dict[str, Any]]:
             task_id=f"{figure}_{protocol_of(evaluation)}",
             value=values["mean"]["value"],
             date=evaluation.get("created"),
-            notes=f"mean of {evaluation['games']} games{_error(values, ', ± {:.4g} (standard error)')}, median "
+            notes=f"mean of {evaluation['games']} games{with_error(values, ', ± {:.4g} (standard error)')}, median "
             f"{values['median']['value']:.4g} ({values['median']['low']:.4g} to {values['median']['high']:.4g}); "
             f"{_how(evaluation)}",
         )
-        for figure, values in known_figures(evaluation).items()
+        for figure, values in _known_figures(evaluation).items()
     ]
     found: list[dict[str, Any]] = eval_result_entries_to_yaml(entries)
     return found
 
 
-def known_figures(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _known_figures(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Returns the figures that a card tells, as far as they are known."""
     figures = {name: evaluation["figures"].get(name) for name in METRICS}
     return {name: values for name, values in figures.items() if values and values["mean"]["value"] is not None}
@@ -118,10 +118,10 @@ def _index_of(about: Mapping[str, Any]) -> list[EvalResult]:
             dataset_name=TASK,
             metric_type="mean_reward" if figure == "score" else figure,
             metric_name=f"{METRICS[figure]}, {evaluation['games']} games, {protocol_of(evaluation)}",
-            metric_value=f"{values['mean']['value']:.4g}{_error(values, ' +/- {:.4g}')}",
+            metric_value=f"{values['mean']['value']:.4g}{with_error(values, ' +/- {:.4g}')}",
             verified=False,
         )
-        for figure, values in known_figures(evaluation).items()
+        for figure, values in _known_figures(evaluation).items()
     ]
 
 
@@ -147,21 +147,14 @@ def _how(evaluation: Mapping[str, Any]) -> str:
 
 def _scores(evaluation: Mapping[str, Any]) -> str:
     lines = ["| | mean ± s.e. | median (95 %) | interquartile mean (95 %) |", "|---|---:|---:|---:|"]
-    for figure, title in METRICS.items():
-        values = known_figures(evaluation).get(figure)
-        if values is not None:
-            digits = 3 if figure == "progression" else 2 if figure == "max_depth" else 0
-            error = _error(values, f" ± {{:,.{digits}f}}")
-            cells = [f"{values['mean']['value']:,.{digits}f}{error}"]
-            cells += [_estimate(values.get(name), digits) for name in ("median", "interquartile_mean")]
-            lines.append(f"| {title} | {' | '.join(cells)} |")
+    for figure, values in _known_figures(evaluation).items():
+        digits = 3 if figure == "progression" else 2 if figure == "max_depth" else 0
+        error = with_error(values, f" ± {{:,.{digits}f}}")
+        cells = [f"{values['mean']['value']:,.{digits}f}{error}"]
+        cells += [_estimate(values.get(name), digits) for name in ("median", "interquartile_mean")]
+        lines.append(f"| {METRICS[figure]} | {' | '.join(cells)} |")
     ends = ", ".join(f"{end} {count}" for end, count in evaluation["ends"].items())
     return "\n".join([*lines, "", f"{evaluation['games']} games: {_how(evaluation)}. Ends: {ends}."])
-
-
-def _error(values: Mapping[str, Any], text: str) -> str:
-    """Returns a figure's standard error in some text; nothing for a single game, which has none."""
-    return "" if values["standard_error"] is None else text.format(values["standard_error"])
 
 
 def _estimate(estimate: Mapping[str, float] | None, digits: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 import yaml
 
-from strathack.dataset.codec import to_plain
+from strathack.dataset.codec import finite, to_plain
 from strathack.dataset.errors import FormatError, InputError
 from strathack.dataset.files import absolute, atomic_write
 from strathack.dataset.manifest import sha256_of
@@ -66,7 +66,11 @@ def publish(options: PublishConfig) -> Path:
     """
     if options.out.exists():
         raise InputError(f"{options.out}: exists already, made otherwise; take another folder, or remove it")
-    check_files(options)
+    for name in ("replay", "notes"):
+        path = getattr(options, name)
+        if path is not None and not path.is_file():
+            raise InputError(f"{name}: {path}: no such file")
+    evaluated = _evaluation_file(options)
     checkpoint = checkpoint_at(options.run)
     values = load_values(checkpoint)
     policy = policy_of_values(values, checkpoint)
@@ -77,8 +81,8 @@ def publish(options: PublishConfig) -> Path:
         about["mantissa"] = options.mantissa
         if weights_digest(policy) != before:
             about.pop("evaluation", None)  # of the weights as they were
-    if options.evaluation is not None:
-        about["evaluation"] = evaluation_of(options.evaluation / EVALUATION, weights_digest(policy))
+    if evaluated is not None:
+        about["evaluation"] = evaluation_of(evaluated, weights_digest(policy))
     for name, usual in (("temperature", 1.0), ("patience", 0)):
         value = getattr(options, name)
         if value is not None:
@@ -105,17 +109,18 @@ def publish(options: PublishConfig) -> Path:
     return options.out
 
 
-def check_files(options: PublishConfig, names: Sequence[str] = ("evaluation", "replay", "notes")) -> None:
-    """Checks that the files are there that options name.
+def _evaluation_file(options: PublishConfig) -> Path | None:
+    """Returns the evaluation's file, None if none is given.
 
     Raises:
-        InputError: If one is not.
+        InputError: If it is not there.
     """
-    for name in names:
-        path = getattr(options, name)
-        path = path / EVALUATION if path is not None and name == "evaluation" else path
-        if path is not None and not path.is_file():
-            raise InputError(f"{name}: {path}: no such file")
+    if options.evaluation is None:
+        return None
+    path = options.evaluation / EVALUATION
+    if not path.is_file():
+        raise InputError(f"evaluation: {path}: no such file")
+    return path
 
 
 def _kept(value: torch.Tensor, bits: int) -> torch.Tensor:
@@ -199,9 +204,8 @@ def _unusual(made_from: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _made_from(options: PublishConfig) -> dict[str, Any]:
-    check_files(options, ("evaluation",))
     given: dict[str, Any] = to_plain(options)
-    evaluated = None if options.evaluation is None else sha256_of(options.evaluation / EVALUATION)
+    evaluated = None if (path := _evaluation_file(options)) is None else sha256_of(path)
     checkpoint = sha256_of(checkpoint_at(options.run))
     return {**given, "push": None, "private": False, "checkpoint": checkpoint, "evaluated": evaluated}
 
@@ -260,7 +264,7 @@ def evaluation_of(path: Path, weights: str) -> dict[str, Any]:
         acting |= {"min_strategy_steps": settings["hold"]}
         acting |= {"games": summary["games"], "ends": summary["ends"]}
         acting |= {name: values[name] for name in ("created", "protocol") if values.get(name)}
-        return {**acting, "figures": summary["figures"]}
+        return {**acting, "figures": finite(summary["figures"])}
     except (KeyError, TypeError) as error:
         raise FormatError(f"{path}: no result of strathack evaluate: {error}") from None
 

@@ -61,10 +61,15 @@ def published_table(rows: Iterable[tuple[str, Mapping[str, Any], Mapping[str, An
             f"{parameter_count(config_from_values(policy)) / 1e6:.1f} M",
             _frames_told(about),
             f"{about['validation']['action_nll']:.3f}" if "validation" in about else "",
-            f"{score['mean']['value']:,.0f} ± {score['standard_error']:,.0f}" if score else "",
+            f"{score['mean']['value']:,.0f}{with_error(score, ' ± {:,.0f}')}" if score else "",
             f"{score['median']['value']:,.0f}" if score else "",
         )
     return table
+
+
+def with_error(values: Mapping[str, Any], text: str) -> str:
+    """Returns a figure's standard error in some text; nothing for a single game, which has none."""
+    return "" if values["standard_error"] is None else text.format(values["standard_error"])
 
 
 def _frames_told(about: Mapping[str, Any]) -> str:

@@ -75,10 +75,10 @@ def training_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
 
 
 def check_used(options: TrainConfig, policy: AnyConfig) -> None:
-    """Checks that every option of a new run has an effect, and the one that it should have.
+    """Checks that every option of a new run makes sense for its policy and its algorithm.
 
     Raises:
-        InputError: If one has not.
+        InputError: If one does not.
     """
     if options.freeze == "encoder" and isinstance(policy, CleavedConfig):
         raise InputError(f"freeze: {options.weights} holds a cleaved policy, which has no encoder of its own")

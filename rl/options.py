@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from strathack.collect.options import GameOptions
-from strathack.collect.playing.characters import ANY_CHARACTER, Roles, combinations_of
+from strathack.collect.playing.characters import ANY_CHARACTER, CharacterWish, Roles, combinations_of
 from strathack.collect.playing.limits import NO_PROGRESS_TIMEOUT
 from strathack.collect.playing.seeds import Seeds
 from strathack.collect.running.pools import WorkerOptions
@@ -250,7 +250,7 @@ class EvaluateConfig(GameOptions, WorkerOptions):
         if self.games not in (None, len(protocol.seeds)):
             raise InputError(f"games: {self.games}; the protocol {protocol.name} sets it")
         # The protocol's divisors do not depend on the gender, which may be left open.
-        possible = combinations_of(self.character) if self.character != ANY_CHARACTER else ()
+        possible = combinations_of(CharacterWish.parse(self.character)) if self.character != ANY_CHARACTER else ()
         if len(possible) != int(protocol.one_character):
             which = "one, such as --character mon-hum-neu-mal" if protocol.one_character else "any"
             raise InputError(f"character: {self.character}; the protocol {protocol.name} is of {which}")

@@ -225,15 +225,19 @@ class _PlayersTree(Tree):
         blacklist = self._blacklist()
         self.walk()
         found: dict[str, list[Recorded]] = defaultdict(list)
+        first: dict[tuple[str, int, int], Path] = {}
         for path in self.of_players(FILE_NAME):
             shown = self.shown(path)
-            began = time_of(path.name)
-            if shown in blacklist:
+            began, player, status = time_of(path.name), path.parent.name.lower(), path.stat()
+            same = first.setdefault((player, status.st_dev, status.st_ino), path)
+            if same is not path:
+                self.left_out.append(f"{shown}: is {self.shown(same)} once more")
+            elif shown in blacklist:
                 self.left_out.append(f"{shown}: is on the blacklist")
             elif began is None:
                 self.left_out.append(f"{shown}: its name is no time; expected YYYY-MM-DD.HH:MM:SS.ttyrec.bz2")
             else:
-                found[path.parent.name.lower()].append(Recorded(path, began))
+                found[player].append(Recorded(path, began))
         return {player: sorted(files, key=lambda file: (file.began, file.path)) for player, files in found.items()}
 
     def _blacklist(self) -> frozenset[str]:

@@ -85,7 +85,8 @@ class Tree:
 
     Attributes:
         root: The folder.
-        files_once: Whether each file is visited once, too, by its own path rather than by a link's.
+        files_once: Whether each file is visited once, too, by its own path rather than by a link's. If not, links may
+            lead into hidden folders, which are not looked into themselves.
         files: The files that can be reached.
         refused: What is named like a ttyrec but cannot be read as a file, a line each.
         closed: Folders and links that cannot be read, a line each.
@@ -115,6 +116,8 @@ class Tree:
                         self.left_out.append(f"{self.shown(at)}: is {self.shown(first)} once more")
                 elif is_folder:
                     for path in sorted(at.iterdir()):
+                        if path.name.startswith(".") and not self.files_once:
+                            continue
                         (links if path.is_symlink() else waiting).append(path)
                 elif stat.S_ISREG(status.st_mode):
                     self.files.append(at)
@@ -130,10 +133,9 @@ class Tree:
         return path_text(path.relative_to(self.root) if path != self.root else path)
 
     def of_players(self, name: re.Pattern[str]) -> Iterator[Path]:
-        """Yields the files of a name that lie in players' folders; others, but for hidden ones, are left out."""
+        """Yields the files of a name that lie in players' folders; others are listed as left out."""
         for path in self.files:
-            hidden = any(part.startswith(".") for part in path.relative_to(self.root).parts)
-            if hidden or name.fullmatch(path.name) is None:
+            if name.fullmatch(path.name) is None:
                 continue
             if path.parent.parent == self.root:
                 yield path

@@ -114,7 +114,7 @@ ANY_CHARACTER = CharacterWish("@")
 
 
 def combinations_of(wish: str) -> list[tuple[str, str]]:
-    """Returns the pairs of race and alignment that a requested character, with a role, leaves open."""
+    """Returns the pairs of race and alignment that are possible for a request with a role."""
     role_code, *parts = wish.split("-")
     role = _ROLES[role_code]
     return [

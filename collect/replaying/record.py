@@ -66,7 +66,8 @@ class ReplayRecord:
         except OSError as error:
             if not self._warned:
                 warnings.warn(
-                    f"{self._path}: cannot be written ({error.strerror}); an interrupted run begins anew", stacklevel=2
+                    f"{self._path}: cannot be written ({error.strerror}); what is replayed from now on is not recorded",
+                    stacklevel=2,
                 )
             self._warned = True
         self._written = time.monotonic()

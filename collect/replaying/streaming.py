@@ -146,9 +146,9 @@ class _Process:
                     env={**os.environ, **environment},
                     stdin=subprocess.DEVNULL,
                 )
-            except BaseException as error:
+            except Exception as error:  # noqa: BLE001  (raised again by whoever waits for the process)
                 started.set_exception(error)
-                raise
+                return
         started.set_result(process)
         self._receive()
         with suppress(subprocess.TimeoutExpired):  # or it would be killed before it has ended

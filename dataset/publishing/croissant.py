@@ -18,10 +18,17 @@ from strathack.dataset.schema import GAME_DTYPE, LABEL_COLUMNS, SCREEN_ROWS, STO
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 
 _SPDX: Mapping[str, str] = {
-    "apache-2.0": "Apache-2.0", "artistic-2.0": "Artistic-2.0", "bsd-2-clause": "BSD-2-Clause",
-    "bsd-3-clause": "BSD-3-Clause", "odbl": "ODbL-1.0", "pddl": "PDDL-1.0", "unlicense": "Unlicense", "zlib": "Zlib",
+    **{
+        name.lower(): name
+        for name in (
+            "AGPL-3.0", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-NC-4.0",
+            "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC0-1.0", "GPL-2.0",
+            "GPL-3.0", "ISC", "LGPL-3.0", "MIT", "MPL-2.0", "ODC-By-1.0", "ODbL-1.0", "PDDL-1.0", "Unlicense", "Zlib",
+        )
+    },
+    "odbl": "ODbL-1.0", "odc-by": "ODC-By-1.0", "pddl": "PDDL-1.0",
 }  # fmt: skip
-"""The hub's names of licences → those of SPDX, where these are not the same in capitals."""
+"""Licences as the hub calls them → as SPDX does."""
 
 CONTEXT: Mapping[str, Any] = {
     "@language": "en",
@@ -133,7 +140,7 @@ def croissant_of(
         "conformsTo": CONFORMS_TO,
         "name": about.name,
         "description": description,
-        "license": _license_address(about.license),
+        "license": license_address(about.license),
         "url": address,
         "creator": {"@type": "Organization", "name": about.author},
         "datePublished": published,
@@ -150,11 +157,10 @@ def croissant_of(
     }
 
 
-def _license_address(license_id: str) -> str:
-    name = license_id.lower()
-    if "://" in name or name in ("other", "unknown"):
-        return license_id
-    return f"https://spdx.org/licenses/{_SPDX.get(name, name.upper())}.html"
+def license_address(license_id: str) -> str:
+    """Returns the address of a licence's page; what SPDX does not have under that name as it is given."""
+    known = _SPDX.get(license_id.lower())
+    return license_id if known is None else f"https://spdx.org/licenses/{known}.html"
 
 
 def _file_object(name: str, sha256: str, size: int) -> dict[str, Any]:

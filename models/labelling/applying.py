@@ -29,7 +29,8 @@ from strathack.models.places import checkpoint_at
 from strathack.models.running import usable_gpus
 
 GAMES_AT_A_TIME = 64
-"""Least number of games that are labelled before they are written; with more lanes, it is as many as lanes."""
+"""Games that are labelled and then written, or as many as there are lanes if these are more; an interrupted run repeats
+them."""
 
 
 def apply(config: LabelApplyConfig) -> tuple[int, int]:

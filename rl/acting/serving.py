@@ -113,13 +113,13 @@ def act(path: Path, spec: WorkerSpec, number: int, generation: int) -> None:
         connection.sendall(HELLO.pack(number, generation))
         descriptors: list[int] = []
         while len(descriptors) < spec.groups:
-            said, some, _, _ = socket.recv_fds(connection, 1, MOST_DESCRIPTORS)
-            if not said:
+            came, some, _, _ = socket.recv_fds(connection, 1, MOST_DESCRIPTORS)
+            if not came:
                 return  # the learner has ended
             if not some:
-                raise OSError(
-                    f"the memory of {spec.groups} env groups needs more open files than this process may have"
-                )
+                said = f"{spec.groups} env groups need more open files than a process may have here"
+                _say(connection, Reply.REFUSED, said.encode())
+                return
             descriptors += some
         shared = [SharedArrays.attach(descriptor, spec.layout) for descriptor in descriptors]
         groups: list[EnvGroup] = []

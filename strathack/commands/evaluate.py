@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +17,7 @@ from strathack.analysis.tables import normalised_table, scores_table, summary_ta
 from strathack.collect.running.jobs import make_dataset
 from strathack.collect.running.provenance import made_now
 from strathack.dataset import Dataset
-from strathack.dataset.codec import to_plain
+from strathack.dataset.codec import finite, to_plain
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.files import check_writable
 from strathack.rl.evaluating.evaluation import evaluating
@@ -64,7 +63,7 @@ def evaluate(config: EvaluateConfig) -> int:
     try:
         config.out.mkdir(parents=True, exist_ok=True)
         scores.to_parquet(config.out / SCORES, index=False)
-        (config.out / EVALUATION).write_text(json.dumps(_finite(told), allow_nan=False))
+        (config.out / EVALUATION).write_text(json.dumps(finite(told), allow_nan=False))
     except OSError as error:
         raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
     console = Console()
@@ -84,15 +83,6 @@ def evaluate(config: EvaluateConfig) -> int:
     for name, reason in made.failures.items():
         console.out(f"not played: {name}: {reason}", highlight=False)
     return made.exit_status()
-
-
-def _finite(value: Any) -> Any:
-    """Returns plain values, None for what is no finite number, which JSON does not have: a single game's error."""
-    if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_costs(console: Console, costs: Costs) -> None:

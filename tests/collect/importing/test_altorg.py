@@ -328,3 +328,19 @@ def test_a_tree_or_a_blacklist_that_cannot_be_read_is_refused(run_here, tree, tm
 def test_with_real_names_the_logs_lines_are_kept_as_they_are(tree):
     named = {LogEntry(game.line).fields["name"] for game in find_players(tree, real_names=True).games}
     assert named == {"Ann", "Bob"}
+
+
+def test_of_two_names_of_one_recording_one_is_used(tree):
+    name = file_name(START + 60)
+    (tree / "ann" / name).symlink_to(f"../Ann/{name}")
+    found = find_players(tree)
+    assert [len(set(game.paths)) for game in found.games] == [len(game.paths) for game in found.games]
+    assert f"ann/{name}: is Ann/{name} once more" in found.left_out
+    assert len(found.games) == 3
+
+
+def test_players_folders_may_be_links_into_hidden_ones(tree):
+    (tree / ".store").mkdir()
+    (tree / "bob").rename(tree / ".store" / "bob")
+    (tree / "bob").symlink_to(".store/bob")
+    assert len(find_players(tree).games) == 3

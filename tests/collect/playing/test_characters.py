@@ -1,6 +1,13 @@
 import pytest
 
-from strathack.collect.playing.characters import ROLES, Character, CharacterWish, Roles, parse_attributes
+from strathack.collect.playing.characters import (
+    ROLES,
+    Character,
+    CharacterWish,
+    Roles,
+    combinations_of,
+    parse_attributes,
+)
 from strathack.collect.playing.environment import Setup, peek_character
 from strathack.dataset.errors import InputError
 
@@ -63,3 +70,10 @@ def test_every_seed_tells_its_character_also_under_a_special_moon():
 def test_the_character_asked_for_is_played(text):
     role, race, alignment, gender = (part.capitalize() for part in text.split("-"))
     assert peek_character(Setup.of_seed(5, text, fix_moon_phase=True)) == Character(role, race, gender, alignment)
+
+
+def test_what_a_request_leaves_open():
+    assert combinations_of("sam") == [("hum", "law")]
+    assert combinations_of("val-dwa-fem") == [("dwa", "law")]
+    assert combinations_of("val") == [("hum", "law"), ("hum", "neu"), ("dwa", "law")]
+    assert combinations_of("val-mal") == combinations_of("sam-orc") == []

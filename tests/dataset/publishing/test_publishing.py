@@ -25,6 +25,7 @@ from strathack.dataset.labels import STRATEGIES
 from strathack.dataset.manifest import MANIFEST, differing, is_inside, parse_manifest, write_manifest
 from strathack.dataset.publishing import publish as publishing
 from strathack.dataset.publishing.card import COLUMNS, size_category
+from strathack.dataset.publishing.croissant import license_address
 from strathack.dataset.publishing.layout import parts_of
 from strathack.dataset.publishing.statistics import Statistics
 from strathack.dataset.schema import STORED_COLUMNS
@@ -402,3 +403,17 @@ def test_two_that_publish_into_one_folder_do_not_mix(tmp_path, monkeypatch, capf
     assert "another process is writing to this dataset" in capfd.readouterr().err
     sums = parse_manifest((tmp_path / "out" / MANIFEST).read_text(), MANIFEST)
     assert differing(tmp_path / "out", sums) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("mit", "https://spdx.org/licenses/MIT.html"),
+        ("apache-2.0", "https://spdx.org/licenses/Apache-2.0.html"),
+        ("odbl", "https://spdx.org/licenses/ODbL-1.0.html"),
+        ("llama3", "llama3"),
+        ("https://example.org/terms", "https://example.org/terms"),
+    ],
+)
+def test_a_licence_is_told_by_its_page_at_spdx_if_it_has_one(given, address):
+    assert license_address(given) == address

@@ -146,8 +146,8 @@ def test_a_policy_of_another_environment_is_refused(tmp_path: Path, capsys: pyte
             "protocol: hihack ends games after 1000 steps without a turn, a demonstrator's end after 500",
         ),
         (
-            ["random", "--protocol", "katakomba", "--character", "val"],
-            "character: val; the protocol katakomba is of one, such as --character mon-hum-neu-mal",
+            ["random", "--protocol", "katakomba", "--character", "val-hum"],
+            "character: val-hum; the protocol katakomba is of one, such as --character mon-hum-neu-mal",
         ),
     ],
 )
