@@ -64,8 +64,9 @@ study = pd.concat([pd.DataFrame(earlier, columns=columns), pd.read_csv(DATA / "s
 study.set_index(["variant", "seed"]).sort_index().round(3)
 
 # %% [markdown]
-# The hierarchies are alike, and the flat policy is ahead of all of them at this size and length: by 0.02 to 0.03 nats and,
-# over two seeds, by 132 ± 43 points against the mixture. Wrong labels cost nothing in predicting actions: nearly all
+# The hierarchies' NLL are alike, and the flat policy is ahead of all of them at this size and length, by 0.02 to 0.03
+# nats. Over two seeds it plays as well as sampled strategies do, and better than the mixture by 132 ± 43 points. Wrong
+# labels cost nothing in predicting actions: nearly all
 # steps go to one head, which then learns from all of them, as the flat policy's does. Finer strategies give nothing.
 #
 # ## Is it games or frames that is short?
