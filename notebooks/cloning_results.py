@@ -18,8 +18,8 @@
 # # Cloning: what the hierarchy and its labels are worth
 #
 # Policies of 1.9 million parameters each, cloned for 20 million frames by `benchmarks/study.py`, from the same thousand
-# games unless they are named by how many, that differ in one thing. `flat` has one action head. The others have a strategy head and an
-# action head for each strategy: `published labels` has learned from the labels of the published rule, which mostly
+# games unless they are named by how many, that differ in one thing. `flat` has one action head. The others have a
+# strategy head and an action head for each strategy: `published labels` has learned from the labels of the published rule, which mostly
 # say "fight", `mixture` and `sampled` from the strategies that were running, `substrategies` from the routines within
 # them; `sampled` takes one drawn strategy's head at each step instead of the sum over all, as in the paper. `inventory`
 # sees what it carries, too. To see your own runs, name their folders below;
@@ -70,8 +70,8 @@ study.set_index(["variant", "seed"]).sort_index().round(3)
 # steps go to one head, which then learns from all of them, as the flat policy's does. Finer strategies give nothing.
 #
 # ## Is it games or frames that is short?
-# 48 games, gone through fourteen times, are learned by heart, which the held-out NLL shows; what they teach is played as
-# well as what all thousand do.
+# 48 games, gone through fourteen times, are learned by heart, which the held-out NLL shows; what they teach is played
+# as well as what all thousand do.
 
 # %%
 by_games = study[(study["seed"] == 0) & study["variant"].isin(["48 games", "250 games", "mixture"])]
