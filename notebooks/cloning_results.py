@@ -17,12 +17,13 @@
 # %% [markdown]
 # # Cloning: what the hierarchy and its labels are worth
 #
-# Policies of 1.9 million parameters each, cloned for 20 million frames by `benchmarks/study.py`, from the same thousand
-# games unless they are named by how many, that differ in one thing. `flat` has one action head. The others have a
-# strategy head and an action head for each strategy: `published labels` has learned from the labels of the published rule, which mostly
-# say "fight", `mixture` and `sampled` from the strategies that were running, `substrategies` from the routines within
-# them; `sampled` takes one drawn strategy's head at each step instead of the sum over all, as in the paper. `inventory`
-# sees what it carries, too. To see your own runs, name their folders below;
+# Policies of 1.9 million parameters each, cloned for 20 million frames by `benchmarks/study.py`, from the same
+# thousand games unless they are named by how many, that differ in one thing. `flat` has one action head. The others
+# have a strategy head and an action head for each strategy: `published labels` has learned from the labels of the
+# published rule, which mostly say "fight", `mixture` and `sampled` from the strategies that were running,
+# `substrategies` from the routines within them; `sampled` takes one drawn strategy's head at each step instead of the
+# sum over all, as in the paper. `inventory` sees what it carries, too. To see your own runs, name their folders
+# below;
 # `predictions` gives what a policy expects at each step of any games:
 #
 # ```python
