@@ -18,7 +18,6 @@ from strathack.collect.options import (
     ExpandConfig,
     ImportConfig,
     RelabelConfig,
-    StoredGamesOptions,
     VerifyConfig,
 )
 from strathack.collect.playing.clock import default_clock
@@ -30,7 +29,7 @@ from strathack.collect.running.display import print_summary
 from strathack.collect.running.jobs import Made, Work, do_jobs, make_dataset, stop_on_signal
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
-from strathack.dataset.reading import Dataset, shards_at
+from strathack.dataset.reading import Dataset, selected_games, shards_at
 from strathack.dataset.remote.addresses import address_of, place_text
 from strathack.dataset.signals import interrupted_by
 from strathack.dataset.verify import Problem, verify_shards
@@ -82,7 +81,7 @@ def import_(config: ImportConfig) -> int:
 
 def expand(config: ExpandConfig) -> int:
     """``strathack dataset expand``: returns 1 if a game could not be reproduced."""
-    dataset = _selected(config, "expand")
+    dataset = selected_games(config.data, config.select, "expand")
     made = _made_of(config, dataset, "expanded_from", replaying)
     print(f"{len(made.games):,} of {len(dataset):,} games came back, {made.steps:,} steps, in {config.out}")
     for name, reason in made.failures.items():
@@ -92,7 +91,7 @@ def expand(config: ExpandConfig) -> int:
 
 def relabel(config: RelabelConfig) -> int:
     """``strathack dataset relabel``: returns 1 if a game could not be reproduced."""
-    dataset = _selected(config, "relabel")
+    dataset = selected_games(config.data, config.select, "relabel")
     made = _made_of(config, dataset, "relabelled_from", relabelling)
     print(f"{len(made.games) - len(made.notes):,} of {len(dataset):,} games relabelled, in {config.out}")
     for name, note in made.notes.items():
@@ -100,13 +99,6 @@ def relabel(config: RelabelConfig) -> int:
     for name, reason in made.failures.items():
         print(f"not relabelled: {name}: {reason}")
     return made.exit_status(strict=True)
-
-
-def _selected(config: StoredGamesOptions, what: str) -> Dataset:
-    dataset = Dataset(config.data).select(config.select)
-    if not len(dataset):
-        raise InputError(f"{config.data}: no game meets the condition; nothing to {what}")
-    return dataset
 
 
 def _made_of(

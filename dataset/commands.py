@@ -31,7 +31,7 @@ from strathack.dataset.options import (
 from strathack.dataset.printing import scores_by_role, strategy_shares
 from strathack.dataset.progress import progress
 from strathack.dataset.publishing.minari import AboutMinari, export_minari
-from strathack.dataset.reading import Dataset, Game, shards_at
+from strathack.dataset.reading import Dataset, Game, selected_games, shards_at
 from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.remote.pointers import size_of
 from strathack.dataset.splits import Fractions
@@ -182,9 +182,7 @@ def split(config: SplitConfig) -> int:
 
 def export(config: ExportConfig) -> int:
     """``strathack dataset export``."""
-    dataset = Dataset(config.data).select(config.select)
-    if not len(dataset):
-        raise InputError(f"{config.data}: no game meets the condition; nothing to export")
+    dataset = selected_games(config.data, config.select, "export")
     out = absolute(config.out)
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -216,9 +214,7 @@ def _about(config: ExportConfig) -> AboutMinari:
 
 def compact(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
-    dataset = Dataset(config.data).select(config.select)
-    if not len(dataset):
-        raise InputError(f"{config.data}: no game meets the condition; nothing to compact")
+    dataset = selected_games(config.data, config.select, "compact")
     check_replayable(dataset, "compact")
     settings = {"compacted_from": place_text(config.data), "observations": []}
     out = _make_dataset(config.out, settings, dataset.fractions)

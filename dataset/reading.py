@@ -420,6 +420,23 @@ class Dataset:
         return met
 
 
+def selected_games(source: str | Path, condition: str | None, what: str) -> Dataset:
+    """The games of a dataset that meet a condition, for a command that needs at least one.
+
+    Args:
+        source: The dataset, as `Dataset` takes it.
+        condition: As `Dataset.select` takes it.
+        what: What the command would do with the games, for the refusal: a verb.
+
+    Raises:
+        InputError: If no game meets the condition, or the condition cannot be read.
+    """
+    dataset = Dataset(source).select(condition)
+    if not len(dataset):
+        raise InputError(f"{source}: no game meets the condition; nothing to {what}")
+    return dataset
+
+
 def _check_name(what: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
         raise InputError(f"{what}: {name!r} is unknown; expected one of {', '.join(known)}")

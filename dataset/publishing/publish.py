@@ -38,7 +38,7 @@ from strathack.dataset.publishing.layout import (
     splits_of,
 )
 from strathack.dataset.publishing.statistics import Statistics
-from strathack.dataset.reading import Dataset
+from strathack.dataset.reading import Dataset, selected_games
 from strathack.dataset.schema import STORED_COLUMNS
 from strathack.dataset.writer import DatasetWriter, agreed_settings
 
@@ -50,9 +50,7 @@ def published_folder(config: PublishDataConfig) -> Dataset:
         InputError: If the games cannot be published as asked, or the folder holds something else.
         RunError: If something cannot be written; the same command goes on from there.
     """
-    dataset = Dataset(config.data).select(config.select)
-    if not len(dataset):
-        raise InputError(f"{config.data}: no game meets the condition; nothing to publish")
+    dataset = selected_games(config.data, config.select, "publish")
     _check(config, dataset)
     settings = {
         "published": content_digest(dataset),

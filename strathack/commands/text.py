@@ -20,6 +20,7 @@ from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import told_if_unwritable
+from strathack.dataset.reading import selected_games
 from strathack.dataset.schema import is_replayable
 from strathack.dataset.signals import interrupted_by
 from strathack.dataset.splits import SPLITS
@@ -39,9 +40,7 @@ def export(config: ExportConfig) -> int:
         RunError: If a file cannot be written.
     """
     where = WorkerOptions(workers=config.workers, address=config.address)
-    dataset = Dataset(config.data).select(config.select)
-    if not len(dataset):
-        raise InputError(f"{config.data}: no game meets the condition; nothing to export")
+    dataset = selected_games(config.data, config.select, "export")
     check_shown(dataset, config.data, config.recipe)
     planned = plan(dataset, config.steps, config.draws, config.seed)
     if not planned.chunks:
