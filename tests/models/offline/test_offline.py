@@ -84,9 +84,10 @@ def games(tmp_path_factory):
 
 
 def config_of(games, out, algorithm, **options):
-    # Advantages are small here; AWAC divides them by the temperature, IQL multiplies them by it.
+    # Advantages are small here; AWAC divides them by the temperature, IQL multiplies them by it. CQL's gap, which draws
+    # the values towards what most demonstrators do, is to weigh little beside them.
     temperature = {"awac": 0.1, "iql": 10.0}.get(algorithm, 1.0)
-    wanted = {"discount": 0.9, "target_rate": 0.1, "td_weight": 1.0, "heads": 8, "temperature": temperature}
+    wanted = {"discount": 0.9, "target_rate": 0.1, "td_weight": 10.0, "heads": 8, "temperature": temperature}
     values = OfflineConfig(**{name: wanted[name] for name in used_options(algorithm) if name in wanted})
     offline = {} if algorithm == "bc" else {"offline": values}
     chosen = {
@@ -123,6 +124,27 @@ def test_it_learns_from_rewards_what_cloning_does_not(games, tmp_path, algorithm
         assert (found > 0).all(), found
         assert ended.module.validated.td_error >= 0
         assert not (ended.folder / "best.safetensors").exists(), "the smallest TD error is not the best policy"
+
+
+def conservative_values(reward, options):
+    """Where CQL's loss on the chain is the least: values of going on and of going back at each place, [places, 2]."""
+    shares, values = np.array([0.35, 0.65]), np.zeros((LENGTH, 2))
+    for _ in range(3000):
+        best = options.discount * values.max(1)
+        targets = np.stack([[*best[1:], reward], np.full(LENGTH, best[0])], axis=1)
+        likely = np.exp(values) / np.exp(values).sum(1, keepdims=True)
+        values -= 0.05 * (2 * options.td_weight * shares * (values - targets) + likely - shares)
+    return values
+
+
+@pytest.mark.slow
+def test_cql_comes_to_where_its_loss_is_the_least(games, tmp_path):
+    config = config_of(games, tmp_path / "run", "cql", steps=250, validate_every=250)
+    module = train_policy(config).module
+    squares = module.returns[1] / module.returns[0]
+    expected = conservative_values(min(100 / float(squares.sqrt()), config.offline.reward_clip), config.offline)
+    found = preference(tmp_path / "run")
+    assert found.tolist() == pytest.approx((expected[:, 0] - expected[:, 1]).tolist(), abs=0.15)
 
 
 @pytest.mark.parametrize("algorithm", ["awac", "rem"])
