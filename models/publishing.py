@@ -25,7 +25,15 @@ from strathack.models.options import BF16_MANTISSA, PublishConfig
 from strathack.models.places import MODEL, checkpoint_at, is_policy, published
 from strathack.models.precision import with_mantissa
 from strathack.models.running import METRICS, OPTIONS
-from strathack.models.saving import VALIDATED, frames_of, load_values, policy_of_values, save_policy, weights_digest
+from strathack.models.saving import (
+    VALIDATED,
+    frames_of,
+    load_plain_values,
+    load_values,
+    policy_of_values,
+    save_policy,
+    weights_digest,
+)
 
 CONFIG, CARD, REPLAY, RESULTS = "config.json", "README.md", "replay.mp4", ".eval_results/nethack.yaml"
 """Files of a published folder beside the checkpoint."""
@@ -75,14 +83,15 @@ def publish(options: PublishConfig) -> Path:
     values = load_values(checkpoint)
     policy = policy_of_values(values, checkpoint)
     about: dict[str, Any] = {**values["about"], "frames": frames_of(values), **_training_of(options.run, values)}
+    digest = weights_digest(policy)
     if options.mantissa < BF16_MANTISSA:
-        before = weights_digest(policy)
         policy.load_state_dict({name: _kept(value, options.mantissa) for name, value in policy.state_dict().items()})
         about["mantissa"] = options.mantissa
-        if weights_digest(policy) != before:
+        before, digest = digest, weights_digest(policy)
+        if digest != before:
             about.pop("evaluation", None)  # of the weights as they were
     if evaluated is not None:
-        about["evaluation"] = evaluation_of(evaluated, weights_digest(policy))
+        about["evaluation"] = evaluation_of(evaluated, digest)
     for name, usual in (("temperature", 1.0), ("patience", 0)):
         value = getattr(options, name)
         if value is not None:
@@ -159,7 +168,7 @@ def _finetuning_of(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
     began = [Path(word) for word in given.get("run") or ()]
     about: dict[str, Any] = {}
     if began and is_policy(began[0]):
-        before = load_values(checkpoint_at(began[0]))
+        before = load_plain_values(checkpoint_at(began[0]))
         about["dataset"] = before["about"].get("dataset", "")
         if "frames" not in values["about"]:  # a run of the release before
             about["frames"] = frames_of(before)
@@ -271,7 +280,7 @@ def evaluation_of(path: Path, weights: str) -> dict[str, Any]:
 
 def published_rows() -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
     """Returns name, configuration and what is known of every policy that comes with this package."""
-    values = {name: load_values(path) for name, path in published().items()}
+    values = {name: load_plain_values(path) for name, path in published().items()}
     return [(name, one["policy"], one["about"]) for name, one in values.items()]
 
 

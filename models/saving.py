@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +50,31 @@ def load_values(path: Path) -> dict[str, Any]:
         InputError: If there is no such file.
         FormatError: If the file is no checkpoint, or of a version that this release does not know.
     """
+    with _opened(path) as (file, metadata):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dictionary)
+    values = _values_of(metadata, tensors.__getitem__, path)
+    return with_printable_messages(values) if metadata["version"] == "1" else values
+
+
+def load_plain_values(path: Path) -> dict[str, Any]:
+    """Reads what a checkpoint holds beside tensors, each of which is None here; see :func:`load_values`.
+
+    Raises:
+        InputError: If there is no such file.
+        FormatError: If the file is no checkpoint, or of a version that this release does not know.
+    """
+    with _opened(path) as (_, metadata):
+        return _values_of(metadata, lambda name: None, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Mapping[str, str]]]:
+    """Context of a checkpoint that is open: its file and its header's entries.
+
+    Raises:
+        InputError: If there is no such file, or it cannot be read.
+        FormatError: If the file is no checkpoint, or of a version that this release does not know.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     try:
@@ -59,16 +85,29 @@ def load_values(path: Path) -> dict[str, Any]:
             version = metadata.get("version")
             if version not in ("1", str(VERSION)):
                 raise FormatError(f"{path}: checkpoint version {version}; this release reads {VERSION} and 1")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no dictionary)
+            yield file, metadata
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
         raise FormatError(f"{path}: no checkpoint, or not whole: {error}") from None
+
+
+def _values_of(metadata: Mapping[str, str], tensor: Callable[[str], Tensor | None], path: Path) -> dict[str, Any]:
+    """Returns the values that a header tells of.
+
+    Args:
+        metadata: The header's entries.
+        tensor: Returns the tensor of a name.
+        path: The checkpoint, for error messages.
+
+    Raises:
+        FormatError: If the header is damaged.
+    """
     try:
-        values: dict[str, Any] = _unpacked(json.loads(metadata["values"]), tensors)
+        values: dict[str, Any] = _unpacked(json.loads(metadata["values"]), tensor)
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path}: its header is damaged: {error}") from None
-    return with_printable_messages(values) if version == "1" else values
+    return values
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
@@ -92,17 +131,17 @@ def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"{name}: a {type(value).__name__} cannot be saved")
 
 
-def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _unpacked(value: Any, tensor: Callable[[str], Tensor | None]) -> Any:
     if isinstance(value, list):
-        return [_unpacked(item, tensors) for item in value]
+        return [_unpacked(item, tensor) for item in value]
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
-        return tensors[content]
+        return tensor(content)
     if kind == "tuple":
-        return tuple(_unpacked(item, tensors) for item in content)
-    return {key: _unpacked(item, tensors) for key, item in content}
+        return tuple(_unpacked(item, tensor) for item in content)
+    return {key: _unpacked(item, tensor) for key, item in content}
 
 
 class SafetensorsIO(CheckpointIO):

@@ -30,7 +30,7 @@ from strathack.models.policy import Policy
 from strathack.models.presets import preset
 from strathack.models.pretraining.networks import is_pretrained, load_pretrained, take_encoder
 from strathack.models.running import Run, is_first_process
-from strathack.models.saving import frames_of, load_policy, load_values
+from strathack.models.saving import frames_of, load_plain_values, load_policy
 
 PolicyModule = CloningModule | OfflineModule
 """What trains a policy on recorded games."""
@@ -59,7 +59,7 @@ def training_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
         policy.config, dataset, options.data[0], label=options.label, balance=options.balance, quiet=quiet
     )
     if saved is None and options.weights is not None:
-        before = load_values(checkpoint_at(options.weights))
+        before = load_plain_values(checkpoint_at(options.weights))
         about["frames_before"] = 0 if is_pretrained(before) else frames_of(before)
     if options.compile:
         compile_parts(policy, dynamic=begun.accelerator == "cpu")
@@ -119,7 +119,7 @@ def policy_of(config: TrainConfig, dataset: Dataset) -> AnyPolicy:
 
 def _policy_from(weights: Path, config: TrainConfig, dataset: Dataset) -> AnyPolicy:
     """Returns the policy of a checkpoint, with what is to be added to it; or a new one with a pre-trained encoder."""
-    if is_pretrained(load_values(checkpoint_at(weights))):
+    if is_pretrained(load_plain_values(checkpoint_at(weights))):
         new = Policy(_preset_for(config, dataset))
         take_encoder(new, load_pretrained(weights), weights)
         return new

@@ -25,7 +25,7 @@ from strathack.models.precision import is_bf16
 from strathack.models.presets import preset
 from strathack.models.pretraining.networks import is_pretrained, load_pretrained, take_encoder
 from strathack.models.running import Run, checked_device, together
-from strathack.models.saving import frames_of, load_policy, load_values, policy_of_values
+from strathack.models.saving import frames_of, load_plain_values, load_policy, policy_of_values
 from strathack.rl.acting.inference import InferencePolicy
 from strathack.rl.acting.recording import SavedGames, recorder_of
 from strathack.rl.acting.rollouts import Rollouts
@@ -207,7 +207,7 @@ def policy_of(config: FinetuneConfig, saved: Mapping[str, Any] | None) -> AnyPol
     """
     if saved is not None:
         policy = policy_of_values(saved, config.folder)
-    elif config.run and not is_pretrained(load_values(checkpoint_at(config.run[0]))):
+    elif config.run and not is_pretrained(load_plain_values(checkpoint_at(config.run[0]))):
         if config.set or config.policy != FinetuneConfig.policy:
             raise InputError("run: the policy is what the checkpoint holds; leave policy and set out")
         policy = load_policy(config.run[0])
@@ -223,7 +223,7 @@ def policy_of(config: FinetuneConfig, saved: Mapping[str, Any] | None) -> AnyPol
 
 def frames_before(config: FinetuneConfig) -> int:
     """Returns the frames that the policy which a new run begins with was cloned on."""
-    began = load_values(checkpoint_at(config.run[0])) if config.run else {}
+    began = load_plain_values(checkpoint_at(config.run[0])) if config.run else {}
     return 0 if not began or is_pretrained(began) else frames_of(began)
 
 

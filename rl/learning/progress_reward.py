@@ -17,7 +17,7 @@ from strathack.models.losses import masked_mean
 from strathack.models.places import checkpoint_at
 from strathack.models.pretraining.networks import ProgressModel, load_progress
 from strathack.models.pretraining.pairs import places_of
-from strathack.models.saving import load_values
+from strathack.models.saving import load_plain_values
 from strathack.rl.config import RewardConfig
 from strathack.rl.learning.batches import Batch
 
@@ -98,7 +98,7 @@ def progress_reward_of(config: RewardConfig, device: torch.device) -> ProgressRe
 
 
 def _check_lag(path: Path, lag: int, model: ProgressModel) -> None:
-    longest = load_values(checkpoint_at(path))["about"].get("longest_game", model.config.longest)
+    longest = load_plain_values(checkpoint_at(path))["about"].get("longest_game", model.config.longest)
     if lag > model.config.longest:
         raise InputError(
             f"progress_lag: {lag} steps; {path} has learned from frames at most {model.config.longest} apart"

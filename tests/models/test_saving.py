@@ -14,7 +14,7 @@ from strathack.dataset.errors import FormatError, InputError  # noqa: E402
 from strathack.models.cleaved import CleavedConfig, CleavedPolicy  # noqa: E402
 from strathack.models.places import BEST, LAST  # noqa: E402
 from strathack.models.policy import Policy  # noqa: E402
-from strathack.models.saving import load_policy, load_values, save_policy, save_values  # noqa: E402
+from strathack.models.saving import load_plain_values, load_policy, load_values, save_policy, save_values  # noqa: E402
 
 
 def same(left, right):
@@ -37,6 +37,11 @@ def test_nested_values_come_back_as_they_were(tmp_path):
     }
     save_values(tmp_path / "x", values)
     assert same(load_values(tmp_path / "x"), values)
+    plain = {"a": [1, 2.5, None, True, "text", (3, [None])], "b": values["b"] | {0: None, "1": None}}
+    assert same(
+        load_plain_values(tmp_path / "x"),
+        values | plain | {"c": {"b": {"0": None}, "infinite": float("inf")}, "d": None},
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
