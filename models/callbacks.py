@@ -160,7 +160,7 @@ class Checkpoints(pl.Callback):
         if asked or ((before_validation or step % self.every == 0) and step != self._saved_at):
             self._save_last(trainer)
         if self.keep_every and step % self.keep_every == 0:
-            trainer.save_checkpoint(self.folder / f"step-{step}.safetensors")
+            self._save_network(trainer, pl_module, f"step-{step}.safetensors")
         if asked:
             raise InterruptedRun(self._stop.number or signal.SIGTERM)
 
@@ -178,7 +178,7 @@ class Checkpoints(pl.Callback):
         value = float(trainer.callback_metrics.get(f"validation/{pl_module.monitored}", math.nan))
         if value < self.best and pl_module.keeps_best:
             self.best = value
-            trainer.save_checkpoint(self.folder / BEST)
+            self._save_network(trainer, pl_module, BEST)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves the last checkpoint again, with what the validation has changed."""
@@ -195,6 +195,10 @@ class Checkpoints(pl.Callback):
     def _save_last(self, trainer: pl.Trainer) -> None:
         self._saved_at = trainer.global_step
         trainer.save_checkpoint(self.folder / LAST)
+
+    def _save_network(self, trainer: pl.Trainer, pl_module: Any, name: str) -> None:
+        """Saves the network alone: nothing resumes from it."""
+        trainer.save_checkpoint(self.folder / name, storage_options=pl_module.network)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the best value."""

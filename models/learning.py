@@ -19,15 +19,12 @@ from strathack.models.cores import State
 from strathack.models.metrics import Sums
 from strathack.models.numbers import ReadLater, skip_unless
 from strathack.models.options import OptimizerOptions
-from strathack.models.saving import VALIDATED
+from strathack.models.saving import STATE, VALIDATED
 
 VALIDATION_SEED = 0
 """Seed for models that draw, so that validations are comparable."""
 
 GAMES_NAMED = 8
-
-STATE = "cloning"
-"""Where checkpoints keep the state of learning: so called since the first runs, which cloned."""
 
 
 class Summary(Protocol):

@@ -29,6 +29,12 @@ AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 POLICY = "policy."
 """Prefix of the names of a policy's weights in ``state_dict``."""
 
+STATE = "cloning"
+"""Where checkpoints keep the state of learning: so called since the first runs, which cloned."""
+
+VALIDATED = "validated"
+"""Where a checkpoint holds the validation of its very weights, if they were validated."""
+
 
 def save_values(path: Path, values: Mapping[str, Any]) -> None:
     """Writes nested dictionaries, lists and tuples of tensors and plain values, whole or not at all.
@@ -148,8 +154,14 @@ class SafetensorsIO(CheckpointIO):
     """Makes Lightning use :func:`save_values` and :func:`load_values` for its checkpoints, without any pickle."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes a checkpoint, whole or not at all."""
-        save_values(Path(path), checkpoint)
+        """Writes a checkpoint, whole or not at all.
+
+        Args:
+            checkpoint: Nested values.
+            path: The file.
+            storage_options: The name of the network, if only that is to be saved; see :func:`network_values`.
+        """
+        save_values(Path(path), network_values(checkpoint, storage_options) if storage_options else checkpoint)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
@@ -179,16 +191,25 @@ def policy_values(policy: AnyPolicy, about: Mapping[str, Any]) -> dict[str, Any]
     return {"state_dict": weights, "policy": policy.config.to_values(), "about": dict(about)}
 
 
-VALIDATED = "validated"
-"""Where a checkpoint holds the validation of its very weights, if they were validated."""
+def network_values(checkpoint: Mapping[str, Any], network: str) -> dict[str, Any]:
+    """Returns what a checkpoint holds of a network, without what its training goes on from.
+
+    Args:
+        checkpoint: A checkpoint of a run.
+        network: Where it has the network's configuration.
+    """
+    told = ("about", network, VALIDATED, "global_step")
+    kept = {name: checkpoint[name] for name in told if name in checkpoint}
+    weights = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith(f"{network}.")}
+    return {"state_dict": weights, **kept, STATE: {"frames": checkpoint[STATE]["frames"]}}
 
 
 def frames_of(values: Mapping[str, Any]) -> int:
     """Returns the frames that a checkpoint's policy was cloned on, those of the weights it began with included."""
     about = values["about"]
-    if "cloning" not in values:
+    if STATE not in values:
         return int(about.get("frames", 0))
-    return int(values["cloning"]["frames"]) + int(about.get("frames_before", 0))
+    return int(values[STATE]["frames"]) + int(about.get("frames_before", 0))
 
 
 def weights_digest(policy: AnyPolicy) -> str:

@@ -239,9 +239,12 @@ def test_what_a_run_leaves_behind(games, tmp_path):
     values = load_values(ended.folder / "best.safetensors")
     assert values["policy"]["heads"]["strategies"] == list(ended.module.policy.config.strategies)
     assert len(values["about"]["dataset"]) == 64
-    assert {"optimizer_states", "lr_schedulers", "DemonstrationModule"} <= values.keys()
+    assert values.keys() == {"state_dict", "policy", "about", "cloning", "validated", "global_step"}
+    last = load_values(ended.folder / "last.safetensors")
+    assert {"optimizer_states", "lr_schedulers", "DemonstrationModule"} <= last.keys()
     best = min(float(row["validation/action_nll"]) for row in rows if row["validation/action_nll"])
-    assert values["callbacks"]["Checkpoints"]["best"] == pytest.approx(best, abs=1e-5)
+    assert last["callbacks"]["Checkpoints"]["best"] == pytest.approx(best, abs=1e-5)
+    assert values["validated"]["action_nll"] == pytest.approx(best, abs=1e-5)
     assert_same_weights(dict(load_policy(ended.folder).state_dict()), {
         name.removeprefix("policy."): value for name, value in values["state_dict"].items()
     })  # fmt: skip
