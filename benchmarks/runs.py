@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
+
+from strathack.analysis.scores import SCORES, summary_of
 from strathack.dataset import Dataset
 
 
@@ -29,6 +32,19 @@ def trained(command: str, run: Path, words: Sequence[object], end: Sequence[obje
         strathack(command, "--resume", run, *end)
     else:
         strathack(command, *words, "--out", run, *end)
+
+
+def score(evaluation: Path) -> dict[str, float]:
+    """Returns what the games of an evaluation came to."""
+    summary = summary_of(pd.read_parquet(evaluation / SCORES))
+    figure = summary.figures["score"]
+    middle = figure.interquartile_mean
+    return {
+        "score": figure.mean.value, "error": figure.standard_error, "median": figure.median.value,
+        "iqm": middle.value, "iqm_low": middle.low, "iqm_high": middle.high,
+        "depth": summary.figures["max_depth"].mean.value, "turns": summary.figures["turns"].mean.value,
+        "limited": summary.limited,
+    }  # fmt: skip
 
 
 def tabulate(description: str, columns: Sequence[str], row_of: Callable[[Dataset], list[str]]) -> None:

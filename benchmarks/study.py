@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from runs import strathack, trained
+from runs import score, strathack, trained
 
-from strathack.analysis.scores import EVALUATION, SCORES, summary_of
+from strathack.analysis.scores import EVALUATION
 from strathack.dataset import Dataset
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.predicting import predictions
@@ -152,19 +152,6 @@ def collect(options: argparse.Namespace) -> None:
     table = pd.concat([overall, scores], axis=1).sort_values(["variant", "seed"])
     table.to_csv(out / "variants.csv", index=False, float_format="%.4f")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"), flush=True)
-
-
-def score(evaluation: Path) -> dict[str, float]:
-    """Returns what a clone's games came to."""
-    summary = summary_of(pd.read_parquet(evaluation / SCORES))
-    figure = summary.figures["score"]
-    middle = figure.interquartile_mean
-    return {
-        "score": figure.mean.value, "error": figure.standard_error, "median": figure.median.value,
-        "iqm": middle.value, "iqm_low": middle.low, "iqm_high": middle.high,
-        "depth": summary.figures["max_depth"].mean.value, "turns": summary.figures["turns"].mean.value,
-        "limited": summary.limited,
-    }  # fmt: skip
 
 
 if __name__ == "__main__":
