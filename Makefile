@@ -48,7 +48,7 @@ test: $(VENV)/.test ## the tests, but for those that take minutes
 slow: $(VENV)/.test ## the tests that take minutes; some use faketime, from Debian's package of that name
 	$(BIN)/pytest -m slow
 
-bench: $(VENV)/.test ## those figures of benchmarks/RESULTS.md that take no training
+bench: $(VENV)/.test ## most figures of benchmarks/RESULTS.md that take no training
 	$(BIN)/python benchmarks/bot_speed.py
 	$(BIN)/python benchmarks/bot_speed.py --parts --rounds 1 --seeds 2003,2082
 	$(BIN)/python benchmarks/collect_overhead.py

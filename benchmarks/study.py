@@ -1,6 +1,7 @@
 """What the hierarchy, its labels, more games and rewards are worth: policies that differ in one thing, at equal frames.
 
     python benchmarks/study.py data/full study --seeds 0 1 --only flat mixture "published labels" sampled substrategies
+    python benchmarks/study.py labelled study --seeds 0 1 --only "inferred labels"     # by strathack label apply
     python benchmarks/study.py data/full offline --seeds 0 1 --frames 5e6 --only flat awac iql cql rem --greedy
 
 For each variant and each seed: a run of ``strathack train``, its NLL and its accuracy by the strategy pursued on the
@@ -56,6 +57,7 @@ VARIANTS = {
     "mixture": Variant(),
     "flat": Variant(_FLAT),
     "published labels": Variant("heads.label=hihack_strategy; heads.hidden=52"),
+    "inferred labels": Variant("heads.label=strategy_inferred"),
     "substrategies": Variant("heads.label=substrategy; heads.hidden=22"),
     "sampled": Variant("heads.combine=sampled"),
     "48 games": Variant(select="core < 1060"),
@@ -72,8 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a dataset with screens")
     parser.add_argument("out", type=Path, help="the folder of runs and evaluations")
-    likelihoods = [name for name, variant in VARIANTS.items() if not variant.gives_values]
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=likelihoods)
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--frames", type=float, default=20e6)
     parser.add_argument("--games", type=int, default=128)
