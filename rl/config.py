@@ -176,6 +176,9 @@ class RewardConfig(Options):
         progress_lag: Steps between the two frames.
     """
 
+    moved: ClassVar[tuple[str, ...]] = ("progress",)
+    """Options that are paths, which may be given anew when a run is resumed."""
+
     scale: float = 1.0
     normalise: bool = True
     clip: float = 10.0

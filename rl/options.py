@@ -68,7 +68,7 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
     """
 
     budget: ClassVar[tuple[str, ...]] = ("frames", "minutes")
-    moved: ClassVar[tuple[str, ...]] = ("imitation",)
+    moved: ClassVar[tuple[str, ...]] = ("imitation", "reward")
     renamed: ClassVar[Mapping[str, str]] = {"actors": "workers", "slices": "env_groups"}
 
     run: list[Path] = field(default_factory=list)
@@ -98,7 +98,8 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
         check_at_least(1, self, "env_groups", "envs", "nodes", "threads")
         check_above_zero(self, "hang_seconds")
         if self.resume is not None:
-            check_nothing_else_is_given(self.imitation, (), self.budget, self.imitation.moved)  # paths may be new
+            for group in (self.imitation, self.reward):
+                check_nothing_else_is_given(group, (), self.budget, group.moved)  # paths may be new
             return
         if len(self.run) > 1:
             raise InputError(f"run: {len(self.run)} are given; expected one run or checkpoint to begin with")
@@ -143,6 +144,10 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
             raise InputError("imitation.held_out: nothing is measured on it; set validate_every, or leave it out")
         if imitation.direction != ImitationConfig.direction and not imitation.kickstarts:
             raise InputError("imitation.direction: there is no teacher to be near to; kickstart_weight is 0")
+        for name in () if imitation.clones else given(imitation, "strategy_weight", "head_weight"):
+            raise InputError(f"imitation.{name}: nothing is cloned; imitation.demos names a dataset to clone")
+        if imitation.demos is None and imitation.held_out is None and given(imitation, "demos_lanes"):
+            raise InputError("imitation.demos_lanes: there are no demonstrations; demos or held_out names a dataset")
         for name in () if reward.progress is not None else given(reward, "progress_weight", "progress_lag"):
             raise InputError(f"reward.{name}: there is no reward for progress; progress names a run of pretrain")
 
@@ -152,9 +157,16 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
         return self.devices * self.nodes
 
     def continued(self, now: FinetuneConfig) -> FinetuneConfig:
-        """See :meth:`RunOptions.continued`; the paths that imitation reads may be new, too."""
-        moved = {name: place for name in ImitationConfig.moved if (place := getattr(now.imitation, name)) is not None}
-        return replace(super().continued(now), imitation=replace(self.imitation, **moved))
+        """See :meth:`RunOptions.continued`; the paths that imitation and rewards read may be new, too."""
+        imitation, reward = (
+            {name: place for name in group.moved if (place := getattr(group, name)) is not None}
+            for group in (now.imitation, now.reward)
+        )
+        return replace(
+            super().continued(now),
+            imitation=replace(self.imitation, **imitation),
+            reward=replace(self.reward, **reward),
+        )
 
 
 LANGUAGE_MODEL = "llm:"

@@ -19,6 +19,7 @@ import numpy as np
 
 from strathack.collect.playing.clock import DEFAULT_CLOCK
 from strathack.collect.replaying.server import Block, Close, More, Open
+from strathack.collect.running.workplace import usable_cores
 from strathack.dataset.errors import CorruptionError, InputError, RunError
 from strathack.dataset.frames import FrameReader, StoredFrames
 from strathack.dataset.keys import keys_only
@@ -47,7 +48,7 @@ class ReplayedFrames(AbstractContextManager["ReplayedFrames"]):
         if processes is not None and processes < 1:
             raise InputError(f"processes: {processes} is below 1")
         environment = DEFAULT_CLOCK.environment()
-        self._processes = [_Process(environment) for _ in range(processes or os.cpu_count() or 1)]
+        self._processes = [_Process(environment) for _ in range(processes or usable_cores())]
         self._lock = threading.Lock()
 
     def open(self, game: Game, names: Sequence[str], start: int) -> ReplayedReader:

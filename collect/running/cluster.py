@@ -6,15 +6,13 @@ import os
 import secrets
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from strathack.collect.running.janitor import Scratch, sweep_shared_memory
+from strathack.collect.running.janitor import Scratch, scratch_for_sockets, sweep_shared_memory
 from strathack.dataset.errors import InputError, first_line
 from strathack.dataset.signals import STOP_SIGNALS, Interrupted, in_main_thread
 
@@ -22,9 +20,6 @@ OBJECT_STORE_BYTES = 256 << 20
 """Shared memory of our own Ray node; finished games pass through it, a megabyte or two each."""
 
 _WORKER_NICENESS = "RAY_worker_niceness"
-
-_SOCKET_PATH_LIMIT = 107
-"""The longest path of a Unix socket. Ray adds some 75 characters to the path of its folder, whose own name has 23."""
 
 
 class Cluster:
@@ -55,7 +50,7 @@ class Cluster:
         try:
             with _own_handlers():
                 if address is None:
-                    self._scratch = _short_scratch()
+                    self._scratch = scratch_for_sockets()
                     with _told(_WORKER_NICENESS, niceness), _told_token():
                         self._connect(workers, address)
                 else:
@@ -170,9 +165,3 @@ def check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise InputError(f"address: no Ray cluster at {address!r} ({error})") from error
-
-
-def _short_scratch() -> Scratch:
-    """A temporary folder whose path is short enough for the Unix sockets in it."""
-    usual = Path(tempfile.gettempdir())
-    return Scratch(usual if len(str(usual)) + 100 <= _SOCKET_PATH_LIMIT else Path("/tmp"))

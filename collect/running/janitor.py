@@ -22,6 +22,9 @@ from typing import IO
 PATIENCE_SECONDS = 30.0
 """How long a janitor keeps trying to kill processes and to remove the folder."""
 
+_SOCKET_PATH_LIMIT = 107
+"""The longest path of a Unix socket. Ray adds some 75 characters to the path of its folder, whose own name has 23."""
+
 
 class Scratch:
     """A temporary folder for this process, with a janitor that removes it however the process ends.
@@ -61,6 +64,12 @@ class Scratch:
         self._janitor.stdin.close()
         self._janitor.stdout.read()
         self._janitor.stdout.close()
+
+
+def scratch_for_sockets() -> Scratch:
+    """Makes a temporary folder whose path is short enough for the Unix sockets in it, Ray's above all."""
+    usual = Path(tempfile.gettempdir())
+    return Scratch(usual if len(str(usual)) + 100 <= _SOCKET_PATH_LIMIT else Path("/tmp"))
 
 
 def clean(master: int, folder: str, since: float) -> None:

@@ -15,6 +15,11 @@ from strathack.collect.running.janitor import Scratch
 _PR_SET_PDEATHSIG = 1
 
 
+def usable_cores() -> int:
+    """Returns how many cores this process may run on, which are fewer than there are where a scheduler allots some."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Workplace:
     """Puts NLE's temporary folders into a scratch folder, which a janitor removes however the process ends.
 

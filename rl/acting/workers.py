@@ -7,7 +7,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from strathack.collect.running.cluster import Cluster
-from strathack.collect.running.janitor import Scratch
+from strathack.collect.running.janitor import scratch_for_sockets
 from strathack.collect.running.workplace import Workplace, die_with_raylet
 from strathack.dataset.errors import RunError, first_line
 from strathack.rl.acting.memory import SharedArrays
@@ -39,6 +39,12 @@ START_SECONDS = 120.0
 
 PATIENCE_SECONDS = 0.003
 """How long env groups that are ready wait for others to become ready."""
+
+LOOK_SECONDS = 1.0
+"""How often it is looked at whether rollout workers hang."""
+
+PAUSE_SECONDS = 10.0
+"""If it was not looked at for so long, this process was paused, and likely all others with it."""
 
 MAX_FAILURES = 5
 """The run fails once this many rollout workers in a row have ended, with no game played to its end in between."""
@@ -214,7 +220,7 @@ class RolloutWorkers:
 
     def __init__(self, spec: WorkerSpec, count: int, launcher: Launcher, hang_seconds: float) -> None:
         self.spec, self._launcher, self._hang_seconds = spec, launcher, hang_seconds
-        self._scratch = Scratch()
+        self._scratch = scratch_for_sockets()
         self._path = self._scratch.path / "learner"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self._path))
@@ -225,7 +231,7 @@ class RolloutWorkers:
         self.arrays: list[Mapping[str, np.ndarray]] = [{} for _ in range(count * spec.groups)]
         self.lost = 0
         self._failures = 0
-        self._look_around_at = 0.0
+        self._looked_at = time.monotonic()
         for worker in self._workers:
             launcher.start(self._path, spec, worker.number, 0)
 
@@ -263,8 +269,7 @@ class RolloutWorkers:
             else:
                 yield from self._hear(key.data)
         now = time.monotonic()
-        if now >= self._look_around_at:
-            self._look_around_at = now + 1.0
+        if now >= self._looked_at + LOOK_SECONDS:
             self._look_around(now)
 
     def gathered(self, timeout: float, wanted: int) -> list[Event]:
@@ -279,13 +284,13 @@ class RolloutWorkers:
         Raises:
             RunError: As in :meth:`events`.
         """
-        events = list(self.events(timeout))
+        events = _without_stale(self.events(timeout))
         deadline = time.monotonic() + PATIENCE_SECONDS
         while 0 < sum(isinstance(event, Ready) for event in events) < wanted:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            events += self.events(left)
+            events = _without_stale([*events, *self.events(left)])
         return events
 
     def _welcome(self) -> Began | None:
@@ -336,7 +341,15 @@ class RolloutWorkers:
                 worker.said = content.decode()
 
     def _look_around(self, now: float) -> None:
-        """Replaces workers that hang, and workers that died before their first message."""
+        """Replaces workers that hang, and workers that died before their first message.
+
+        The time of a pause, in which no worker could answer, counts for none of them.
+        """
+        passed, self._looked_at = now - self._looked_at, now
+        if passed > PAUSE_SECONDS:
+            for worker in self._workers:
+                worker.since += passed
+                worker.asked = {own: since + passed for own, since in worker.asked.items()}
         for worker in self._workers:
             if worker.connection is None:
                 said = self._launcher.failure(worker.number)
@@ -370,3 +383,13 @@ class RolloutWorkers:
             self._launcher.close()
         finally:
             self._scratch.close()
+
+
+def _without_stale(events: Iterable[Event]) -> list[Event]:
+    """Returns events without what env groups had done whose worker has been replaced since."""
+    kept: list[Event] = []
+    for event in events:
+        if isinstance(event, Began):
+            kept = [one for one in kept if not (isinstance(one, Ready) and one.index in event.groups)]
+        kept.append(event)
+    return kept

@@ -103,7 +103,8 @@ class Lane:
     """
 
     def __init__(self, spec: LaneSpec, seeds: Iterator[int], make_record: MakeRecord | None = None) -> None:
-        shown = tuple(dict.fromkeys((*spec.observations, *spec.recorded)))
+        # The numbers of the bottom lines, too, by which games without progress are cut and scores are told.
+        shown = tuple(dict.fromkeys((*spec.observations, *spec.recorded, "blstats")))
         self._simulator = make_simulator(spec.env, spec.game, shown, fix_moon_phase=spec.fix_moon_phase)
         self._spec, self._seeds, self._new_record = spec, seeds, make_record
         self._record: Record | None = None

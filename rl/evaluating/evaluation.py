@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
@@ -19,7 +18,7 @@ from strathack.collect.playing.seeds import Seeds
 from strathack.collect.running.display import Report
 from strathack.collect.running.jobs import OwnPool, Work
 from strathack.collect.running.results import JobResult
-from strathack.collect.running.workplace import Workplace
+from strathack.collect.running.workplace import Workplace, usable_cores
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, DIGESTED_OBSERVATIONS, ObservationKeys, game_name
@@ -165,7 +164,7 @@ def make_pool(
         InputError: If no cluster answers at the address.
         RunError: If a rollout worker cannot be started.
     """
-    number = (os.cpu_count() or 1) if config.workers is None else config.workers
+    number = usable_cores() if config.workers is None else config.workers
     groups = max(number, 1) * config.env_groups
     envs = max(1, min(config.envs, -(-games // groups)))
     # A language model answers for one game at a time, so that each game has an env group of its own, and while it
@@ -173,7 +172,7 @@ def make_pool(
     answers = isinstance(player, LanguagePlayer)
     shape = (config.env_groups * envs, 1) if answers else (config.env_groups, envs)
     spec = EvaluationSpec(lane, *shape, steps=1, slots=1, make_record=recorder)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - (0 if answers else number)))
+    torch.set_num_threads(max(1, usable_cores() - (0 if answers else number)))
     launcher: Launcher = RayLauncher(number, config.address, environment) if number else ThreadLauncher()
     try:
         workers = RolloutWorkers(spec, max(number, 1), launcher, HANG_SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -14,7 +13,10 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from strathack.collect.running.workplace import usable_cores
 from strathack.dataset.errors import InputError, first_line
+from strathack.dataset.manifest import sha256_of
+from strathack.dataset.options import given
 from strathack.dataset.schedule import Share
 from strathack.dataset.signals import StopOnSignal
 from strathack.models.acting import ActingConfig, ActingPolicy
@@ -105,12 +107,17 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
     progress = progress_reward_of(config.reward, fabric.device)
     seen = tuple(dict.fromkeys((*policy.config.observations, *(() if progress is None else progress.observations))))
     check_environment(config, policy.config, seen)
+    if saved is None:
+        check_parts(config, policy.config)
     demos, held_out = demos_of(config, policy.config)
     groups = groups_in_batch(config)
     teacher = teacher_of(config, policy.config, fabric.device)
     about: dict[str, Any] = {"env": config.env, "dataset": "" if demos is None else demos.dataset.fingerprint}
     if saved is not None and any(saved["about"].get(name) != value for name, value in about.items()):
         raise InputError(f"{config.imitation.demos}: other games than those that the run was trained on")
+    about["read"] = read_beside(config)
+    if saved is not None:
+        check_read(config, saved["about"].get("read", {}))
     about["frames"] = frames_before(config) if saved is None else saved["about"].get("frames", 0)
     counters = Counters() if saved is None else Counters.from_values(own_state(saved, fabric)["counters"])
     summed = None if fabric.world_size == 1 else partial(summed_array, fabric)
@@ -122,6 +129,8 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
             stack.enter_context(saved_games)
         rollouts = stack.enter_context(playing(config, seen, player, counters, saved_games, fabric.global_rank))
         learner = learner_of(config, policy, demos, teacher, fabric, player)
+        if learner.demonstrations is not None:
+            stack.callback(learner.demonstrations.close)
         # Nothing of the run is written before all of its parts are there.
         loggers = run.begin(counters.updates) if fabric.is_global_zero else []
         parts = Finetuning(
@@ -160,7 +169,7 @@ def demos_of(config: FinetuneConfig, policy: AnyConfig) -> tuple[Demos | None, D
 
 def cores_of(config: FinetuneConfig) -> int:
     """Returns the number of cores that a learner of this machine shares with its rollout workers and its acting."""
-    return max(1, (os.cpu_count() or 1) // config.devices)
+    return max(1, usable_cores() // config.devices)
 
 
 def threads_of(config: FinetuneConfig) -> int:
@@ -180,7 +189,7 @@ def workers_of(config: FinetuneConfig) -> int:
 
 def cores_to_spare(config: FinetuneConfig) -> bool:
     """Returns whether every rollout worker, every acting thread and every learner can have a core of its own."""
-    return (os.cpu_count() or 1) >= config.devices * (workers_of(config) + 2)
+    return usable_cores() >= config.devices * (workers_of(config) + 2)
 
 
 def groups_in_batch(config: FinetuneConfig) -> int:
@@ -225,6 +234,53 @@ def frames_before(config: FinetuneConfig) -> int:
     """Returns the frames that the policy which a new run begins with was cloned on."""
     began = load_plain_values(checkpoint_at(config.run[0])) if config.run else {}
     return 0 if not began or is_pretrained(began) else frames_of(began)
+
+
+def beside(config: FinetuneConfig) -> dict[str, Path]:
+    """Returns what is read at every start beside the policy itself: by option, what stands for a checkpoint."""
+    imitation = config.imitation
+    paths = {
+        "imitation.teacher": (imitation.teacher or config.run[0]) if imitation.kickstarts else None,
+        "reward.progress": config.reward.progress,
+    }
+    return {name: path for name, path in paths.items() if path is not None}
+
+
+def read_beside(config: FinetuneConfig) -> dict[str, str]:
+    """Returns the SHA-256 of each checkpoint that is read beside the policy's own; the names are those of options."""
+    return {name: sha256_of(checkpoint_at(path)) for name, path in beside(config).items()}
+
+
+def check_read(config: FinetuneConfig, before: Mapping[str, str]) -> None:
+    """Checks that a resumed run reads the checkpoints that it has learned by so far; a run's folder may have new ones.
+
+    Args:
+        config: The options.
+        before: What :func:`read_beside` returned when the run began; empty for a run of an earlier release.
+
+    Raises:
+        InputError: If one is another.
+    """
+    for name, digest in read_beside(config).items():
+        if before.get(name, digest) != digest:
+            raise InputError(
+                f"{name}: {beside(config)[name]} holds other weights than those that the run has learned by; "
+                f"--{name} names a checkpoint"
+            )
+
+
+def check_parts(config: FinetuneConfig, policy: AnyConfig) -> None:
+    """Checks that a policy has strategies where options are of them.
+
+    Raises:
+        InputError: If it has none.
+    """
+    if policy.strategies:
+        return
+    options = [f"imitation.{name}" for name in given(config.imitation, "strategy_weight", "head_weight")]
+    options += ["appo.freeze"] if "strategy" in (config.appo.freeze or ()) else []
+    for name in options:
+        raise InputError(f"{name}: is of policies with strategies, and this one is flat")
 
 
 def looked_at(config: FinetuneConfig, observations: tuple[str, ...]) -> Simulator:

@@ -110,12 +110,46 @@ def test_frames_and_rewards_lie_where_the_plain_loop_finds_them() -> None:
     plain.close()
 
 
-def test_a_game_without_progress_is_cut() -> None:
-    lane = Lane(LaneSpec("NetHackChallenge-v0", GameConfig(no_progress=5), KEYS, (0,)), iter([1]))
+@pytest.mark.parametrize("keys", [KEYS, ("tty_chars", "tty_colors", "tty_cursor")])
+def test_a_game_without_progress_is_cut_whatever_the_policy_sees(keys: tuple[str, ...]) -> None:
+    lane = Lane(LaneSpec("NetHackChallenge-v0", GameConfig(no_progress=5), keys, (0,)), iter([1]))
     lane.begin()
     ends = [lane.step(24)[1] for _ in range(10)]  # extended command: a prompt
     assert ends[:6] == [None] * 5 + ["cut"]
+    assert lane.played("cut").score == 0
     lane.close()
+
+
+def events_of(*heard: list[Event]) -> RolloutWorkers:
+    """Rollout workers that do nothing but tell of what is given, one list after the other."""
+    workers = RolloutWorkers.__new__(RolloutWorkers)
+    told = iter(heard)
+    workers.events = lambda timeout: iter(next(told, []))
+    return workers
+
+
+def test_what_a_replaced_worker_had_done_is_forgotten() -> None:
+    """Otherwise its new env groups would be asked to go on from a row that they have not come to."""
+    began, others = Began(range(2), "died"), Ready(2, 0, 17)
+    workers = events_of([Ready(0, 0, 17), others], [began], [Ready(1, 0, 0)])
+    assert workers.gathered(0.1, 3) == [others, began, Ready(1, 0, 0)]
+
+
+def test_a_pause_of_the_machine_is_no_reason_to_replace_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "helpers"))
+    with acting(spec(), hang_seconds=0.5) as workers:
+        drive(workers, 3)
+        (worker,) = workers._workers
+        now = time.monotonic()
+        workers._look_around(now)
+        worker.asked = {0: now}
+        workers._look_around(now + 60)
+        assert (workers.lost, worker.asked) == (0, {0: now + 60}), "for a minute, nobody was awake"
+        workers._look_around(now + 60.4)
+        assert workers.lost == 0
+        workers._look_around(now + 61)
+        assert workers.lost == 1
+        drive(workers, 1)  # the one that replaces it
 
 
 def test_seeds_are_fresh_or_from_a_list() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from strathack.dataset.schedule import Share
 from strathack.models.metrics import Tally, result_of
 from strathack.models.policy import Policy
 from strathack.models.saving import load_policy, load_values, save_policy
-from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig
+from strathack.rl.config import APPOConfig, GameConfig, ImitationConfig, RewardConfig
 from strathack.rl.learning.finetuning import fine_tune
 from strathack.rl.learning.imitation import Demos, validation_nll
 from strathack.rl.learning.learner import Gradients
@@ -213,6 +214,13 @@ def test_a_run_of_the_release_before_goes_on_whatever_its_options_were_called(tm
         (["{run}", "--imitation.demos-weight", "1"], "demos: demos_weight is 1, and no dataset is given"),
         (["{run}", "--imitation.held-out", "{demos}"], "held_out: nothing is measured on it; set validate_every"),
         (["{run}", "--imitation.direction", "reverse"], "direction: there is no teacher to be near to"),
+        (["{run}", "--imitation.strategy-weight", "0.5"], "imitation.strategy_weight: nothing is cloned"),
+        (["{run}", "--imitation.demos-lanes", "3"], "imitation.demos_lanes: there are no demonstrations"),
+        (
+            ["--set", "heads.kind=flat", "--imitation.demos", "{demos}", "--imitation.head-weight", "0.5"],
+            "imitation.head_weight: is of policies with strategies, and this one is flat",
+        ),
+        (["--set", "heads.kind=flat", "--appo.freeze", "core,strategy"], "appo.freeze: is of policies with strategies"),
         (["--reward.progress-lag", "8"], "progress_lag: there is no reward for progress"),
         (["--recipe", "kickstart"], "teacher: none is given, and no run to begin with"),
         (["--recipe", "kickstar"], "recipe: 'kickstar' is unknown; did you mean 'kickstart'?"),
@@ -247,6 +255,22 @@ def test_what_does_not_go_together_is_refused_before_any_process_starts(
     assert err.count("\n") == 1
     assert line.format(**places) in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_goes_on_by_the_teacher_that_it_began_with(tmp_path: Path) -> None:
+    """A teacher that is named by its run's folder changes when that run goes on."""
+    run = cloned(tmp_path)
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    shutil.copyfile(run, teacher / "best.safetensors")
+    imitation = ImitationConfig(teacher=teacher, kickstart_weight=weight("0.5"))
+    playing = {"env": "NetHackScore-v0", "envs": 2, "frames": 40, "game": GameConfig(max_steps=30)}
+    fine_tune(options(tmp_path, run=[run], set="", imitation=imitation, **playing))
+    save_policy(teacher / "best.safetensors", Policy(SHRUNK["symbols-small"]))
+    with pytest.raises(InputError, match=r"imitation\.teacher: .*teacher holds other weights than those that the run"):
+        fine_tune(FinetuneConfig(resume=tmp_path / "run", frames=80, quiet=True))
+    again = FinetuneConfig(resume=tmp_path / "run", frames=80, quiet=True, imitation=ImitationConfig(teacher=run))
+    assert fine_tune(again).counters.frames >= 80
 
 
 def test_a_resumed_run_keeps_its_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -389,3 +413,6 @@ def test_a_run_that_goes_on_is_told_where_its_demonstrations_are_now(tmp_path: P
     assert (again.imitation.demos, again.imitation.demos_lanes) == (demos, 5)
     with pytest.raises(InputError, match="demos_lanes: a resumed run keeps its own; only frames, minutes, demos,"):
         FinetuneConfig(resume=tmp_path, imitation=ImitationConfig(demos_lanes=3))
+    moved = FinetuneConfig(resume=tmp_path, reward=RewardConfig(progress=tmp_path / "there"))
+    saved = options(tmp_path, reward=RewardConfig(progress=tmp_path / "gone", progress_lag=7))
+    assert saved.continued(moved).reward == RewardConfig(progress=tmp_path / "there", progress_lag=7)
