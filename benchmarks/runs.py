@@ -20,7 +20,9 @@ def strathack(*words: object) -> None:
 
 
 def trained(command: str, run: Path, words: Sequence[object], end: Sequence[object]) -> None:
-    """Trains by a command, or goes on with a run that was cut.
+    """Trains by a command, or goes on with a run that was cut; one that has ended is left as it is.
+
+    Files beside the run tell what was asked for, so that a run of other options is not taken for this one.
 
     Args:
         command: The command.
@@ -28,10 +30,19 @@ def trained(command: str, run: Path, words: Sequence[object], end: Sequence[obje
         words: What a new run is given.
         end: The options that say when it ends.
     """
+    asked, done = (run.with_name(f"{run.name}.{what}") for what in ("asked", "done"))
+    wanted = " ".join(map(str, [command, *words, *end]))
+    if asked.exists() and asked.read_text() != wanted:
+        sys.exit(f"{run}: made by {asked.read_text()!r}, not by {wanted!r}; take another folder")
+    if done.exists():
+        return
+    run.parent.mkdir(parents=True, exist_ok=True)
+    asked.write_text(wanted)
     if (run / "options.json").exists():
         strathack(command, "--resume", run, *end)
     else:
         strathack(command, *words, "--out", run, *end)
+    done.touch()
 
 
 def score(evaluation: Path) -> dict[str, float]:

@@ -5,7 +5,8 @@
 Four variants of ``strathack finetune`` from fresh heads: from scratch, with the pre-trained encoder, with the progress
 reward, and with both; PRETRAINED is a run of ``strathack pretrain``, whose encoder is trained further. What is there
 already is not done again, and a run that was cut is resumed. Prints, for each variant, the share of games in which the
-task was done, over frames: the mean over seeds and its standard error.
+task was done, over frames: the mean over seeds and its standard error. The first part is left out: of the games that
+are begun together, the short ones end in it, and those are the successful ones.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--frames", type=int, default=2_000_000)
-    parser.add_argument("--weight", type=float, default=0.1, help="weight of the progress reward")
+    parser.add_argument("--weight", type=float, default=0.01, help="weight of the progress reward")
     parser.add_argument("--max-steps", type=int, default=2_000, help="steps after which a game is cut")
     options = parser.parse_args()
     for seed in options.seeds:
@@ -64,7 +65,9 @@ def tell(options: argparse.Namespace) -> None:
         within = so_far.diff().fillna(so_far)  # the games of the part itself, each of which gives 0 or 1
         means = within["return/total"] / within["games"]
         rows += [
-            {"variant": name, "seed": int(seed), "part": place, "success": value} for place, value in means.items()
+            {"variant": name, "seed": int(seed), "part": place, "success": value}
+            for place, value in means.items()
+            if place > 0
         ]
     table = pd.DataFrame(rows)
     table.to_csv(options.out / "success.csv", index=False, float_format="%.4f")

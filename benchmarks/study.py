@@ -95,8 +95,6 @@ def main() -> None:
 
 def clone(variant: Variant, seed: int, run: Path, options: argparse.Namespace) -> None:
     """Trains a clone, or goes on with one that was cut."""
-    if (run / "validation.json").exists():
-        return
     steps = round(options.frames / (LANES * UNROLL))
     words: list[object] = [options.data, "--seed", seed, "--algorithm", variant.algorithm]
     words += ["--lanes", LANES // options.devices, "--unroll", UNROLL, "--device", "cpu", "--devices", options.devices]

@@ -144,7 +144,11 @@ def combined(
         return replace(output, action_logits=mixture_log_probs(strategy_logits, strategywise_logits))
     if combine == "values":
         weights = strategy_logits.float().softmax(-1)
-        return replace(output, action_logits=torch.einsum("...k,...ka->...a", weights, strategywise_logits.float()))
+        with torch.autocast(
+            weights.device.type, enabled=False
+        ):  # bf16 would round values by more than rewards are worth
+            values = torch.einsum("...k,...ka->...a", weights, strategywise_logits.float())
+        return replace(output, action_logits=values)
     if combine == "sampled":
         choice = F.gumbel_softmax(strategy_logits.float(), hard=True)
         logits = torch.einsum("...k,...ka->...a", choice.to(strategywise_logits.dtype), strategywise_logits)

@@ -183,7 +183,7 @@ class RewardConfig(Options):
     normalise: bool = True
     clip: float = 10.0
     progress: Path | None = None
-    progress_weight: float = 0.1
+    progress_weight: float = 0.01
     progress_lag: int = 32
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_success_is_told_of_the_games_of_each_part_of_the_frames(tmp_path, monkeypatch, capsys):
-    """Two of ten games in the first eighth; then three of the next four; validations tell nothing of games."""
+    """Two of ten games in the first eighth, which is not told; then three of four; validations tell nothing of games."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     sparse = importlib.import_module("sparse")
     (tmp_path / "both-0").mkdir()
@@ -26,8 +26,21 @@ def test_success_is_told_of_the_games_of_each_part_of_the_frames(tmp_path, monke
     (tmp_path / "both-0" / "metrics.csv").write_text("\n".join(lines) + "\n")
     sparse.tell(argparse.Namespace(out=tmp_path, frames=800))
     told = pd.read_csv(tmp_path / "success.csv")
-    assert told["success"].tolist() == [0.2, 0.75]
+    assert told[["part", "success"]].to_numpy().tolist() == [[1, 0.75]]
     assert "both" in capsys.readouterr().out
+
+
+def test_a_run_of_other_options_is_not_taken_for_what_is_asked(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    runs = importlib.import_module("runs")
+    called = []
+    monkeypatch.setattr(runs, "strathack", lambda *words: called.append(words))
+    run = tmp_path / "study" / "run"
+    runs.trained("train", run, ["data"], ["--steps", 5])
+    runs.trained("train", run, ["data"], ["--steps", 5])
+    assert called == [("train", "data", "--out", run, "--steps", 5)], "it has ended"
+    with pytest.raises(SystemExit, match="run: made by 'train data --steps 5', not by 'train data --steps 6'"):
+        runs.trained("train", run, ["data"], ["--steps", 6])
 
 
 @pytest.mark.slow

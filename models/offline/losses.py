@@ -81,7 +81,9 @@ def mixed(values: Tensor, weights: Tensor) -> Tensor:
     Returns:
         [..., actions].
     """
-    return torch.einsum("...ha,h->...a", values, weights)
+    # bf16 would round values by more than rewards are worth.
+    with torch.autocast(values.device.type, enabled=False):
+        return torch.einsum("...ha,h->...a", values, weights)
 
 
 def discounted_sums(rewards: Tensor, first: Tensor, before: Tensor, discount: float) -> Tensor:

@@ -60,14 +60,16 @@ class ValuedPolicy(nn.Module):
     ) -> tuple[Valued, State]:
         """Processes an unroll; see :meth:`strathack.models.policy.Policy.unroll`."""
         features, gains, after = self.policy.features(inputs, state, starts)
-        output: PolicyOutput = self.policy.heads(features, None, gains)
-        logits = output.action_logits.float()[..., None, :]
-        if self.values is None:
-            return Valued(output, logits, output.value.float()), after
-        own = self.values(features).float().unflatten(-1, (self.heads, self.actions))
+        with torch.autocast(features.device.type, enabled=False):  # as in the mixing of values
+            features = features.float()
+            output: PolicyOutput = self.policy.heads(features, None, gains)
+            logits = output.action_logits[..., None, :]
+            if self.values is None:
+                return Valued(output, logits, output.value), after
+            own = self.values(features).unflatten(-1, (self.heads, self.actions))
         if self.algorithm == "rem":
             own = logits + own - own.mean(-2, keepdim=True)
-        return Valued(output, own, output.value.float()), after
+        return Valued(output, own, output.value), after
 
 
 class WithTarget(nn.Module):
@@ -87,6 +89,12 @@ class WithTarget(nn.Module):
         """Returns the memories of both before a game."""
         state = self.online.policy.initial_state(lanes, device)
         return state | {f"{TARGET}{name}": value.clone() for name, value in state.items()}
+
+    def train(self, mode: bool = True) -> WithTarget:
+        """Sets the mode of the policy; the copy gives its targets without dropout."""
+        super().train(mode)
+        self.target.eval()
+        return self
 
     def forward(
         self, inputs: Mapping[str, Tensor], state: Mapping[str, Tensor], starts: Sequence[int] | None = None

@@ -40,8 +40,8 @@ class OfflineConfig(Options):
         expectile: The expectile of the action values that IQL's state values follow.
         td_weight: Weight of the squared TD error beside CQL's gap between the values of all actions and the one taken.
         heads: Heads of REM's value function.
-        reward_clip: Largest absolute value of a reward, after its division by the root mean square of the discounted
-            returns so far.
+        reward_clip: Largest reward, after its division by the root mean square of the discounted returns so far.
+            Rewards below 0 count as 0, as they do in Katakomba.
     """
 
     discount: float = 0.999

@@ -212,7 +212,7 @@ class OfflineModule(StreamModule):
         known = actions >= 0
         steps = Steps(
             actions=actions.clamp(min=0),
-            rewards=scaled.clamp(-options.reward_clip, options.reward_clip),
+            rewards=scaled.clamp(max=options.reward_clip),
             known=known,
             terminated=terminated,
             follows=known & (terminated | (on & ~ended)),
@@ -335,6 +335,8 @@ def check_learnable(policy: AnyPolicy, dataset: Dataset, config: TrainConfig) ->
         raise InputError(
             f"heads.combine: {heads.combine}; the logits of {algorithm} are values, --set heads.combine=values"
         )
+    if isinstance(heads, HierarchicalConfig) and heads.combine == "label":
+        raise InputError(f"heads.combine: label; {algorithm} learns of actions, whatever strategy they served")
     if (dataset.rows["origin"] == ORIGINS["screens"]).any():
         raise InputError(f"{config.data[0]}: has games without keys, from which {algorithm} cannot learn")
     return policy

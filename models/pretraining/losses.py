@@ -7,21 +7,24 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
 
-def info_nce(anchors: Tensor, later: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def info_nce(anchors: Tensor, later: Tensor, temperature: float, candidates: Tensor) -> tuple[Tensor, Tensor]:
     """InfoNCE (van den Oord, Li and Vinyals, "Representation Learning with Contrastive Predictive Coding", 2018).
 
-    The negatives of each pair are the later frames of all others. Vectors are compared by their cosine.
+    The negatives of each pair are later frames of others. Vectors are compared by their cosine.
 
     Args:
         anchors: A vector for each pair's first frame, [N, D].
         later: A vector for each pair's later frame, [N, D].
         temperature: Divides the cosines.
+        candidates: Among which later frames the pair of a row is to find its own, bool [N, N]; its own is always one.
 
     Returns:
         The cross-entropy of the right later frame for each pair, nats, f32 [N]; and whether that frame is the most
         similar one, bool [N].
     """
-    logits = F.normalize(anchors.float(), dim=1) @ F.normalize(later.float(), dim=1).T / temperature
+    with torch.autocast(anchors.device.type, enabled=False):  # in bf16, cosines near 1 are all the same
+        logits = F.normalize(anchors.float(), dim=1) @ F.normalize(later.float(), dim=1).T / temperature
+    logits = logits.masked_fill(~candidates, -torch.inf)
     right = torch.arange(len(logits), device=logits.device)
     return F.cross_entropy(logits, right, reduction="none"), logits.argmax(1) == right
 

@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.codec import from_plain, to_plain
 from strathack.dataset.errors import InputError
+from strathack.dataset.schema import SCREEN_COLUMNS
 from strathack.models.config import EncoderConfig, PixelsConfig, SymbolsConfig
 from strathack.models.encoders import PixelsEncoder, SymbolsEncoder, make_encoder
 from strathack.models.growing import fitted
@@ -58,11 +60,41 @@ class PretrainedConfig:
         return from_plain(cls, values)
 
 
+BESIDE_THE_SCREEN = ("blstats", "previous_action", "inventory", "corpses", "events", "marks")
+"""Fields of encoders for what they see beside the screen."""
+
+
 def screen_alone(config: EncoderConfig) -> EncoderConfig:
     """Returns an encoder that sees the screen alone: neither numbers, nor marks, the inventory, keys or memories."""
     if isinstance(config, PixelsConfig):
         return replace(config, previous_action=0)
     return replace(config, blstats=0, previous_action=0, inventory=0, corpses=0, events=0, marks=False)
+
+
+def without_turn(chars: Tensor) -> Tensor:
+    """Returns screens whose last line does not tell the turn ("T:123"), by which any time apart could be read.
+
+    Args:
+        chars: Characters of the screens, u8 [N, 24, 80].
+
+    Returns:
+        The same, with spaces for the turn.
+    """
+    line = chars[:, -1]
+    colon = F.pad(line[:, 1:] == ord(":"), (0, 1))
+    named = (line == ord("T")) & colon
+    since = torch.where(named.any(1), named.int().argmax(1), SCREEN_COLUMNS)[:, None]
+    columns = torch.arange(SCREEN_COLUMNS, device=chars.device)
+    number = columns >= since + len("T:")
+    digits = (line >= ord("0")) & (line <= ord("9"))
+    number &= torch.where(number, digits, True).int().cumprod(1).bool()
+    told = number | ((columns >= since) & (columns < since + len("T:")))
+    return torch.cat([chars[:, :-1], torch.where(told, ord(" "), line)[:, None]], 1)
+
+
+def _seen(frames: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns frames as they are seen in pre-training."""
+    return {**frames, "tty_chars": without_turn(frames["tty_chars"])}
 
 
 class ContrastiveEncoder(nn.Module):
@@ -80,7 +112,7 @@ class ContrastiveEncoder(nn.Module):
 
     def forward(self, frames: Mapping[str, Tensor]) -> Tensor:
         """From frames, observation key → [N, …], to [N, projection]."""
-        projected: Tensor = self.projection(self.encoder(frames))
+        projected: Tensor = self.projection(self.encoder(_seen(frames)))
         return projected
 
 
@@ -103,7 +135,7 @@ class ProgressModel(nn.Module):
 
     def encode(self, frames: Mapping[str, Tensor], lanes: int | None = None) -> Tensor:
         """From frames, observation key → [N, …], to [N, size]; ``lanes`` as for the encoder alone."""
-        encoded: Tensor = self.encoder(frames, lanes)
+        encoded: Tensor = self.encoder(_seen(frames), lanes)
         return encoded
 
     def between(self, one: Tensor, other: Tensor) -> Tensor:

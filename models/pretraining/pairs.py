@@ -69,7 +69,7 @@ class Pairs:
 
 
 def later_pairs(places: Places, mask: Tensor, pairs: int, continuation: float) -> Pairs:
-    """Draws pairs whose distance is geometric: P(Δ) = (1 − γ) γ^(Δ − 1), cut at the end of the game or of the unroll.
+    """Draws pairs whose distance is geometric: P(Δ) ∝ γ^(Δ − 1), as far as the game or the unroll goes on.
 
     Args:
         places: Where the steps are in their games.
@@ -81,11 +81,29 @@ def later_pairs(places: Places, mask: Tensor, pairs: int, continuation: float) -
     device = mask.device
     lane = torch.arange(lanes, device=device).repeat(pairs)
     first = torch.randint(steps, (pairs * lanes,), device=device)
-    drawn = torch.rand(pairs * lanes, device=device).clamp(min=torch.finfo(torch.float32).tiny)
-    # The inverse of the distribution function.
-    distance = 1 + (drawn.log() / math.log(continuation)).floor().long()
-    second = torch.minimum(first + distance, places.ends[first, lane])
-    return Pairs(first, second, lane, (second > first) & mask[first, lane])
+    left = places.ends[first, lane] - first
+    # The inverse of the distribution function, 1 − γ^Δ as a share of what it is at the last step.
+    drawn = torch.rand(pairs * lanes, device=device, dtype=torch.float64)
+    drawn = drawn * (1 - continuation ** left.double())
+    distance = 1 + ((1 - drawn).log() / math.log(continuation)).floor().long()
+    second = first + torch.minimum(distance, left)
+    return Pairs(first, second, lane, (left > 0) & mask[first, lane])
+
+
+def candidates_of(pairs: Pairs) -> Tensor:
+    """Returns among which later frames each pair is to find its own: those of all pairs that there are, each once.
+
+    Args:
+        pairs: The pairs.
+
+    Returns:
+        For each pair in a row, whether the later frame of the one in the column counts, bool [N, N].
+    """
+    same = (pairs.lane[:, None] == pairs.lane) & (pairs.second[:, None] == pairs.second)
+    itself = torch.eye(len(pairs.lane), dtype=torch.bool, device=pairs.lane.device)
+    # Of several pairs with one later frame, the first counts for all others.
+    repeated = (same & pairs.known).tril(-1).any(1)
+    return itself | (pairs.known & ~repeated & ~same)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from strathack.dataset.devices import TensorBatch
+from strathack.dataset.errors import InputError
+from strathack.dataset.options import given
 from strathack.models.cores import State
 from strathack.models.fitting import Ended, Fit, beginning_of, budget_of, fit_of, learned, streamed
 from strathack.models.label_tables import check_observations
@@ -17,9 +19,15 @@ from strathack.models.learning import Learned, StreamModule
 from strathack.models.metrics import Sums
 from strathack.models.presets import preset
 from strathack.models.pretraining.losses import info_nce, progress_loss, signed_log_time
-from strathack.models.pretraining.networks import PRETRAINED, Pretrained, PretrainedConfig, screen_alone
+from strathack.models.pretraining.networks import (
+    BESIDE_THE_SCREEN,
+    PRETRAINED,
+    Pretrained,
+    PretrainedConfig,
+    screen_alone,
+)
 from strathack.models.pretraining.options import PretrainConfig
-from strathack.models.pretraining.pairs import History, Places, far_pairs, later_pairs, places_of
+from strathack.models.pretraining.pairs import History, Places, candidates_of, far_pairs, later_pairs, places_of
 from strathack.models.running import Run
 
 
@@ -31,7 +39,7 @@ class PretrainingSums(Sums):
         pairs: Pairs of the encoder.
         nll: Sum of their cross-entropies, nats.
         right: Pairs whose later frame is the most similar one.
-        candidates: Sum of the later frames that each pair was compared with.
+        chance: Sum of the probabilities of finding them by a guess.
         far: Pairs of the model of progress, each in both directions.
         error: Sum of their squared errors.
         signs: Pairs whose order the model says rightly.
@@ -41,7 +49,7 @@ class PretrainingSums(Sums):
     pairs: Tensor
     nll: Tensor
     right: Tensor
-    candidates: Tensor
+    chance: Tensor
     far: Tensor
     error: Tensor
     signs: Tensor
@@ -89,7 +97,7 @@ def result_of(sums: PretrainingSums) -> PretrainingResult:
         loss=(nll or 0.0) + (error or 0.0),
         nll=nll,
         accuracy=None if nll is None else values["right"] / values["pairs"],
-        chance=None if nll is None else values["pairs"] / values["candidates"],
+        chance=None if nll is None else values["chance"] / values["pairs"],
         squared_error=error,
         # Each pair counts in both directions, so that the mean of what is to be said is zero.
         explained=None if error is None else 1 - values["error"] / max(values["squares"], 1e-9),
@@ -161,10 +169,11 @@ class PretrainingModule(StreamModule):
         steps, lanes = torch.cat([pairs.first, pairs.second]), pairs.lane.repeat(2)
         vectors = self.pretrained.contrastive({key: batch[key][steps, lanes] for key in self.history.keys})
         anchors, later = vectors.chunk(2)
-        nll, right = info_nce(anchors, later, self.config.temperature)
+        candidates = candidates_of(pairs)
+        nll, right = info_nce(anchors, later, self.config.temperature, candidates)
         known, count = pairs.known, pairs.known.sum()
-        total = (nll * known).sum()
-        own = {"pairs": count, "nll": total, "right": (right & known).sum(), "candidates": count * len(nll)}
+        total, chance = (nll * known).sum(), (known / candidates.sum(1)).sum()
+        own = {"pairs": count, "nll": total, "right": (right & known).sum(), "chance": chance}
         return total / count.clamp(min=1), own
 
     def _measure_progress(
@@ -213,13 +222,30 @@ def pretraining_of(run: Run[PretrainConfig]) -> Fit[PretrainingModule]:
     """
     begun = beginning_of(run)
     options, dataset = begun.run.options, begun.dataset
+    if run.saved is None:
+        check_used(options)
     config = config_of(options) if run.saved is None else PretrainedConfig.from_values(run.saved[PRETRAINED])
     check_observations(config.observations, dataset, options.data[0], "the encoder")
-    about = {**begun.about, "longest_game": int(dataset.rows["steps"].max())}
+    about = {**begun.about, "longest_game": int(dataset.select(split="train").rows["steps"].max())}
     data = streamed(options, dataset, begun.lanes, config.observations, ())
     budget = budget_of(options, data)
     module = PretrainingModule(Pretrained(config), options, budget.share_done, about, options.log_every)
     return fit_of(begun, module, data, budget)
+
+
+def check_used(options: PretrainConfig) -> None:
+    """Checks that what is asked of a new run has an effect.
+
+    Raises:
+        InputError: If an option has none.
+    """
+    unused = {"encoder": ("longest",), "progress": ("continuation", "temperature", "projection"), "both": ()}
+    for name in given(options, *unused[options.objective]):
+        raise InputError(f"{name}: --objective {options.objective} has no use for it")
+    for change in options.changes:
+        name = change.split("=")[0].strip()
+        if name.partition(".")[0] != "encoder" or name.partition(".")[2] in BESIDE_THE_SCREEN:
+            raise InputError(f"set: {name}: an encoder is trained, of the screen alone")
 
 
 def config_of(options: PretrainConfig) -> PretrainedConfig:

@@ -210,7 +210,7 @@ class RolloutWorkers:
     Args:
         spec: What each worker does.
         count: How many workers there are.
-        launcher: Starts the workers; it is closed together with them.
+        launcher: Starts the workers; it is closed together with them, also if they cannot be started.
         hang_seconds: Seconds without an answer after which a worker counts as hung.
 
     Attributes:
@@ -220,20 +220,24 @@ class RolloutWorkers:
 
     def __init__(self, spec: WorkerSpec, count: int, launcher: Launcher, hang_seconds: float) -> None:
         self.spec, self._launcher, self._hang_seconds = spec, launcher, hang_seconds
-        self._scratch = scratch_for_sockets()
-        self._path = self._scratch.path / "learner"
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(self._path))
-        self._listener.listen(count)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
         self._workers = [_Worker(number) for number in range(count)]
         self.arrays: list[Mapping[str, np.ndarray]] = [{} for _ in range(count * spec.groups)]
         self.lost = 0
         self._failures = 0
         self._looked_at = time.monotonic()
-        for worker in self._workers:
-            launcher.start(self._path, spec, worker.number, 0)
+        self._scratch = scratch_for_sockets()
+        self._path = self._scratch.path / "learner"
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._selector = selectors.DefaultSelector()
+        try:
+            self._listener.bind(str(self._path))
+            self._listener.listen(count)
+            self._selector.register(self._listener, selectors.EVENT_READ)
+            for worker in self._workers:
+                launcher.start(self._path, spec, worker.number, 0)
+        except BaseException:
+            self.close()
+            raise
 
     def begin(self, index: int, slot: int) -> None:
         """Commands an env group to begin games, whose first frames go to row 0 of a slot."""

@@ -174,12 +174,8 @@ def make_pool(
     spec = EvaluationSpec(lane, *shape, steps=1, slots=1, make_record=recorder)
     torch.set_num_threads(max(1, usable_cores() - (0 if answers else number)))
     launcher: Launcher = RayLauncher(number, config.address, environment) if number else ThreadLauncher()
-    try:
-        workers = RolloutWorkers(spec, max(number, 1), launcher, HANG_SECONDS)
-        return LanguagePool(workers, player) if isinstance(player, LanguagePlayer) else EvaluationPool(workers, player)
-    except BaseException:
-        launcher.close()
-        raise
+    workers = RolloutWorkers(spec, max(number, 1), launcher, HANG_SECONDS)
+    return LanguagePool(workers, player) if isinstance(player, LanguagePlayer) else EvaluationPool(workers, player)
 
 
 def described(quiet: bool, seed: int, game: JobResult) -> Report:

@@ -397,11 +397,7 @@ def playing(
     )  # fmt: skip
     launcher: Launcher = RayLauncher(number, config.address) if number else ThreadLauncher()
     with ExitStack() as stack:
-        try:
-            workers = RolloutWorkers(spec, max(number, 1), launcher, config.hang_seconds)
-        except BaseException:
-            launcher.close()
-            raise
+        workers = RolloutWorkers(spec, max(number, 1), launcher, config.hang_seconds)
         stack.callback(workers.close)
         rollouts = Rollouts(
             workers,

@@ -163,9 +163,9 @@ class FinetuningLoop:
         """Returns the sum of a value over all processes."""
         if self.parts.fabric.world_size == 1:
             return value
-        return float(
-            self.parts.fabric.all_reduce(torch.tensor(float(value), device=self.parts.fabric.device), reduce_op="sum")
-        )
+        # In 32 bits, sums above 2 ** 24 would be rounded.
+        mine = torch.tensor(value, dtype=torch.float64, device=self.parts.fabric.device)
+        return float(self.parts.fabric.all_reduce(mine, reduce_op="sum"))
 
     def _any(self, value: bool) -> bool:
         return self._summed(float(value)) > 0

@@ -19,6 +19,7 @@ from strathack.dataset.schema import ENDS, ORIGINS  # noqa: E402
 from strathack.dataset.shard import encode_shard  # noqa: E402
 from strathack.models.heads import PolicyOutput  # noqa: E402
 from strathack.models.offline import training  # noqa: E402
+from strathack.models.offline.losses import mixed  # noqa: E402
 from strathack.models.offline.networks import TARGET, Valued, ValuedPolicy  # noqa: E402
 from strathack.models.offline.options import OfflineConfig, used_options  # noqa: E402
 from strathack.models.offline.training import OfflineModule  # noqa: E402
@@ -212,6 +213,33 @@ def test_the_mean_of_rems_heads_is_what_the_policy_acts_by():
     assert said.values.std(-2).min() > 0
 
 
+@pytest.mark.parametrize("combine", ["values", None])
+def test_values_are_computed_in_32_bits_also_where_all_else_is_in_bf16(combine):
+    torch.manual_seed(0)
+    changes = ["encoder.size=32", "core.hidden=16", f"heads.combine={combine}" if combine else "heads.kind=flat"]
+    valued = ValuedPolicy(Policy(preset("symbols-small").changed(changes)), "rem", 7)
+    features, weights = 30 * torch.randn(3, 2, 16), torch.rand(7)
+    expected, _ = valued_of(valued, features)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = valued_of(valued, features)
+        torch.testing.assert_close(mixed(found.values, weights), mixed(expected.values, weights))
+    torch.testing.assert_close(found.output.action_logits, expected.output.action_logits)
+    torch.testing.assert_close(found.values, expected.values)
+
+
+def valued_of(valued, features):
+    """What the heads say of features, as if the core had given these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(valued.policy, "features", lambda inputs, state, starts: (features, None, state))
+        return valued({}, {})
+
+
+def test_targets_are_given_without_dropout():
+    networks = training.WithTarget(ValuedPolicy(Policy(preset("symbols-small")), "iql", 2), 0.1).train()
+    assert networks.online.training
+    assert not any(module.training for module in networks.target.modules())
+
+
 def plain_parts(algorithm, options, online, slow, steps, shares):
     """Policy's loss, critic's loss and squared TD error of each step, step by step in double precision."""
     logits, theirs, worth = online.output.action_logits.double(), slow.values.double(), online.state_value.double()
@@ -321,6 +349,7 @@ def test_rewards_are_divided_by_the_deviation_of_the_returns_so_far(games, tmp_p
         ("awac", {"offline": OfflineConfig(expectile=0.9)}, "offline.expectile: algorithm awac has no use for it"),
         ("cql", {"offline": OfflineConfig(heads=10)}, "offline.heads: algorithm cql has no use for it"),
         ("cql", {"set": f"{SMALL}; heads.combine=mixture"}, "heads.combine: mixture; the logits of cql are values"),
+        ("iql", {"set": f"{SMALL}; heads.combine=label"}, "heads.combine: label; iql learns of actions"),
     ],
 )
 def test_what_does_not_go_together_is_refused(games, tmp_path, algorithm, options, message):

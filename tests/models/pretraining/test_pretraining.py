@@ -20,9 +20,10 @@ from strathack.dataset.errors import FormatError, InputError  # noqa: E402
 from strathack.dataset.schema import ORIGINS  # noqa: E402
 from strathack.dataset.shard import encode_shard  # noqa: E402
 from strathack.models.options import TrainConfig  # noqa: E402
+from strathack.models.pretraining import pairs as pairing  # noqa: E402
 from strathack.models.pretraining.losses import info_nce, progress_loss, signed_log_time  # noqa: E402
 from strathack.models.pretraining.measuring import progress_along  # noqa: E402
-from strathack.models.pretraining.networks import load_pretrained, load_progress  # noqa: E402
+from strathack.models.pretraining.networks import load_pretrained, load_progress, without_turn  # noqa: E402
 from strathack.models.pretraining.options import PretrainConfig  # noqa: E402
 from strathack.models.pretraining.pairs import NONE, History, far_pairs, later_pairs, places_of  # noqa: E402
 from strathack.models.pretraining.training import PretrainingModule, pretrain  # noqa: E402
@@ -49,15 +50,31 @@ def quiet():
 def test_info_nce_is_that_of_a_plain_loop(pairs, size, seed, temperature):
     rng = np.random.default_rng(seed)
     anchors, later = rng.normal(size=(2, pairs, size))
-    nll, right = info_nce(torch.from_numpy(anchors), torch.from_numpy(later), temperature)
+    candidates = rng.random((pairs, pairs)) < 0.7
+    np.fill_diagonal(candidates, True)
+    tensors = [torch.from_numpy(one) for one in (anchors, later)]
+    with torch.autocast("cpu", torch.bfloat16):  # which is not to change anything
+        nll, right = info_nce(*tensors, temperature, torch.from_numpy(candidates))
     for i in range(pairs):
-        similarity = [
-            float(anchors[i] @ later[j] / np.linalg.norm(anchors[i]) / np.linalg.norm(later[j]) / temperature)
+        similarity = {
+            j: float(anchors[i] @ later[j] / np.linalg.norm(anchors[i]) / np.linalg.norm(later[j]) / temperature)
             for j in range(pairs)
-        ]
-        expected = math.log(sum(math.exp(one) for one in similarity)) - similarity[i]
+            if candidates[i, j]
+        }
+        expected = math.log(sum(math.exp(one) for one in similarity.values())) - similarity[i]
         assert float(nll[i]) == pytest.approx(expected, abs=1e-4)
-        assert bool(right[i]) == (max(similarity) == similarity[i])
+        assert bool(right[i]) == (max(similarity.values()) == similarity[i])
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans()), min_size=1, max_size=12))
+def test_candidates_are_all_later_frames_that_there_are_each_once(pairs):
+    lane, second, known = (torch.tensor(values) for values in zip(*pairs, strict=True))
+    found = pairing.candidates_of(pairing.Pairs(second - 1, second, lane, known))
+    there = {(one, step) for one, step, is_there in pairs if is_there}
+    for i, (mine, step, _) in enumerate(pairs):
+        frames = [pairs[j][:2] for j in range(len(pairs)) if found[i, j]]
+        assert found[i, i]
+        assert sorted(frames) == sorted(there | {(mine, step)})
 
 
 @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(-10_000, 10_000)), min_size=1, max_size=20))
@@ -118,6 +135,34 @@ def test_pairs_are_of_one_game_and_as_far_apart_as_they_say(lengths, steps, seed
             assert (ages[ages != NONE] < memory["age"][lane]).all()
 
 
+def test_distances_are_geometric_also_near_the_end():
+    torch.manual_seed(0)
+    mask = torch.ones(6, 1, dtype=torch.bool)
+    first = torch.zeros_like(mask)
+    places = places_of(first, mask, torch.zeros(1, dtype=torch.int64))
+    near = later_pairs(places, mask, 60_000, 0.8)
+    assert torch.equal(near.known, near.first < 5)
+    distance = (near.second - near.first)[near.first == 2]
+    weights = 0.8 ** torch.arange(3)
+    shares = torch.bincount(distance, minlength=4)[1:] / len(distance)
+    torch.testing.assert_close(shares, weights / weights.sum(), atol=0.015, rtol=0)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 60), st.sampled_from(["", " Hungry", " Conf T", ":", "7"]))
+def test_the_turn_is_not_seen(turn, at, after):
+    line = f"{'Dlvl:1 $:0 HP:16(16) Pw:2(2) AC:7 Xp:1/0'[:at]:{at}} T:{turn}{'' if after == '7' else after}"
+    chars = torch.full((2, 24, 80), ord("x"), dtype=torch.uint8)
+    chars[:, -1] = ord(" ")
+    told = torch.tensor(list(line[:80].encode()), dtype=torch.uint8)
+    chars[0, -1, : len(told)] = told
+    seen = without_turn(chars)
+    blank = f"{line[: at + 1]}{' ' * len(f'T:{turn}')}{line[at + 3 + len(str(turn)) :]}"[:80]
+    expected = blank if len(line[:80]) >= at + 3 else line[:80]
+    assert bytes(seen[0, -1].tolist()).decode() == f"{expected:80}"
+    assert torch.equal(seen[1], chars[1])
+    assert torch.equal(seen[:, :-1], chars[:, :-1])
+
+
 def test_distances_are_geometric_and_log_uniform():
     torch.manual_seed(0)
     first = torch.zeros(400, 50, dtype=torch.bool)
@@ -172,9 +217,10 @@ def games(tmp_path_factory):
 def config_of(games, out, **options):
     chosen = {
         "set": SMALL, "lanes": 4, "unroll": 16, "steps": 12, "validate_every": 6, "checkpoint_every": 4, "log_every": 5,
-        "device": "cpu", "precision": "32", "quiet": True, "warmup": 5, "longest": 200, "learning_rate": 3e-3,
+        "device": "cpu", "precision": "32", "quiet": True, "warmup": 5, "learning_rate": 3e-3,
     }  # fmt: skip
-    return PretrainConfig(data=[games], out=out, **{**chosen, **options})
+    longest = {} if options.get("objective") == "encoder" else {"longest": 200}
+    return PretrainConfig(data=[games], out=out, **{**chosen, **longest, **options})
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +238,9 @@ def test_progress_and_order_are_learned_from_screens_without_keys_and_rewards(ga
     result = ended.module.validated
     assert result.explained > 0.4
     assert result.order > 0.7, "within a stage there is no telling"
-    assert result.accuracy > 1.5 * result.chance
+    # A guess among n frames costs log n nats, which is at least this in the mean.
+    assert result.nll < -math.log(result.chance) - 0.3
+    assert result.accuracy > 1.3 * result.chance
     assert result.loss == pytest.approx(result.nll + result.squared_error)
 
 
@@ -287,6 +335,10 @@ def test_an_encoder_of_another_make_is_refused(alone, playable, tmp_path):
         ({"continuation": 1.0}, "continuation: 1.0; expected a number between 0 and 1"),
         ({"unroll": 1}, "unroll: 1 steps hold no pair of frames"),
         ({"temperature": 0.0}, "temperature: 0.0 is not above 0"),
+        ({"objective": "encoder", "longest": 100}, "longest: --objective encoder has no use for it"),
+        ({"objective": "progress", "projection": 3}, "projection: --objective progress has no use for it"),
+        ({"set": f"{SMALL}; core.hidden=4"}, "set: core.hidden: an encoder is trained, of the screen alone"),
+        ({"set": f"{SMALL}; encoder.blstats=4"}, "set: encoder.blstats: an encoder is trained, of the screen alone"),
         ({"policy": "symbols-smal"}, "did you mean"),
         ({"select": "core == 99"}, "no game in the train split"),
     ],
@@ -329,4 +381,6 @@ def test_the_command_says_what_was_learned(run_here, games, tmp_path):
     assert ended.status == 0, ended.err
     assert "of later frames found (by chance " in ended.out
     assert "of pairs in the right order" in ended.out
-    assert load_values(tmp_path / "run" / "last.safetensors")["about"]["longest_game"] == max(map(len, Dataset(games)))
+    assert load_values(tmp_path / "run" / "last.safetensors")["about"]["longest_game"] == max(
+        map(len, Dataset(games).select(split="train"))
+    )
