@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_success_is_told_of_the_games_of_each_part_of_the_frames(tmp_path, monkeypatch, capsys):
-    """Two of ten games in the first eighth, which is not told; then three of four; validations tell nothing of games."""
+    """Two of ten games in the first eighth, which is not told; then three of four; validations tell of no games."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     sparse = importlib.import_module("sparse")
     (tmp_path / "both-0").mkdir()
