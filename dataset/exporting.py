@@ -81,7 +81,7 @@ class StepTable:
     @classmethod
     def of(cls, dataset: Dataset, *, screens: bool = False, categories: bool = True) -> StepTable:
         """Returns the table of a dataset, with the columns of inferred labels only if its games may have them."""
-        inferred = [name for name in INFERRED.values() if name not in dataset.vocabularies]
+        inferred = [name for name in INFERRED.values() if not dataset.names_of(name)]
         lacking = {*inferred, *(f"{name}{PROBABILITY}" for name in inferred)}
         return cls(tuple(name for name in STORED_COLUMNS if name not in lacking), screens, categories)
 

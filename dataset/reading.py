@@ -318,11 +318,17 @@ class Dataset:
 
     @cached_property
     def vocabularies(self) -> Vocabularies:
-        """Every name that a game of these shards may hold, for each label that is an enumeration.
+        """Every name that a game may hold, for each label that is an enumeration.
 
-        A name's place is its code in streams; the games' own files may have other codes.
+        A name's place is its code in streams; the games' own files may have other codes. All selections of a dataset
+        have the codes of the whole, so that what is known of one's codes holds for another's.
         """
-        return unite_vocabularies(tables.vocabularies for tables in self.tables)
+        return unite_vocabularies(tables.vocabularies for tables in self._tables)
+
+    def names_of(self, label: str) -> tuple[str, ...]:
+        """Returns those names of a label that games of these shards may hold, in order; none if they lack the label."""
+        held = unite_vocabularies(tables.vocabularies for tables in self.tables).get(label, ())
+        return tuple(name for name in self.vocabularies.get(label, ()) if name in held)
 
     @cached_property
     def observations(self) -> tuple[str, ...]:

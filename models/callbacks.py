@@ -56,14 +56,17 @@ class Budget(pl.Callback):
         by_steps = step / self.steps if self.steps else 0.0
         return min(max(by_steps, self.seconds / 60 / self.minutes if self.minutes else 0.0), 1.0)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Mapping[str, Any], batch_idx: int
+    ) -> None:
         """Ends training once the budget is spent; Lightning validates before it stops."""
         now = time.monotonic()
         self.seconds, self._since = self.seconds + now - self._since, now
         if self.minutes and trainer.world_size > 1:
             # Learning rate and end must be the same in all processes, so only one process's time counts.
             self.seconds = trainer.strategy.broadcast(self.seconds)
-        if self.share_done() >= 1:
+        # Checkpoints do not hold accumulated gradients.
+        if self.share_done() >= 1 and pl_module.stepped(batch_idx):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -102,6 +105,26 @@ class MovingAverage(pl.callbacks.WeightAveraging):
         self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
 
+class EarlyStop(pl.callbacks.EarlyStopping):
+    """Ends training after some validations without improvement; a run that has ended so stays at its end.
+
+    Args:
+        monitored: The figure that is to fall.
+        patience: Validations without improvement.
+        goes_on: Whether a run that has ended so goes on, since a new end was given.
+    """
+
+    def __init__(self, monitored: str, patience: int, *, goes_on: bool) -> None:
+        # At the end of a validation, and so before the checkpoint that is saved after it.
+        super().__init__(monitored, patience=patience, check_finite=False, check_on_train_epoch_end=False)
+        self._goes_on = goes_on
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lets a run that has ended take no further step."""
+        if self.wait_count >= self.patience and not self._goes_on:
+            trainer.should_stop = True
+
+
 class InterruptedRun(Exception):  # noqa: N818  (nothing went wrong)
     """A signal asked training to end, and the state of training is saved.
 
@@ -120,11 +143,12 @@ class Checkpoints(pl.Callback):
     Args:
         folder: Folder for the checkpoints.
         every: Optimiser steps between saves of the last checkpoint.
+        validate_every: Optimiser steps between validations.
         keep_every: Optimiser steps between checkpoints that are kept; 0 keeps none.
     """
 
-    def __init__(self, folder: Path, every: int, keep_every: int = 0) -> None:
-        self.folder, self.every, self.keep_every = folder, every, keep_every
+    def __init__(self, folder: Path, every: int, validate_every: int, keep_every: int = 0) -> None:
+        self.folder, self.every, self.validate_every, self.keep_every = folder, every, validate_every, keep_every
         self.best = math.inf
         self._stop = StopOnSignal()
         self._saved_at = -1
@@ -132,10 +156,12 @@ class Checkpoints(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Replaces Lightning's signal handlers, which communicate with other processes at any moment.
 
-        A run that was interrupted in its last validation is at its end, and validated now.
+        A run that was interrupted in a validation, or before it, is validated now.
         """
         self._stop.__enter__()
-        if trainer.should_stop and not pl_module.is_validated:
+        step = trainer.global_step
+        due = trainer.should_stop or (step > 0 and step % self.validate_every == 0)
+        if due and not pl_module.is_validated:
             # As Lightning itself does between two steps.
             trainer.validating = True
             validation = trainer.fit_loop.epoch_loop.val_loop

@@ -13,12 +13,21 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
 from strathack.dataset import Dataset
+from strathack.dataset.codec import finite
 from strathack.dataset.datamodule import DemonstrationModule
 from strathack.dataset.devices import is_bf16_faster_on_cpu
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import atomic_write
 from strathack.dataset.remote.addresses import address_of
-from strathack.models.callbacks import Budget, Checkpoints, InterruptedRun, MovingAverage, Rows, TrainingProgress
+from strathack.models.callbacks import (
+    Budget,
+    Checkpoints,
+    EarlyStop,
+    InterruptedRun,
+    MovingAverage,
+    Rows,
+    TrainingProgress,
+)
 from strathack.models.learning import StreamModule
 from strathack.models.options import AnyLearningOptions, LearningOptions
 from strathack.models.places import LAST
@@ -102,7 +111,7 @@ def learned(
     if trainer.is_global_zero:
         for name, result in ((TRAINING, module.trained), (VALIDATION, module.validated)):
             if result is not None:
-                atomic_write(run.folder / name, json.dumps(asdict(result), indent=2).encode())
+                atomic_write(run.folder / name, json.dumps(finite(asdict(result)), indent=2).encode())
     return Ended(run.folder, module, interrupted)
 
 
@@ -309,10 +318,9 @@ def callbacks_of(run: Run[AnyLearningOptions], budget: Budget, monitored: str) -
     if options.ema:
         callbacks.append(MovingAverage(options.ema))
     if options.early_stop:
-        figure = f"validation/{monitored}"
-        callbacks.append(pl.callbacks.EarlyStopping(figure, patience=options.early_stop, check_finite=False))
+        callbacks.append(EarlyStop(f"validation/{monitored}", options.early_stop, goes_on=run.is_extended))
     # After the callbacks above, since checkpoints must hold what those did at the end of a batch.
-    callbacks.append(Checkpoints(run.folder, options.checkpoint_every, options.keep_every))
+    callbacks.append(Checkpoints(run.folder, options.checkpoint_every, options.validate_every, options.keep_every))
     if not options.quiet and is_first_process():
         callbacks.append(TrainingProgress(budget))
     return callbacks

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (as everywhere)
 
+from strathack.dataset.errors import InputError
 from strathack.models.config import Combine, FlatConfig, HeadsConfig, HierarchicalConfig
 
 
@@ -45,9 +46,14 @@ def make_heads(config: HeadsConfig, inputs: int, actions: int) -> nn.Module:
         config: The configuration.
         inputs: Elements of the core's output.
         actions: How many actions there are.
+
+    Raises:
+        InputError: If there are no strategies.
     """
     if isinstance(config, FlatConfig):
         return FlatHeads(config, inputs, actions)
+    if not config.strategies:
+        raise InputError(f"heads.strategies: there are none; those of a {config.label} come from a dataset or a policy")
     return HierarchicalHeads(config, inputs, actions)
 
 

@@ -60,6 +60,11 @@ def dataset_names(dataset: Dataset, label: str) -> tuple[str, ...]:
     return PUBLISHED_STRATEGIES if label == "hihack_strategy" else tuple(dataset.vocabularies.get(label, ()))
 
 
+def held_names(dataset: Dataset, label: str) -> tuple[str, ...]:
+    """Returns those names of a label that the games may hold, of which a policy for them has action heads."""
+    return PUBLISHED_STRATEGIES if label == "hihack_strategy" else dataset.names_of(label)
+
+
 def label_tables(
     policy: AnyConfig,
     dataset: Dataset,
@@ -88,10 +93,10 @@ def label_tables(
     if policy.label is None:
         return LabelTables(actions)
     label = label or policy.label
-    names = dataset_names(dataset, label)
+    names, held = dataset_names(dataset, label), held_names(dataset, label)
     if isinstance(policy, CleavedConfig):
-        strategy_table(names, policy.high.strategies, label)
-    table = strategy_table(names, policy.strategies, label)
+        strategy_table(names, policy.high.strategies, label, held)
+    table = strategy_table(names, policy.strategies, label, held)
     check_labelled(dataset, path, label, table)
     if not balance:
         return LabelTables(actions, table, label)

@@ -140,21 +140,25 @@ def action_table(actions: Sequence[str]) -> np.ndarray:
     return _table(ACTION_NAMES, actions)
 
 
-def strategy_table(names: Sequence[str], strategies: Sequence[str], label: str) -> np.ndarray:
+def strategy_table(
+    names: Sequence[str], strategies: Sequence[str], label: str, held: Sequence[str] | None = None
+) -> np.ndarray:
     """Returns a table from the codes of a dataset's label to the indices of a policy's strategies.
 
     Args:
         names: The label's names in the dataset; a name's place is its code.
         strategies: Names of the policy's strategies.
         label: Name of the label, for error messages.
+        held: The names that games may hold; by default all.
 
     Returns:
-        i64 [256]; ``UNKNOWN`` for codes without a name. Look up a code of −1 at 255.
+        i64 [256]; ``UNKNOWN`` for codes without a name, or of a name that no game holds and the policy does not have.
+        Look up a code of −1 at 255.
 
     Raises:
         InputError: If the dataset has a name that the policy does not have.
     """
-    missing = [name for name in names if name not in strategies]
+    missing = [name for name in (names if held is None else held) if name not in strategies]
     if missing:
         raise InputError(
             f"{label}: the dataset has {', '.join(missing[:5])}{' …' * (len(missing) > 5)}, "
@@ -165,7 +169,7 @@ def strategy_table(names: Sequence[str], strategies: Sequence[str], label: str) 
 
 def _table(names: Sequence[str], places: Sequence[str]) -> np.ndarray:
     table = np.full(256, UNKNOWN)
-    table[: len(names)] = [places.index(name) for name in names]
+    table[: len(names)] = [places.index(name) if name in places else UNKNOWN for name in names]
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
@@ -171,7 +172,8 @@ def result_of(sums: Tally, strategies: Sequence[str]) -> Result:
         sums: The sums.
         strategies: Names of the strategies.
     """
-    steps = max(float(sums.steps), 1.0)
+    # Without a step nothing is known, and least of all that the policy is perfect.
+    steps = float(sums.steps) or math.nan
     confusion = sums.confusion.cpu()
     pursued, right = confusion.sum(1), confusion.diagonal()
     labelled = float(pursued.sum())

@@ -78,7 +78,7 @@ class RunOptions(Options):
         super().__post_init__()
         check_at_least(1, self, "checkpoint_every", "log_every", "devices")
         check_at_least(0, self, "validate_every", "seed")
-        check_above_zero(self, *self.budget)
+        check_above_zero(self, *self.budget, finite=True)
         if self.seed > LARGEST_SEED:
             raise InputError(f"seed: {self.seed} is not below 2 ** 32")
         if self.resume is not None:

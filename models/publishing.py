@@ -140,7 +140,7 @@ def _kept(value: torch.Tensor, bits: int) -> torch.Tensor:
 def _training_of(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what is to be told of a run: its options, and the validation of the weights that are published."""
     about: dict[str, Any] = {}
-    if run.is_dir():
+    if (run / OPTIONS).is_file():  # a published folder has none
         given = _read(run / OPTIONS)
         if "counters" in values:
             return _finetuning_of(given, values)
@@ -167,10 +167,13 @@ def _finetuning_of(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
     """
     began = [Path(word) for word in given.get("run") or ()]
     about: dict[str, Any] = {}
-    if began and is_policy(began[0]):
+    # What it began with may be gone by now.
+    if "cloned_on" in values["about"]:
+        about["dataset"] = values["about"]["cloned_on"]
+    elif began and is_policy(began[0]):  # a run of the release before
         before = load_plain_values(checkpoint_at(began[0]))
         about["dataset"] = before["about"].get("dataset", "")
-        if "frames" not in values["about"]:  # a run of the release before
+        if "frames" not in values["about"]:
             about["frames"] = frames_of(before)
     options = {
         f"{group}.{name}": given[group][name]
@@ -287,5 +290,5 @@ def published_rows() -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise FormatError(f"{path}: cannot be read: {error}") from None

@@ -48,11 +48,13 @@ class Run(Generic[AnyRunOptions]):
         folder: The run's folder.
         saved: The contents of the checkpoint that a resumed run continues from; None for a new run, and for one that
             was killed before it had saved any, which begins anew.
+        is_extended: Whether a resumed run was given a new end.
     """
 
     options: AnyRunOptions
     folder: Path
     saved: Mapping[str, Any] | None = None
+    is_extended: bool = False
 
     @classmethod
     def of(cls, given: AnyRunOptions) -> Run[AnyRunOptions]:
@@ -73,19 +75,20 @@ class Run(Generic[AnyRunOptions]):
             raise InputError(f"{folder}: no run in it; expected {OPTIONS}")
         try:
             own = from_plain(type(given), json.loads(path.read_text()))
-        except (json.JSONDecodeError, InputError) as error:
+        except (ValueError, InputError) as error:  # undecodable text is a ValueError, too
             raise FormatError(f"{path}: not the options of a run of this release: {error}") from None
-        begun = any(folder.glob("*.safetensors"))
-        return cls(own.continued(given), folder, load_values(folder / LAST) if begun else None)
+        saved = load_values(folder / LAST) if (folder / LAST).exists() else None
+        extended = any(getattr(given, name) is not None for name in given.budget)
+        return cls(own.continued(given), folder, saved, extended)
 
     def begin(self, step: int) -> list[Logger]:
-        """Writes the options of a new run, and opens the loggers.
+        """Writes the options, of a resumed run with what was given anew, and opens the loggers.
 
         Args:
             step: Step after which the run adds rows.
         """
         loggers = other_loggers(self.options, self.folder)
-        if self.saved is None and is_first_process():
+        if is_first_process():
             self.folder.mkdir(parents=True, exist_ok=True)
             written = json.dumps(to_plain(with_absolute_paths(self.options)), indent=2)
             atomic_write(self.folder / OPTIONS, written.encode())
@@ -129,7 +132,7 @@ def process_of_a_run(options: RunOptions) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{error.filename or options.out}: {error.strerror or error}") from None
+        raise RunError(f"{error.filename or options.folder}: {error.strerror or error}") from None
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ from strathack.models.cloning import CloningModule
 from strathack.models.config import HierarchicalConfig, LSTMTransformerConfig, PolicyConfig, TransformerConfig
 from strathack.models.fitting import Ended, Fit, beginning_of, budget_of, fit_of, learned, streamed
 from strathack.models.growing import grown
-from strathack.models.label_tables import check_observations, dataset_names, label_tables
+from strathack.models.label_tables import check_observations, held_names, label_tables
 from strathack.models.offline.options import OfflineConfig, used_options
 from strathack.models.offline.training import OfflineModule, check_learnable
 from strathack.models.options import TrainConfig
@@ -138,7 +138,7 @@ def _preset_for(config: TrainConfig, dataset: Dataset) -> PolicyConfig:
         changes.insert(0, f"heads.label={config.label}")
     wanted = wanted.changed(changes)
     if isinstance(wanted.heads, HierarchicalConfig) and not wanted.strategies:
-        names = dataset_names(dataset, wanted.heads.label)
+        names = held_names(dataset, wanted.heads.label)
         if not names:
             raise InputError(f"{config.data[0]}: no step has a {wanted.heads.label}")
         wanted = wanted.with_strategies(names)

@@ -67,8 +67,8 @@ study.set_index(["variant", "seed"]).sort_index().round(3)
 # %% [markdown]
 # The hierarchies' NLL are alike, and the flat policy is ahead of all of them at this size and length, by 0.02 to 0.03
 # nats. Over two seeds it plays as well as sampled strategies do (516 ± 36 and 511 ± 34 points), and better than the
-# mixture (384 ± 25). Wrong labels cost nothing, neither in predicting actions nor in points (465 ± 37): nearly all steps go
-# to one head, which then learns from all of them, as the flat policy's does. Finer strategies give nothing.
+# mixture (384 ± 25). Wrong labels cost nothing, in predicting actions as in points (465 ± 37): nearly all steps
+# go to one head, which then learns from all of them, as the flat policy's does. Finer strategies give nothing.
 #
 # ## Is it games or frames that is short?
 # 48 games, gone through fourteen times, are learned by heart, which the held-out NLL shows; what they teach is played

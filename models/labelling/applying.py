@@ -82,7 +82,7 @@ def check_applicable(labeller: Labeller, dataset: Dataset, config: LabelApplyCon
     if labeller.config.action and not dataset.rows["keys_sha256"].astype(bool).all():
         raise InputError(f"{config.data}: the labeller sees keys, and not all of these games have any")
     name = INFERRED[labeller.config.label]
-    if name in dataset.vocabularies:
+    if dataset.names_of(name):
         raise InputError(f"{config.data}: has {name} already, which is not written over")
 
 

@@ -95,7 +95,7 @@ def player_of(config: EvaluateConfig) -> tuple[Evaluable, Mapping[str, Any]] | N
         _refuse_acting(config, "random")
         return RandomPlayer(ACTION_NAMES), {"demonstrator": what}
     elsewhere = address_of(path) is not None
-    if what == "autoascend" or (":" in what and not elsewhere) or (path / "bot.py").is_file():
+    if what == "autoascend" or (":" in what and not elsewhere and not path.exists()) or (path / "bot.py").is_file():
         _refuse_acting(config, "a demonstrator")
         if config.protocol is not None and config.no_progress != NO_PROGRESS_STEPS:
             raise InputError(
@@ -115,7 +115,7 @@ def _policy_of(config: EvaluateConfig, path: Path) -> tuple[PolicyPlayer, Mappin
     checkpoint = checkpoint_at(path)
     policy = load_policy(checkpoint, "cuda" if usable_gpus(config.device) else "cpu")
     about = policy.about
-    temperature = config.temperature or about.get("temperature", 1.0)
+    temperature = 1.0 if config.greedy else config.temperature or about.get("temperature", 1.0)
     own_patience = 0 if config.greedy else about.get("patience", 0)
     patience = own_patience if config.patience is None else config.patience
     acting = ActingConfig(config.greedy, config.min_strategy_steps, temperature, patience)
@@ -185,6 +185,8 @@ def digest_of_model(folder: Path) -> str:
 
 
 def _refuse_acting(config: EvaluateConfig, who: str) -> None:
+    for name in given(config, "device"):
+        raise InputError(f"{name}: is for policies; {who} needs none")
     for name in ("greedy", "temperature", "patience", "min_strategy_steps"):
         if getattr(config, name) and not (name == "greedy" and config.protocol):
             raise InputError(f"{name}: is for policies; {who} has no such choice")

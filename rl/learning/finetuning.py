@@ -118,7 +118,7 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
     about["read"] = read_beside(config)
     if saved is not None:
         check_read(config, saved["about"].get("read", {}))
-    about["frames"] = frames_before(config) if saved is None else saved["about"].get("frames", 0)
+    about |= begun_with(config) if saved is None else {"frames": 0, **saved["about"], **about}
     counters = Counters() if saved is None else Counters.from_values(own_state(saved, fabric)["counters"])
     summed = None if fabric.world_size == 1 else partial(summed_array, fabric)
     rewards = Rewards(config.reward, config.appo.discount, summed)
@@ -230,10 +230,13 @@ def policy_of(config: FinetuneConfig, saved: Mapping[str, Any] | None) -> AnyPol
     return policy
 
 
-def frames_before(config: FinetuneConfig) -> int:
-    """Returns the frames that the policy which a new run begins with was cloned on."""
+def begun_with(config: FinetuneConfig) -> dict[str, Any]:
+    """Returns what is told of the policy that a new run begins with: how many frames it was cloned on, and of what."""
     began = load_plain_values(checkpoint_at(config.run[0])) if config.run else {}
-    return 0 if not began or is_pretrained(began) else frames_of(began)
+    if not began:
+        return {"frames": 0}
+    frames = 0 if is_pretrained(began) else frames_of(began)
+    return {"frames": frames, "cloned_on": began["about"].get("dataset", "")}
 
 
 def beside(config: FinetuneConfig) -> dict[str, Path]:

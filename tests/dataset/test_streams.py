@@ -214,6 +214,21 @@ def test_labels_get_the_dataset_s_codes(tmp_path):
             assert (names == wanted).all()
 
 
+def test_labels_have_one_code_in_all_selections(tmp_path):
+    """Each shard knows the names in the order in which its own game came to them."""
+    for seed, own in ((0, ("dance", "sing")), (1, ("sing", "dance"))):
+        data, _ = made_up(seed, 30)
+        object.__setattr__(data, "strategy_codes", Vocabulary([*STRATEGIES, *own]).codes)
+        object.__setattr__(data, "strategy", np.full(30, 13, "u1"))
+        (tmp_path / f"game_{seed}.h5").write_bytes(encode_shard(data, provenance()))
+    whole = Dataset(tmp_path)
+    second = whole.take([1])
+    assert second.vocabularies == whole.vocabularies
+    (batch,) = {int(code) for batch in streams.unrolls(second, lanes=1, steps=T) for code in batch["strategy"].flat[:1]}
+    assert whole.vocabularies["strategy"][batch] == "sing"
+    assert whole.names_of("strategy_inferred") == ()
+
+
 def flip(path, dataset_name):
     """Flips a bit in the middle of an array's first chunk."""
     with h5py.File(path) as file:
