@@ -53,7 +53,8 @@ class Comparison:
         difference: Mean of the first minus mean of the second, with its bootstrap interval at 95 %.
         p: Probability of a difference this large if the players are equally good, by permutation (two-sided).
         needed: How many games each would have to play for such a difference to be detected in four of five evaluations
-            (normal approximation; 5 % two-sided); infinite if there is no difference.
+            (normal approximation; 5 % two-sided); infinite if there is no difference, or single games do not tell how
+            much others differ.
     """
 
     games: tuple[int, int]
@@ -68,7 +69,7 @@ class Comparison:
         if self.p < SIGNIFICANT:
             return "better" if self.difference.value > 0 else "worse"
         if math.isinf(self.needed):
-            return "no difference"
+            return "too few games to tell" if self.difference.value else "no difference"
         return f"too few games to tell (about {self.needed:,.0f} each would do, if this is the difference)"
 
 

@@ -40,7 +40,7 @@ def hihack(scores: pd.DataFrame) -> Measures:
 def katakomba(scores: pd.DataFrame) -> Measures:
     """Mean, median and interquartile mean of the scores over AutoAscend's mean with that character, and of the depth.
 
-    The first are left out where a mean with one of the characters is not known.
+    The first are of the games with characters of which AutoAscend's mean is known, and left out if it is of none.
     """
     depth = figure_of(scores["max_depth"].to_numpy(np.float64))
     wanted = ("mean", "median", "interquartile_mean")

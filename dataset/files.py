@@ -86,6 +86,11 @@ def remove_temporary_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_empty(folder: Path) -> bool:
+    """Returns whether a folder holds nothing but temporary files that a killed writer may have left."""
+    return all(path.name.startswith(_TEMPORARY) for path in folder.iterdir())
+
+
 def check_writable(path: Path) -> None:
     """Checks that a folder can be written or made.
 

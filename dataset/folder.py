@@ -101,10 +101,17 @@ class DatasetFolder:
         atomic_write(path, json.dumps(content, indent=1).encode() + b"\n")
 
     def read_fractions(self) -> Fractions:
-        """Returns the shares by which the games are split."""
+        """Returns the shares by which the games are split.
+
+        Raises:
+            FormatError: If they are damaged.
+        """
         path = self.path / _SETTINGS_FILE
         content = json.loads(path.read_text()) if path.exists() else {}
-        return Fractions.from_values(content["splits"]) if "splits" in content else Fractions()
+        try:
+            return Fractions.from_values(content["splits"]) if "splits" in content else Fractions()
+        except InputError as error:
+            raise FormatError(f"{path}: {error}") from None
 
     def write_fractions(self, fractions: Fractions) -> Iterator[Path]:
         """Splits the games anew, shard by shard; a rerun continues where an interrupted call stopped.

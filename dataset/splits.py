@@ -72,5 +72,12 @@ class Fractions:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Fractions:
-        """Makes fractions from a mapping of split → share."""
-        return cls(**{name: float(values[name]) for name in SPLITS})
+        """Makes fractions from a mapping of split → share.
+
+        Raises:
+            InputError: If a share is missing, or no number.
+        """
+        try:
+            return cls(**{name: float(values[name]) for name in SPLITS})
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"splits: {values!r}; expected a share for each of {', '.join(SPLITS)}") from None

@@ -30,7 +30,7 @@ def main() -> None:
     lines = []
     for named in options.models:
         name, model, export = named.split("=")
-        rows = rows_of(Path(export), "validation") + rows_of(Path(export), "test")
+        rows = [row for split in ("validation", "test") for row in rows_of(Path(export), split)]
         found = losses_by_strategy(
             AutoModelForCausalLM.from_pretrained(model), load_tokenizer(Path(model)), rows,
             ExportFolder(Path(export)).settings()["strategies"], options.context,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow
 from pyarrow import parquet
 
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import atomic_write, check_writable
+from strathack.dataset.files import atomic_write, check_writable, is_empty
 from strathack.dataset.writer import differences
 from strathack.text.balrog import encode_record, record_path
 from strathack.text.chunks import Layout
@@ -80,9 +81,9 @@ class ExportFolder:
             if differing:
                 raise InputError(f"{self.path}: holds an export of other settings: {differing}")
             return bool(there.get("finished"))
-        if self.path.exists() and any(self.path.iterdir()):
+        if self.path.exists() and not is_empty(self.path):
             raise InputError(f"{self.path}: is not empty, and holds no export")
-        (self.path / PARTS).mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         self._write({**settings, "finished": False})
         return False
 
@@ -92,6 +93,7 @@ class ExportFolder:
 
     def add(self, game: str, data: bytes) -> None:
         """Adds a game's rows."""
+        (self.path / PARTS).mkdir(exist_ok=True)
         atomic_write(self.path / PARTS / f"{game}.parquet", data)
 
     def finish(
@@ -118,9 +120,7 @@ class ExportFolder:
                 self._write_tables(split, paths, to, -(-rows[split] // rows_per_file), rows_per_file)
         atomic_write(self.path / CARD, card(sum(rows.values())).encode())
         self._write({**self.settings(), "finished": True, "rows": rows})
-        for path in (self.path / PARTS).glob("*.parquet"):
-            path.unlink()
-        (self.path / PARTS).rmdir()
+        shutil.rmtree(self.path / PARTS, ignore_errors=True)
         return rows
 
     def _write_tables(self, split: str, paths: Sequence[Path], to: str, count: int, rows_per_file: int) -> None:

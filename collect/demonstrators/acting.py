@@ -8,7 +8,7 @@ import importlib.util
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -156,18 +156,21 @@ def check_bot(folder: Path) -> None:
         tree = ast.parse(path.read_text())
     except (SyntaxError, UnicodeDecodeError) as error:
         raise InputError(f"demonstrator: {path} is not readable as Python ({error})") from error
-    if "make_agent" not in set(_top_level_names(tree)):
+    if "make_agent" not in set(_top_level_names(tree.body)):
         raise InputError(f"demonstrator: {path} does not define make_agent()")
 
 
-def _top_level_names(tree: ast.Module) -> Iterator[str]:
-    for node in tree.body:
+def _top_level_names(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yields the names that statements may give a value to, also those under conditions and in attempts."""
+    for node in nodes:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield node.name
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             yield from (alias.asname or alias.name for alias in node.names)
-        elif isinstance(node, ast.Assign):
-            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif not isinstance(node, (ast.AsyncFunctionDef, ast.Lambda)):
+            yield from _top_level_names(ast.iter_child_nodes(node))
 
 
 def load_callable(reference: str) -> CallableDemonstrator:

@@ -35,7 +35,7 @@ class ReplayRecord:
     def __init__(self, data: Path, games: Dataset) -> None:
         self._path = (data if data.is_dir() else data.parent) / f".replayed-{data.stem}.json"
         self._digests = {name: _digest_of(row) for name, row in zip(games.names, games.rows, strict=True)}
-        content: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
+        content = _content_of(self._path)
         self.done: dict[str, str] = {
             name: one["reason"]
             for name, one in content.items()
@@ -76,6 +76,18 @@ class ReplayRecord:
         """Removes the file, if there is one."""
         with suppress(OSError):
             self._path.unlink()
+
+
+def _content_of(path: Path) -> dict[str, Any]:
+    """Returns what is recorded in a file; if it is damaged nothing, with a warning, as the games can be replayed again."""
+    try:
+        content: Any = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        warnings.warn(f"{path}: cannot be read ({error}); all games are replayed again", stacklevel=3)
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _digest_of(row: np.void) -> str:

@@ -204,7 +204,7 @@ class ReplayedReader:
         """
         at = start
         while at < stop:
-            if at >= self._stop:
+            while at >= self._stop:
                 self._next()
             count = min(self._stop, stop) - at
             for name, target in out.items():

@@ -7,6 +7,7 @@ for longest are removed first.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import secrets
 import shutil
@@ -229,12 +230,12 @@ def gigabytes_of(text: str | None) -> float:
     """Returns how large the cache may grow.
 
     Raises:
-        InputError: If that is no number above 0.
+        InputError: If that is no finite number above 0.
     """
     try:
         gigabytes = float(text or DEFAULT_GIGABYTES)
     except ValueError:
         gigabytes = 0.0
-    if not gigabytes > 0:
-        raise InputError(f"{LIMIT}: {text!r}; expected a number above 0")
+    if not 0 < gigabytes < math.inf:
+        raise InputError(f"{LIMIT}: {text!r}; expected a finite number above 0")
     return gigabytes

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.files import absolute, atomic_write, folder_lock, told_if_unwritable
+from strathack.dataset.files import absolute, atomic_write, folder_lock, is_empty, told_if_unwritable
 from strathack.dataset.manifest import MANIFEST, sha256_of
 from strathack.dataset.remote.addresses import address_of, place_text, without_secrets
 from strathack.dataset.remote.stores import RemoteFile, bytes_of, checksums_of, file_at, names_in, pinned
@@ -75,7 +75,7 @@ def _begun(out: Path, asked: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         if out.exists() and not out.is_dir():
             raise InputError(f"{out}: is a file; expected a new folder") from None
-        if out.exists() and any(out.iterdir()):
+        if out.exists() and not is_empty(out):
             raise InputError(f"{out}: is not empty, and no unfinished pull; expected a new folder") from None
         return None
     except (ValueError, KeyError, TypeError):

@@ -18,8 +18,8 @@ from strathack.collect.running.jobs import make_dataset
 from strathack.collect.running.provenance import made_now
 from strathack.dataset import Dataset
 from strathack.dataset.codec import finite, to_plain
-from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.files import check_writable
+from strathack.dataset.errors import RunError
+from strathack.dataset.files import atomic_write, check_writable
 from strathack.rl.evaluating.evaluation import evaluating
 from strathack.rl.language.replies import Costs
 from strathack.rl.options import EvaluateConfig
@@ -44,7 +44,8 @@ def evaluate(config: EvaluateConfig) -> int:
         None if dataset is None else dataset.take(n for n, row in enumerate(dataset.rows) if int(row["core"]) in seeds)
     )
     if not games:
-        raise InputError(f"{config.games_folder}: no games; of {len(seeds)} seeds none was played")
+        why = next(iter(made.failures.values()), "")
+        raise RunError(f"{config.games_folder}: of {len(seeds)} seeds none was played{why and f'; {why}'}")
     scores = scores_of(games)
     summary, by_role = summary_of(scores), summaries_by(scores, "role")
     costs = Costs.of(config.games_folder, games.names) if config.asks_a_model else None
@@ -62,8 +63,10 @@ def evaluate(config: EvaluateConfig) -> int:
         told |= {"protocol": kept, "measures": measures, "described": PROTOCOLS[kept].source}
     try:
         config.out.mkdir(parents=True, exist_ok=True)
-        scores.to_parquet(config.out / SCORES, index=False)
-        (config.out / EVALUATION).write_text(json.dumps(finite(told), allow_nan=False))
+        # Whatever kills this, there is never a summary beside the scores of other games.
+        (config.out / EVALUATION).unlink(missing_ok=True)
+        atomic_write(config.out / SCORES, scores.to_parquet(index=False))
+        atomic_write(config.out / EVALUATION, json.dumps(finite(told), allow_nan=False).encode())
     except OSError as error:
         raise RunError(f"{error.filename or config.out}: {error.strerror or error}") from None
     console = Console()

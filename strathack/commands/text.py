@@ -20,6 +20,7 @@ from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import told_if_unwritable
+from strathack.dataset.publishing.publish import content_digest
 from strathack.dataset.reading import selected_games
 from strathack.dataset.schema import is_replayable
 from strathack.dataset.signals import interrupted_by
@@ -103,7 +104,8 @@ def check_shown(dataset: Dataset, path: Path, recipe: Recipe) -> None:
 def settings_of(config: ExportConfig, dataset: Dataset) -> dict[str, object]:
     """Returns what decides an export's content."""
     return {
-        "dataset": dataset.fingerprint, **asdict(config.recipe), "chunks": config.chunks, "seed": config.seed,
+        # With the labels, which are the strategies' words.
+        "dataset": content_digest(dataset), **asdict(config.recipe), "chunks": config.chunks, "seed": config.seed,
         "to": config.to, "rows_per_file": config.rows_per_file,
     }  # fmt: skip
 

@@ -42,6 +42,11 @@ def test_players_alike_are_rarely_told_apart() -> None:
     assert compared(series(np.ones(1)), series(np.zeros(1))).p == 1.0
 
 
+def test_a_game_each_tells_nothing() -> None:
+    found = compared(series(np.array([100.0])), series(np.array([5000.0])))
+    assert (found.p, found.verdict) == (1.0, "too few games to tell")
+
+
 def test_the_games_needed_are_those_of_a_test_of_that_power() -> None:
     # n = ((1.96 + 0.84) · spread / difference)², as textbooks have it.
     assert games_needed(1.0, 1.0) == 8

@@ -11,6 +11,8 @@ import pytest
 from looking import BOTS, read_dataset, same_games, wait_for
 
 from strathack.cli import main
+from strathack.collect.demonstrators.acting import check_bot
+from strathack.dataset.errors import InputError
 
 WANDERER = ("--demonstrator", BOTS / "wanderer", "--clock", "seed", "--max-steps", 150)
 HERE = ("--workers", 0, "--quiet")
@@ -169,6 +171,22 @@ def test_a_bot_without_make_agent_or_of_broken_python_is_refused(run_here, tmp_p
         assert ended.status == 2
         assert message in ended.error
         assert [p.name for p in tmp_path.iterdir()] == ["bot.py"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "try:\n    from fast import make_agent\nexcept ImportError:\n    def make_agent(env): ...\n",
+        "make_agent: object = print\n",
+        "if True:\n    make_agent = print\n",
+    ],
+)
+def test_a_bot_may_have_make_agent_in_any_way(text, tmp_path):
+    (tmp_path / "bot.py").write_text(text)
+    check_bot(tmp_path)
+    (tmp_path / "bot.py").write_text("def outer():\n    def make_agent(env): ...\n")
+    with pytest.raises(InputError, match=r"does not define make_agent\(\)"):
+        check_bot(tmp_path)
 
 
 def test_output_paths_that_cannot_hold_a_dataset_are_refused(run_here, tmp_path):

@@ -187,6 +187,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     with pytest.raises(InputError, match="is not empty, and holds no export"):
         folder.begin({"steps": 16})
     (tmp_path / "notes.txt").unlink()
+    (tmp_path / ".tmp-12-export.json").write_text("what a killed writer left")
     assert not folder.begin({"steps": 16})
     with pytest.raises(InputError, match="holds an export of other settings: steps is 16 there and 64 here"):
         folder.begin({"steps": 64})

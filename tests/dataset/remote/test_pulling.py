@@ -170,6 +170,8 @@ def test_folders_with_something_else_are_refused(served, tmp_path):
     (tmp_path / "out" / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="is not empty, and no unfinished pull; expected a new folder"):
         planned(Path(served), tmp_path / "out")
+    (tmp_path / "out" / "thesis.tex").rename(tmp_path / "out" / ".tmp-12-.pull.json")
+    assert planned(Path(served), tmp_path / "out").files, "a killed pull left it"
     with pytest.raises(InputError, match="none: holds no files"):
         planned(Path(f"{served}/none"), tmp_path / "new")
 

@@ -348,7 +348,7 @@ def test_small_shards_count_together_for_the_size_of_the_cache(tmp_path, monkeyp
 
 def test_the_size_of_the_cache_has_to_be_a_number(served, monkeypatch):
     monkeypatch.setenv("STRATHACK_CACHE_GB", "lots")
-    with pytest.raises(InputError, match="STRATHACK_CACHE_GB: 'lots'; expected a number above 0"):
+    with pytest.raises(InputError, match="STRATHACK_CACHE_GB: 'lots'; expected a finite number above 0"):
         Dataset(served)
 
 
