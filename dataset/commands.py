@@ -20,6 +20,7 @@ from strathack.dataset.files import absolute
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import check_replayable, keys_only_shard
 from strathack.dataset.labels import count_by_name
+from strathack.dataset.manifest import content_digest
 from strathack.dataset.options import (
     CompactConfig,
     ExportConfig,
@@ -35,7 +36,7 @@ from strathack.dataset.reading import Dataset, Game, selected_games, shards_at
 from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.remote.pointers import size_of
 from strathack.dataset.splits import Fractions
-from strathack.dataset.writer import DatasetWriter
+from strathack.dataset.writer import DatasetWriter, agreed_settings
 
 
 def info(config: InfoConfig) -> int:
@@ -151,7 +152,8 @@ def merge(config: MergeConfig) -> int:
     split_by = dict.fromkeys(dataset.fractions for dataset in datasets)
     if len(split_by) > 1:
         raise InputError("merge: the datasets are split in different ways; strathack dataset split makes them alike")
-    settings = {"merged_from": [place_text(source) for source in config.sources]}
+    content = [content_digest(dataset) for dataset in datasets]
+    settings = {"merged_from": [place_text(source) for source in config.sources], "content": content}
     out = _make_dataset(config.out, settings, datasets[0].fractions)
     games: dict[str, Game] = {}
     for dataset in datasets:
@@ -216,7 +218,7 @@ def compact(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
     dataset = selected_games(config.data, config.select, "compact")
     check_replayable(dataset, "compact")
-    settings = {"compacted_from": place_text(config.data), "observations": []}
+    settings = {"compacted_from": place_text(config.data), "content": content_digest(dataset), "observations": []}
     out = _make_dataset(config.out, settings, dataset.fractions)
     with out:
         copy_games(dataset, out, keys_only_shard, config, "compacting")
@@ -236,7 +238,6 @@ def _make_dataset(path: Path, settings: dict[str, Any], fractions: Fractions) ->
     Raises:
         InputError: If the folder holds a dataset with other settings.
     """
-    there = DatasetFolder(path).read_settings()
-    if there is not None and there != settings:
-        raise InputError(f"{path}: holds another dataset, with settings {there}; expected a new folder")
+    # Earlier releases did not tell of the content.
+    agreed_settings(path, settings, newer=("content",))
     return DatasetWriter(path, settings, fractions=fractions)

@@ -320,8 +320,7 @@ class Dataset:
     def vocabularies(self) -> Vocabularies:
         """Every name that a game may hold, for each label that is an enumeration.
 
-        A name's place is its code in streams; the games' own files may have other codes. All selections of a dataset
-        have the codes of the whole, so that what is known of one's codes holds for another's.
+        A name's place is its code in streams, in all selections of a dataset; the games' own files may have others.
         """
         return unite_vocabularies(tables.vocabularies for tables in self._tables)
 

@@ -79,7 +79,7 @@ class ReplayRecord:
 
 
 def _content_of(path: Path) -> dict[str, Any]:
-    """Returns what is recorded in a file; if it is damaged nothing, with a warning, as the games can be replayed again."""
+    """Returns what is recorded in a file; nothing, with a warning, if it is damaged: games can be replayed again."""
     try:
         content: Any = json.loads(path.read_text())
     except FileNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from strathack.dataset.copying import copy_games, one_game_shard
@@ -21,7 +19,7 @@ from strathack.dataset.files import absolute, atomic_write, sync_folder, told_if
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.frames import FrameSource, source_of
 from strathack.dataset.keys import check_replayable, keys_only_shard
-from strathack.dataset.manifest import files_of, sha256_of, write_manifest
+from strathack.dataset.manifest import content_digest, files_of, sha256_of, write_manifest
 from strathack.dataset.options import PublishDataConfig
 from strathack.dataset.progress import progress
 from strathack.dataset.publishing.card import About, card_of
@@ -39,7 +37,6 @@ from strathack.dataset.publishing.layout import (
 )
 from strathack.dataset.publishing.statistics import Statistics
 from strathack.dataset.reading import Dataset, selected_games
-from strathack.dataset.schema import STORED_COLUMNS
 from strathack.dataset.writer import DatasetWriter, agreed_settings
 
 
@@ -69,18 +66,6 @@ def published_folder(config: PublishDataConfig) -> Dataset:
         files = _write_tables(config, made, dataset if config.screens else made)
         _describe(config, made, files)
     return made
-
-
-def content_digest(dataset: Dataset) -> str:
-    """Returns a digest of the games' keys, splits, labels and provenance: of what a published folder is made from."""
-    digest = hashlib.sha256(dataset.fingerprint.encode())
-    for game in dataset:
-        digest.update(repr((game.name, game.provenance)).encode())
-        for name, array in sorted(game.arrays.items()):
-            if name in STORED_COLUMNS:
-                digest.update(repr((name, sorted(array.codes.items()))).encode())
-                digest.update(np.ascontiguousarray(array[:]).tobytes())
-    return digest.hexdigest()
 
 
 def _check(config: PublishDataConfig, dataset: Dataset) -> None:

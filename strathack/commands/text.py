@@ -20,7 +20,7 @@ from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import told_if_unwritable
-from strathack.dataset.publishing.publish import content_digest
+from strathack.dataset.manifest import content_digest
 from strathack.dataset.reading import selected_games
 from strathack.dataset.schema import is_replayable
 from strathack.dataset.signals import interrupted_by

@@ -1,6 +1,7 @@
 """The dataset commands that need no simulator, on made-up games."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -302,7 +303,7 @@ def test_export_to_minari(tmp_path, capfd, monkeypatch):
         (("export", "data", "data"), "data: is there already"),
         (("export", "data", "x", "--select", "steps > 1e9"), "no game meets the condition; nothing to export"),
         (("info", "data", "--select", "stepz > 3"), "select: 'stepz > 3' is no condition on the games"),
-        (("repair", "data", "data"), "data: holds another dataset"),
+        (("repair", "data", "data"), "data: holds games of other settings: repaired_from is None there"),
         (("merge", "x", "data", "nowhere"), "nowhere: does not exist"),
         (("compact", "data", "x", "--games-per-shard", "0"), "games_per_shard: 0 is below 1"),
         (("split", "nowhere"), "nowhere: expected a dataset folder"),
@@ -334,6 +335,13 @@ def test_compact_keeps_keys_labels_and_digests(data, tmp_path, capfd):
         _ = keys[0].rewards
     again, _ = run(capfd, "dataset", "compact", data, tmp_path / "keys")
     assert again == 0
+    # Other games, or the same ones split otherwise, are not taken for what is there.
+    shutil.copytree(data, tmp_path / "split")
+    run(capfd, "dataset", "split", tmp_path / "split", "--train", "0.2", "--validation", "0.7", "--test", "0.1")
+    for source, *more in ((data, "--select", "core > 1"), (tmp_path / "split",)):
+        err = refused(capfd, "dataset", "compact", source, tmp_path / "keys", *more)
+        assert "keys: holds games of other settings: " in err
+        assert "content is " in err
 
 
 @pytest.mark.slow
