@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -80,16 +81,12 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "bytes": sum(map(size_of, dataset.paths)),
         "whole_shards": len(dataset) == sum(len(tables.rows) for tables in dataset.tables),
         "observations": list(dataset.observations),
-        "demonstrators": sorted({_demonstrator(game) for game in dataset}),
+        "demonstrators": sorted({game.provenance.played_by for game in dataset}),
         "by_role": by_role,
         **{name: _counts(games[name]) for name in ("end", "completeness", "origin", "split")},
         "bot": dict(bots.most_common()),
         "strategy_steps": dict(strategies.most_common()),
     }
-
-
-def _demonstrator(game: Game) -> str:
-    return f"{game.provenance.demonstrator} {game.provenance.demonstrator_version}".strip()
 
 
 def _counts(column: Any) -> dict[str, int]:
@@ -220,6 +217,13 @@ def compact(config: CompactConfig) -> int:
     check_replayable(dataset, "compact")
     settings = {"compacted_from": place_text(config.data), "content": content_digest(dataset), "observations": []}
     out = _make_dataset(config.out, settings, dataset.fractions)
+    unknown = int((dataset.rows["frames_sha256"] == b"").sum())
+    if unknown:
+        print(
+            f"strathack: {unknown:,} games have no digest of their frames, so that without these a replay is held "
+            "against their scores alone; dataset expand gives them one",
+            file=sys.stderr,
+        )
     with out:
         copy_games(dataset, out, keys_only_shard, config, "compacting")
     size = sum(path.stat().st_size for path in out.folder.shards())

@@ -74,6 +74,11 @@ class Provenance:
         return cls(**{**values, "observations": tuple(json.loads(values["observations"]))})
 
     @property
+    def played_by(self) -> str:
+        """The demonstrator's name and version."""
+        return f"{self.demonstrator} {self.demonstrator_version}".strip()
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The settings as values; none where the options are no such text."""
         try:

@@ -113,7 +113,7 @@ def card_of(path: Path, dataset: Dataset, games: Sequence[GameSteps]) -> list[tu
         ("Complete", _counted(dataset.games["completeness"])),
         ("Arrays come from", _counted(dataset.games["origin"])),
         ("Clock of the games", _counted(dataset.games["clock"])),
-        ("Played by", _joined(f"{one.demonstrator} {one.demonstrator_version}".strip() for one in provenances)),
+        ("Played by", _joined(one.played_by for one in provenances)),
         ("NLE", _joined(one.nle_version for one in provenances)),
         ("Settings", _joined(_settings(one.options) for one in provenances)),
         ("Command", _joined(one.command for one in provenances)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -72,7 +73,7 @@ class BotDemonstrator:
     def __init__(self, folder: Path) -> None:
         check_bot(folder)
         self.name = f"bot:{folder.resolve().name}"
-        self.version = ""
+        self.version = _digest_of(folder)
         self.bot = ""
         self.notice: str | None = None
         self._folder = folder.resolve()
@@ -141,6 +142,16 @@ def _inside(folder: Path) -> Iterator[None]:
     finally:
         sys.path.remove(str(folder))
         os.chdir(before)
+
+
+def _digest_of(folder: Path) -> str:
+    """Returns a digest of a bot's code, which tells it from others of its folder's name and from what it was before."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder)
+        if not any(part.startswith(".") for part in name.parts):  # such as .venv
+            digest.update(repr((str(name), path.read_bytes())).encode())
+    return digest.hexdigest()[:12]
 
 
 def check_bot(folder: Path) -> None:

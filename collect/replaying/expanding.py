@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,31 +14,66 @@ from strathack.collect.playing.environment import nle_version, peek_character
 from strathack.collect.playing.game import columns_of, logged_end, progression
 from strathack.collect.playing.recorder import Reached
 from strathack.collect.playing.xlogfile import LogEntry
-from strathack.collect.replaying.replay import DepartedError, Recording, Replayed, check_replayed, replay
+from strathack.collect.replaying.replay import Check, DepartedError, Recording, Replayed, check_replayed, replay
 from strathack.collect.running.display import Report
 from strathack.collect.running.jobs import Work, Workers
 from strathack.collect.running.pools import Factory, OnStep, WorkerOptions
 from strathack.collect.running.provenance import made_now
 from strathack.collect.running.results import GameShard, JobResult, Refused, Verified
 from strathack.collect.running.workplace import Workplace
+from strathack.dataset.arrays import StoredArray
 from strathack.dataset.errors import InputError
 from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Dataset, Game
-from strathack.dataset.schema import COMPLETENESS, DUNGEON_NAMES, DUNGEONS, ENDS, ORIGINS, text_of
+from strathack.dataset.schema import (
+    COMPLETENESS,
+    DUNGEON_NAMES,
+    DUNGEONS,
+    ENDS,
+    FRAME_CHUNK_STEPS,
+    ORIGINS,
+    text_of,
+)
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 
 @dataclass(frozen=True)
 class StoredKeys:
-    """A game to be replayed, without any frames, and its provenance."""
+    """A game to be replayed, without any frames, and its provenance.
+
+    Attributes:
+        game: The game.
+        provenance: Its provenance.
+        screens: The terminal's arrays that are stored of a game without a digest of its frames, as imported ones are:
+            they alone tell whether a replay is that game.
+    """
 
     game: GameData
     provenance: Provenance
+    screens: Mapping[str, StoredArray] = field(default_factory=dict)
 
     @classmethod
     def of(cls, game: Game) -> StoredKeys:
         """Those of a stored game."""
-        return cls(keys_only(game), game.provenance)
+        known = bool(game.row["frames_sha256"])
+        screens = {key: array for key, array in game.obs.items() if key.startswith("tty_") and not known}
+        return cls(keys_only(game), game.provenance, screens)
+
+    def check(self) -> Check | None:
+        """Returns a check of each step of a replay against the stored screens; None if there are none."""
+        if not self.screens:
+            return None
+        block: dict[str, np.ndarray] = {}
+
+        def check(step: int, observation: Mapping[str, np.ndarray]) -> None:
+            place = step % FRAME_CHUNK_STEPS
+            if place == 0:
+                block.update({key: array[step : step + FRAME_CHUNK_STEPS] for key, array in self.screens.items()})
+            for key, stored in block.items():
+                if not np.array_equal(observation[key], stored[place]):
+                    raise DepartedError(step, f"the replay shows another screen at step {step} ({key})")
+
+        return check
 
 
 class Expander:
@@ -58,7 +93,7 @@ class Expander:
         game = payload.game
         name = game.row["game"].item().decode()
         try:
-            replayed = replay(Recording.of_game(game), self._observations or (), on_step)
+            replayed = replay(Recording.of_game(game), self._observations or (), on_step, payload.check())
             check_replayed(game, replayed)
         except (DepartedError, InputError) as error:
             return Refused(str(error))

@@ -108,7 +108,7 @@ def card_of(dataset: Dataset, statistics: Statistics, about: About, files: Files
     labelled = bool(statistics.steps.any())
     versions = ", ".join(sorted({one.nle_version for one in provenance if one.nle_version}))
     head = yaml.safe_dump(head_of(dataset, about, files), sort_keys=False, allow_unicode=True)
-    demonstrators = sorted({f"{one.demonstrator} {one.demonstrator_version}".strip() for one in provenance})
+    demonstrators = sorted({one.played_by for one in provenance})
     body = Template(_BODY.read_text()).substitute(
         name=about.name,
         games=f"{len(dataset):,}",

@@ -79,7 +79,7 @@ def export_minari(dataset: Dataset, out: Path, about: AboutMinari, on_game: Call
             **({"author": {about.author}} if about.author else {}),
             **({"author_email": {about.author_email}} if about.author_email else {}),
             **({"code_permalink": about.code_permalink} if about.code_permalink else {}),
-            "algorithm_name": f"{provenance.demonstrator} {provenance.demonstrator_version}".strip(),
+            "algorithm_name": provenance.played_by,
             "description": "NetHack games with the demonstrator's strategy at every step, exported by strathack. "
             + " ".join(f"{label}: {', '.join(names)}." for label, names in dataset.vocabularies.items()),
         }

@@ -297,6 +297,10 @@ class RolloutWorkers:
             events = _without_stale([*events, *self.events(left)])
         return events
 
+    def excuse(self) -> None:
+        """Counts the losses so far for nothing: a single game is known to be their cause, and is given up."""
+        self._failures = 0
+
     def _welcome(self) -> Began | None:
         connection, _ = self._listener.accept()
         hello = receive(connection, HELLO.size)

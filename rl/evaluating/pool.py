@@ -229,6 +229,8 @@ class SeedPool(ABC):
             lost += playing
             if lane != NOWHERE and int(one.seeds[lane]) in playing:
                 failed.append(int(one.seeds[lane]))
+        if failed:
+            self._workers.excuse()
         failed = failed or lost
         self._playing -= set(lost)
         self._waiting.extendleft(seed for seed in reversed(lost) if seed not in failed)

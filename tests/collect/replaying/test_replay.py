@@ -1,6 +1,7 @@
 """Games played again from their keys: expanded, verified, streamed, relabelled."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import CorruptionError, InputError, RunError
 from strathack.dataset.frames import StoredFrames
 from strathack.dataset.keys import keys_only
-from strathack.dataset.schema import DEFAULT_OBSERVATIONS
+from strathack.dataset.schema import COMPLETENESS, DEFAULT_OBSERVATIONS
 from strathack.dataset.splits import Fractions
 from strathack.dataset.streams import unrolls, windows
 
@@ -92,6 +93,24 @@ def test_a_game_that_does_not_come_back_is_listed_with_the_first_steps_that_diff
     again = run("dataset", "expand", tmp_path / "keys", tmp_path / "data", *HERE)
     assert "5 of 6 games came back" in again.out
     assert again.err.count("\n") == 1, "the others are not replayed again"
+
+
+def test_a_game_without_a_digest_is_held_against_its_own_screens(run, played, tmp_path):
+    """As games are that were imported with their keys and screens."""
+    shutil.copytree(played / "full", tmp_path / "full")
+    for path in (tmp_path / "full").glob("*.h5"):
+        with h5py.File(path, "a") as file:
+            rows = file["games"][:]
+            rows["frames_sha256"], rows["completeness"] = b"", COMPLETENESS["truncated"]
+            file["games"][...] = rows
+    longest = max(Dataset(tmp_path / "full"), key=len)
+    step = len(longest) * 3 // 4
+    changed(tmp_path / "full", longest.name, step)
+    ended = run("dataset", "expand", tmp_path / "full", tmp_path / "data", *HERE)
+    assert ended.status == 1
+    assert "5 of 6 games came back" in ended.out
+    found = re.search(rf"{longest.name}: the replay shows another screen at step (\d+) \(tty_", ended.out)
+    assert step < int(found[1]) <= step + 20
 
 
 def test_a_damaged_game_is_listed_and_the_others_come_back(run, played, tmp_path):
