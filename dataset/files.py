@@ -137,7 +137,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"{folder}: another process is writing to this dataset") from None
+            raise InputError(f"{folder}: another process is writing to it") from None
         yield
     finally:
         os.close(descriptor)

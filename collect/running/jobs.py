@@ -170,6 +170,8 @@ def make_dataset(
         {name: told for name, told in of_all.items() if name in work.jobs}
         for of_all in (folder.read_failures(), folder.read_notes())
     )
+    # A process that is killed between a game and its texts leaves the reason why it had failed before.
+    failures = {name: told for name, told in failures.items() if name not in writer.present}
     return Made(folder, work.jobs.keys(), failures, notes, stop.number)
 
 

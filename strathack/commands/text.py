@@ -19,7 +19,7 @@ from strathack.collect.running.results import GameText, Refused
 from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import told_if_unwritable
+from strathack.dataset.files import folder_lock, told_if_unwritable
 from strathack.dataset.manifest import content_digest
 from strathack.dataset.reading import selected_games
 from strathack.dataset.schema import is_replayable
@@ -32,6 +32,8 @@ from strathack.text.exporting import ExportFolder
 from strathack.text.history import ACTION, HISTORIES, History
 from strathack.text.options import ExportConfig, ShowConfig, TokensConfig
 
+GOES_ON = "the same command goes on from there"
+
 
 def export(config: ExportConfig) -> int:
     """``strathack text export``: returns 1 if a game could not be described; if it may be another time, nothing ends.
@@ -40,19 +42,25 @@ def export(config: ExportConfig) -> int:
         InputError: If there is nothing to export, or the folder holds something else.
         RunError: If a file cannot be written.
     """
-    where = WorkerOptions(workers=config.workers, address=config.address)
     dataset = selected_games(config.data, config.select, "export")
     check_shown(dataset, config.data, config.recipe)
     planned = plan(dataset, config.steps, config.draws, config.seed)
     if not planned.chunks:
         raise InputError(f"{config.data}: no game has {config.steps} steps for a chunk")
-    folder = ExportFolder(config.out)
-    writing = partial(told_if_unwritable, config.out, "the same command goes on from there")
-    with writing():
-        finished = folder.begin(settings_of(config, dataset))
-    if finished:
-        print(f"{config.out}: is finished: {told_rows(folder.rows())}")
-        return 0
+    folder, settings = ExportFolder(config.out), settings_of(config, dataset)
+    with told_if_unwritable(config.out, GOES_ON):
+        folder.begin(settings)
+    with folder_lock(config.out):
+        if folder.begin(settings):
+            print(f"{config.out}: is finished: {told_rows(folder.rows())}")
+            return 0
+        return _written(config, dataset, planned, folder)
+
+
+def _written(config: ExportConfig, dataset: Dataset, planned: Plan, folder: ExportFolder) -> int:
+    """Describes the games that are not there yet, and finishes the export; returns as :func:`export`."""
+    where = WorkerOptions(workers=config.workers, address=config.address)
+    writing = partial(told_if_unwritable, config.out, GOES_ON)
     print_plan(planned, config)
     failures: dict[str, str] = {}
     died: list[str] = []

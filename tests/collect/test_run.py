@@ -235,7 +235,7 @@ def test_a_second_writer_is_refused(run, start, tmp_path):
     wait_for((tmp_path / "data" / "dataset.json").exists)
     ended = run("collect", tmp_path / "data", "--seeds", 1, *slow)
     assert ended.status == 2
-    assert "another process is writing to this dataset" in ended.error
+    assert "another process is writing to it" in ended.error
     first.kill()
 
 

@@ -39,7 +39,7 @@ def test_a_folder_has_one_writer_and_its_lock_falls_with_it(tmp_path):
     """
     other = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"held\n"
-    with pytest.raises(InputError, match="another process is writing to this dataset"), folder_lock(tmp_path):
+    with pytest.raises(InputError, match="another process is writing to it"), folder_lock(tmp_path):
         pass
     other.kill()
     other.communicate()

@@ -43,14 +43,14 @@ def test_another_writer_is_refused_be_it_there_first_or_faster(tmp_path):
     out = tmp_path / "out"
     with DatasetWriter(out, SETTINGS) as late, DatasetWriter(out, SETTINGS) as first:
         first.begin()
-        with pytest.raises(InputError, match="another process is writing to this dataset"):
+        with pytest.raises(InputError, match="another process is writing to it"):
             late.begin()
         code = (
             "import sys; from pathlib import Path; from strathack.dataset.writer import DatasetWriter\n"
             f"with DatasetWriter(Path({str(out)!r})): pass"
         )
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert "another process is writing to this dataset" in other.stderr
+        assert "another process is writing to it" in other.stderr
         with DatasetWriter(out, joins=True) as beside:  # a process of the same run, which adds its own games
             beside.look()
     with DatasetWriter(out) as free:

@@ -22,6 +22,7 @@ from strathack.collect.running.results import Refused
 from strathack.commands.text_worker import TextJob, TextWorker
 from strathack.dataset import Dataset
 from strathack.dataset.errors import InputError
+from strathack.dataset.files import folder_lock
 from strathack.dataset.shard import encode_shard
 from strathack.dataset.streams import unrolls
 from strathack.text import describe
@@ -191,6 +192,13 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     assert not folder.begin({"steps": 16})
     with pytest.raises(InputError, match="holds an export of other settings: steps is 16 there and 64 here"):
         folder.begin({"steps": 64})
+
+
+def test_two_exports_do_not_write_into_one_folder(capsys, tmp_path):
+    (tmp_path / "out").mkdir()
+    with folder_lock(tmp_path / "out"), pytest.raises(SystemExit, match="2"):
+        cli.main(["text", "export", str(DATA), str(tmp_path / "out"), "--select", SHORT])
+    assert "out: another process is writing to it" in capsys.readouterr().err
 
 
 def test_an_export_that_cannot_be_written_is_one_line(capsys, tmp_path, monkeypatch):

@@ -400,7 +400,7 @@ def test_two_that_publish_into_one_folder_do_not_mix(tmp_path, monkeypatch, capf
     for table in (tmp_path / "out" / "games").iterdir():
         table.unlink()
     assert published(*words) == 0
-    assert "another process is writing to this dataset" in capfd.readouterr().err
+    assert "another process is writing to it" in capfd.readouterr().err
     sums = parse_manifest((tmp_path / "out" / MANIFEST).read_text(), MANIFEST)
     assert differing(tmp_path / "out", sums) == []
 

@@ -193,7 +193,7 @@ def test_two_pulls_into_one_folder_do_not_mix(served, tmp_path):
     def meanwhile(_):
         if not refused:
             refused.append("tried")
-            with pytest.raises(InputError, match="another process is writing to this dataset"):
+            with pytest.raises(InputError, match="another process is writing to it"):
                 pull_all(planned(Path(served), out), 1, lambda _: None)
 
     pull_all(plan, 1, meanwhile)
