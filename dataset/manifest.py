@@ -96,8 +96,11 @@ def content_digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(dataset.fingerprint.encode())
     for game in dataset:
         digest.update(repr((game.name, game.provenance)).encode())
-        for name, array in sorted(game.arrays.items()):
-            if name in STORED_COLUMNS:
-                digest.update(repr((name, sorted(array.codes.items()))).encode())
-                digest.update(np.ascontiguousarray(array[:]).tobytes())
+        try:
+            for name, array in sorted(game.arrays.items()):
+                if name in STORED_COLUMNS:
+                    digest.update(repr((name, sorted(array.codes.items()))).encode())
+                    digest.update(np.ascontiguousarray(array[:]).tobytes())
+        except FormatError:  # whoever needs the game will be told
+            digest.update(b"damaged")
     return digest.hexdigest()
