@@ -14,6 +14,7 @@ from strathack.analysis.runs import starts_of
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames
 from strathack.dataset.labels import UNLABELLED, names_by_code
+from strathack.dataset.printing import told_score
 from strathack.dataset.reading import Game
 from strathack.dataset.replies import read_replies, replies_path
 from strathack.dataset.schema import OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS
@@ -89,7 +90,7 @@ class Film:
         info = self.game.info
         who = "-".join(info[key].lower() for key in ("role", "race", "gender", "alignment") if info[key])
         cause = f": {info['cause']}" if info["cause"] else ""
-        return f"{self.game.name}  {who}  score {info['score']:,}  {info['end'].replace('_', ' ')}{cause}"
+        return f"{self.game.name}  {who}  score {told_score(info['score'])}  {info['end'].replace('_', ' ')}{cause}"
 
     @cached_property
     def strategy_names(self) -> Mapping[int, str]:

@@ -16,6 +16,7 @@ from strathack.analysis.palette import colour_of, in_order, rgb
 from strathack.analysis.runs import columns_of
 from strathack.analysis.steps import GameSteps, shares_of
 from strathack.dataset.errors import InputError
+from strathack.dataset.printing import told_score
 
 WIDTH = 6.4
 """Width of most pictures in inches, so that their text can be read on a phone as well."""
@@ -89,7 +90,7 @@ def _draw_strips(axes: Axes, games: Sequence[GameSteps]) -> None:
                 aspect="auto",
                 interpolation="nearest",
             )
-        axes.text(steps + longest * 0.008, index, f"score {game.info['score']:,}", va="center", fontsize=8)
+        axes.text(steps + longest * 0.008, index, f"score {told_score(game.info['score'])}", va="center", fontsize=8)
     axes.set_xlim(0, longest * 1.12)
     axes.set_ylim(len(games) - 0.5, -0.5)
     axes.set_yticks(range(len(games)), [game.title for game in games], fontsize=8)

@@ -28,7 +28,7 @@ LIMITS = ("abort", "step_limit", "time_limit")
 FIGURES = ("score", "turns", "steps", "max_depth", "experience_level", "progression")
 """Columns that are summarised."""
 
-LEAST: Mapping[str, int] = {"turns": 0, "max_depth": 1, "experience_level": 1}
+LEAST: Mapping[str, int] = {"score": 0, "turns": 0, "max_depth": 1, "experience_level": 1}
 """The lowest value of a column; a lower one, in imported games, says that the value is not known."""
 
 COLUMNS = (

@@ -36,6 +36,7 @@ from strathack.dataset.publishing.minari import AboutMinari, export_minari
 from strathack.dataset.reading import Dataset, Game, selected_games, shards_at
 from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.remote.pointers import size_of
+from strathack.dataset.schema import UNKNOWN_SCORE
 from strathack.dataset.splits import Fractions
 from strathack.dataset.writer import DatasetWriter, agreed_settings
 
@@ -69,8 +70,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         role: {
             "games": len(of_role),
             "steps": int(of_role["steps"].sum()),
-            "mean_score": float(of_role["score"].mean()),
-            "median_score": float(of_role["score"].median()),
+            **_facts_of_scores(of_role["score"][of_role["score"] != UNKNOWN_SCORE].to_numpy()),
         }
         for role, of_role in roles
     }
@@ -230,6 +230,14 @@ def compact(config: CompactConfig) -> int:
     steps = max(Dataset(config.out).steps, 1)
     print(f"{len(Dataset(config.out)):,} games, {steps:,} steps, {size / steps:.2f} bytes a step in {config.out}")
     return 0
+
+
+def _facts_of_scores(known: np.ndarray) -> dict[str, float | None]:
+    """Returns mean and median of the scores that are known; None of none."""
+    return {
+        "mean_score": float(known.mean()) if len(known) else None,
+        "median_score": float(np.median(known)) if len(known) else None,
+    }
 
 
 def _counting(advance: Callable[[int], None]) -> Callable[[Game], None]:

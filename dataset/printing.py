@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -9,13 +10,26 @@ import numpy as np
 from rich.table import Column, Table
 from rich.text import Text
 
+from strathack.dataset.schema import UNKNOWN_SCORE
+
 Games = TypeVar("Games")
+
+
+def told_score(score: float) -> str:
+    """Returns a score, or a statistic of scores, in words; one that is not known is NaN or ``UNKNOWN_SCORE``."""
+    return "unknown" if math.isnan(score) or score == UNKNOWN_SCORE else f"{score:,.0f}"
+
+
+def _of_scores(rows: np.ndarray, statistic: Callable[[np.ndarray], float]) -> str:
+    known = rows["score"][rows["score"] != UNKNOWN_SCORE]
+    return told_score(statistic(known)) if len(known) else ""
+
 
 SCORES: Mapping[str, Callable[[np.ndarray], str]] = {
     "games": lambda rows: f"{len(rows):,}",
     "steps": lambda rows: f"{rows['steps'].sum():,}",
-    "mean score": lambda rows: f"{rows['score'].mean():,.0f}" if len(rows) else "",
-    "median": lambda rows: f"{np.median(rows['score']):,.0f}" if len(rows) else "",
+    "mean score": lambda rows: _of_scores(rows, np.mean),
+    "median": lambda rows: _of_scores(rows, np.median),
 }
 """The columns of a table of scores: title → function from rows of ``/games`` to text."""
 

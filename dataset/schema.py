@@ -227,6 +227,9 @@ TERMINATED_ENDS: frozenset[str] = frozenset({"death", "ascended", "escaped", "qu
 COMPLETENESS: Mapping[str, int] = {"complete": 0, "truncated": 1}
 """``complete``: the game itself was over; ``truncated``: the recording stops before that."""
 
+UNKNOWN_SCORE = -1
+"""The score of an imported game that tells none."""
+
 ORIGINS: Mapping[str, int] = {"played": 0, "replayed": 1, "ttyrec": 2, "screens": 3}
 """Where a game's arrays come from. ``played``: recorded while it was played; ``replayed``: replayed from its keys;
 ``ttyrec``: from a ttyrec with keys; ``screens``: from a ttyrec without keys, so all ``actions`` are ``NO_ACTION``."""

@@ -30,6 +30,7 @@ from strathack.analysis.steps import (
     transitions_of,
 )
 from strathack.analysis.tables import told
+from strathack.dataset.printing import told_score
 
 TIMELINE_COLUMNS = 240
 """Columns of a game's timeline in the table."""
@@ -151,7 +152,7 @@ def _tiles(summary: Summary, scores: pd.DataFrame) -> list[tuple[str, str, str]]
     return [
         ("Games", f"{summary.games:,}", f"{died:.0%} ended by death"),
         ("Steps", f"{int(scores['steps'].sum()):,}", f"{scores['steps'].mean():,.0f} a game"),
-        ("Mean score", f"{score.mean.value:,.0f}{error}", "± standard error"),
+        ("Mean score", f"{told_score(score.mean.value)}{error}", "± standard error"),
         ("Median score", *_parts(told(score.median, 0))),
         ("Interquartile mean", *_parts(told(score.interquartile_mean, 0))),
         ("Progression", "–" if np.isnan(mean) else f"{mean:.3f}", "mean, BALROG's measure"),
@@ -202,8 +203,11 @@ def _timeline(game: GameSteps, place: Mapping[str, int]) -> list[int]:
 
 
 def _pictures_of_scores(scores: pd.DataFrame) -> list[Picture]:
+    known = scores.dropna(subset="score")
+    if known.empty:
+        return []
     by_role = {
-        str(role) or UNKNOWN: of.to_numpy(np.float64) for role, of in scores.groupby("role", observed=True)["score"]
+        str(role) or UNKNOWN: of.to_numpy(np.float64) for role, of in known.groupby("role", observed=True)["score"]
     }
     return [
         Picture(

@@ -20,6 +20,7 @@ from strathack.dataset import Dataset
 from strathack.dataset.errors import FormatError
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.frames import FrameSource
+from strathack.dataset.printing import told_score
 from strathack.dataset.remote.addresses import address_of
 from strathack.dataset.remote.pointers import size_of
 from strathack.dataset.schema import FORMAT_VERSION
@@ -81,7 +82,9 @@ def pack_films(
     for game in [game_named(dataset, name) for name in names]:
         try:
             with closing(Film(game, frames, label)) as film:
-                title = f"{game.name} · {game.info['role']} · score {game.info['score']:,} · {len(game):,} steps"
+                title = (
+                    f"{game.name} · {game.info['role']} · score {told_score(game.info['score'])} · {len(game):,} steps"
+                )
                 films.append(PackedFilm(game.name, title, packed(film)))
         except FormatError as error:
             left_out.append(f"cannot be watched: {error}")

@@ -26,7 +26,7 @@ from strathack.collect.running.workplace import Workplace
 from strathack.dataset.actions import ACTION_INDEX, KEY_CODES, NO_ACTION
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import NO_PUBLISHED_LABEL, PUBLISHED_STRATEGIES
-from strathack.dataset.schema import DUNGEON_NAMES, TERMINATED_ENDS, make_row
+from strathack.dataset.schema import DUNGEON_NAMES, TERMINATED_ENDS, UNKNOWN_SCORE, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
 
@@ -197,7 +197,8 @@ def _row(file: TtyrecFile, ttyrec: Ttyrec, log: LogEntry, actions: np.ndarray) -
             "alignment": log.short("align0", "align"),
             "steps": len(actions),
             "turns": log.whole("turns", -1, "turns"),
-            "score": log.whole("points", ttyrec.last_score, "score"),
+            # Ttyrecs tell scores since version 3.
+            "score": log.whole("points", ttyrec.last_score if ttyrec.version > 2 else UNKNOWN_SCORE, "score"),
             "max_depth": max_depth,
             "deepest_dungeon": DUNGEON_NAMES.get(dungeon, "unknown"),
             "experience_level": 0,

@@ -23,7 +23,7 @@ from strathack.collect.running.pools import OnStep
 from strathack.collect.running.results import GameShard, Refused
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
-from strathack.dataset.schema import OBSERVATIONS, make_row
+from strathack.dataset.schema import OBSERVATIONS, UNKNOWN_SCORE, make_row
 from strathack.dataset.shard import Provenance, encode_shard
 
 ARCHIVE = re.compile(r".+\.npz")
@@ -221,7 +221,7 @@ def _row(session: RecordedSession, steps: int) -> np.ndarray:
             "alignment": _ALIGNMENTS.get(str(known.get("alignment", "")).lower(), ""),
             "steps": steps,
             "turns": -1,
-            "score": 0,
+            "score": UNKNOWN_SCORE,
             "max_depth": max(_whole(known, "max_level_number", 0), 0),
             "deepest_dungeon": "unknown",
             "experience_level": max(_whole(known, "max_exp_level", 0), 0),

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, count_by_name
+from strathack.dataset.printing import told_score
 from strathack.dataset.reading import Dataset
+from strathack.dataset.schema import UNKNOWN_SCORE
 
 FREQUENT = 6
 """Strategies that have a column of their own in the table of roles."""
@@ -35,7 +37,8 @@ class Statistics:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        self.games = dataset.games
+        games = dataset.games
+        self.games = games.assign(score=games["score"].where(games["score"] != UNKNOWN_SCORE))
         self.strategies = dataset.vocabularies["strategy"]
         self.steps = np.zeros((len(dataset), len(self.strategies)), dtype=np.int64)
         self._published: Counter[int] = Counter()
@@ -70,8 +73,8 @@ class Statistics:
         )  # fmt: skip
         rows = [
             (
-                role, f"{own.sum():,}", f"{games['steps'][own].sum():,}", f"{games['score'][own].mean():,.0f}",
-                f"{games['score'][own].median():,.0f}", f"{games['max_depth'][own].mean():.1f}",
+                role, f"{own.sum():,}", f"{games['steps'][own].sum():,}", told_score(games["score"][own].mean()),
+                told_score(games["score"][own].median()), f"{games['max_depth'][own].mean():.1f}",
                 str(died_at_once[own].sum()), str(failed[own].sum()),
             )
             for role, own in self._groups().items()
@@ -125,9 +128,10 @@ class Statistics:
         roles = games["role"].value_counts()
         if len(roles) > 1:
             means = games.groupby("role", observed=True)["score"].mean()
+            between = f"from {told_score(means.min())} to {told_score(means.max())}"
             yield (
                 f"Roles differ in number, from {roles.min():,} games ({roles.idxmin()}) to {roles.max():,} "
-                f"({roles.idxmax()}); mean scores by role go from {means.min():,.0f} to {means.max():,.0f}."
+                f"({roles.idxmax()}); mean scores by role go {between}."
             )
         yield from self._faults_of_labels()
         screens = int((games["origin"] == "screens").sum())

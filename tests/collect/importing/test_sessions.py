@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from looking import forbid_listing
 
+from strathack.analysis.scores import scores_of
 from strathack.collect.importing.sessions import SessionError, find_sessions, read_session
 from strathack.dataset import Dataset
 from strathack.dataset.actions import NO_ACTION
 from strathack.dataset.errors import InputError
+from strathack.dataset.schema import UNKNOWN_SCORE
 
 HERE = ("--workers", 0, "--quiet")
 STAMP = 1_400_000_000
@@ -60,6 +62,12 @@ def test_sessions_become_games_with_what_is_known_of_them(run_here, folder, tmp_
     others = {len(game): game.info for game in data}
     assert (others[20]["role"], others[20]["start_time"], others[20]["max_depth"]) == ("", -1, 0)
     assert run_here("dataset", "verify", tmp_path / "data", "--quiet").status == 0
+    # Their scores are not told, which is not 0.
+    assert {game.info["score"] for game in data} == {UNKNOWN_SCORE}
+    facts = json.loads(run_here("dataset", "info", tmp_path / "data", "--json").out)
+    assert {of_role["mean_score"] for of_role in facts["by_role"].values()} == {None}
+    assert run_here("report", tmp_path / "data", "--out", tmp_path / "report.html", "--quiet").status == 0
+    assert np.isnan(scores_of(data)["score"]).all()
 
 
 class Evil:
