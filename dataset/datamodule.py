@@ -6,6 +6,7 @@ Needs the extra ``train``; besides :mod:`strathack.dataset.devices`, no other mo
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,9 @@ from strathack.dataset.schedule import Share
 from strathack.dataset.streams import Stream, unrolls, windows
 
 Kind = Literal["unrolls", "windows"]
+WAIT_SECONDS = 0.001
+"""How often a loader worker looks whether the first one has begun."""
+
 OpenFrames = Callable[[], AbstractContextManager[FrameSource]]
 
 
@@ -32,8 +36,10 @@ class Position:
     """Counts the batches that a learner has taken from each stream; checkpoints keep these counts.
 
     Each loader worker has one stream; without workers there is a single stream. Batches come from the streams in turn.
-    The counts lie in memory shared with the loader workers, so that workers which outlive an epoch
-    (``persistent_workers``) continue from the current position.
+    All workers have to begin at the same position, although a learner may have taken batches of the first ones before
+    the last one is there: a worker begins where the learner was when it started the worker's process. Workers that
+    outlive an epoch (``persistent_workers``) begin each further one where the first of them, which gives the first
+    batch, has found the learner; for that, the counts lie in shared memory.
 
     Args:
         taken: Batches taken from each stream.
@@ -42,6 +48,10 @@ class Position:
 
     def __init__(self, taken: Sequence[int], next: int = 0) -> None:
         self._place = torch.tensor([*taken, next], dtype=torch.int64).share_memory_()
+        # Where the present pass began, and its number; written by the first worker.
+        self._begun = torch.zeros(len(taken) + 2, dtype=torch.int64).share_memory_()
+        # Not shared: of a process that is started now, this stays as it is.
+        self._here = (*taken, next)
 
     @property
     def taken(self) -> list[int]:
@@ -58,6 +68,26 @@ class Position:
         stream = int(batch["stream"])
         self._place[stream] = int(batch["number"])
         self._place[-1] = (stream + 1) % (len(self._place) - 1)
+        self._here = tuple(self._place.tolist())
+
+    def beginning(self, worker: int, number: int) -> tuple[list[int], int]:
+        """Returns where a pass of the loader begins: the batches taken from each stream, and the stream that is next.
+
+        Args:
+            worker: The number of the loader worker; 0 without workers.
+            number: The number of the pass in this worker's process, from 1 on.
+        """
+        if worker == 0:
+            place = self._here if number == 1 else tuple(self._place.tolist())
+            self._begun[:-1] = torch.tensor(place)
+            self._begun[-1] = number
+        elif number == 1:
+            place = self._here
+        else:
+            while int(self._begun[-1]) != number:
+                time.sleep(WAIT_SECONDS)
+            place = tuple(self._begun[:-1].tolist())
+        return list(place[:-1]), place[-1]
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the position as plain values."""
@@ -75,6 +105,7 @@ class Position:
                 "use as many loader workers"
             )
         self._place.copy_(torch.tensor([*state["taken"], state["next"]]))
+        self._here = tuple(self._place.tolist())
 
 
 @dataclass(frozen=True)
@@ -136,18 +167,22 @@ class DemonstrationBatches(IterableDataset[TensorBatch]):
         self.spec = spec
         self.position = position
         self._allocate = allocate
+        self._passes = 0
 
     def __iter__(self) -> Iterator[TensorBatch]:
         info = get_worker_info()
-        streams = len(self.position.taken)
+        worker = 0 if info is None else info.id
+        self._passes += 1
+        taken, first = self.position.beginning(worker, self._passes)
+        streams = len(taken)
         workers = 1 if info is None else info.num_workers
         if workers != streams:
             raise InputError(f"loader: {workers} workers for a position of {streams} streams")
         # The loader asks its workers in turn, beginning with the first, so the first worker gets the next stream.
-        stream = ((0 if info is None else info.id) + self.position.next) % streams
+        stream = (worker + first) % streams
         with self.spec.frames() if self.spec.frames is not None else nullcontext() as frames:
             source = self.spec.open(stream, streams, frames, self._allocate)
-            number = self.position.taken[stream]
+            number = taken[stream]
             try:
                 source.skip(number)
                 for batch in source:

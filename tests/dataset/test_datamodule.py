@@ -3,6 +3,7 @@
 import itertools
 import logging
 import shutil
+import time
 import warnings
 from contextlib import AbstractContextManager
 
@@ -117,6 +118,29 @@ def test_lightning_resumes_at_the_same_batch(games, tmp_path, workers):
         resume = tmp_path / "whole" / f"step={step}.ckpt"
         rest = train(games, tmp_path / f"rest{step}", 20, workers=workers, every=100, resume=resume)
         assert rest == whole[step:]
+
+
+class LateBatches(DemonstrationBatches):
+    """Whose second worker begins only after batches of the first one may have been taken."""
+
+    def __iter__(self):
+        if torch.utils.data.get_worker_info().id == 1:
+            time.sleep(0.5)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_that_come_late_begin_where_the_others_have(games, persistent):
+    spec = StreamSpec(Dataset(games), "unrolls", {"lanes": B, "steps": T, "epochs": None})
+    position, seen = Position([0, 0]), []
+    late = torch.utils.data.DataLoader(
+        LateBatches(spec, position), batch_size=None, num_workers=2, persistent_workers=persistent, prefetch_factor=1
+    )
+    for taken in (3, 4, 3):  # of several passes
+        for batch in itertools.islice(late, taken):
+            position.take(batch)
+            seen.append((int(batch["stream"]), int(batch["number"])))
+    assert seen == [(place % 2, place // 2 + 1) for place in range(10)]
 
 
 def test_an_epoch_has_as_many_batches_as_it_says(games):
