@@ -68,8 +68,10 @@ class Comparison:
         """The conclusion, in plain words."""
         if self.p < SIGNIFICANT:
             return "better" if self.difference.value > 0 else "worse"
+        if min(self.games) < 2:
+            return "too few games to tell"
         if math.isinf(self.needed):
-            return "too few games to tell" if self.difference.value else "no difference"
+            return "no difference"
         return f"too few games to tell (about {self.needed:,.0f} each would do, if this is the difference)"
 
 

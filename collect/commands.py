@@ -27,14 +27,14 @@ from strathack.collect.replaying.record import ReplayRecord
 from strathack.collect.replaying.relabelling import relabelling
 from strathack.collect.running.display import print_summary
 from strathack.collect.running.jobs import Made, Work, do_jobs, make_dataset, stop_on_signal
+from strathack.dataset.content import content_digest
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
-from strathack.dataset.manifest import content_digest
 from strathack.dataset.reading import Dataset, selected_games, shards_at
 from strathack.dataset.remote.addresses import address_of, place_text
 from strathack.dataset.signals import interrupted_by
 from strathack.dataset.verify import Problem, verify_shards
-from strathack.dataset.writer import agreed_settings
+from strathack.dataset.writer import CONTENT, agreed_settings
 
 
 def collect(config: CollectConfig) -> int:
@@ -114,10 +114,10 @@ def _made_of(
         work_of: Prepares the work, for which it may restart this process.
     """
     settings = {
-        made_from: place_text(config.data), "content": content_digest(dataset),
+        made_from: place_text(config.data), CONTENT: content_digest(dataset),
         "observations": list(config.observations),
     }  # fmt: skip
-    agreed_settings(config.out, settings, newer=("content",))  # of which earlier releases did not tell
+    agreed_settings(config.out, settings, newer=(CONTENT,))  # of which earlier releases did not tell
     work = work_of(dataset, config.observations, config, retries=config.retries, quiet=config.quiet)
     return make_dataset(
         config.out, settings, work, fractions=dataset.fractions, games_per_shard=config.games_per_shard,

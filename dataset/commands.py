@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from strathack.dataset.content import content_digest
 from strathack.dataset.copying import collisions, copy_games, one_game_shard, sound_games
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.exporting import export_parquet
@@ -21,7 +22,6 @@ from strathack.dataset.files import absolute
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import check_replayable, keys_only_shard
 from strathack.dataset.labels import count_by_name
-from strathack.dataset.manifest import content_digest
 from strathack.dataset.options import (
     CompactConfig,
     ExportConfig,
@@ -38,7 +38,7 @@ from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.remote.pointers import size_of
 from strathack.dataset.schema import UNKNOWN_SCORE
 from strathack.dataset.splits import Fractions
-from strathack.dataset.writer import DatasetWriter, agreed_settings
+from strathack.dataset.writer import CONTENT, DatasetWriter, agreed_settings
 
 
 def info(config: InfoConfig) -> int:
@@ -150,7 +150,7 @@ def merge(config: MergeConfig) -> int:
     if len(split_by) > 1:
         raise InputError("merge: the datasets are split in different ways; strathack dataset split makes them alike")
     content = [content_digest(dataset) for dataset in datasets]
-    settings = {"merged_from": [place_text(source) for source in config.sources], "content": content}
+    settings = {"merged_from": [place_text(source) for source in config.sources], CONTENT: content}
     out = _make_dataset(config.out, settings, datasets[0].fractions)
     games: dict[str, Game] = {}
     for dataset in datasets:
@@ -215,7 +215,7 @@ def compact(config: CompactConfig) -> int:
     """``strathack dataset compact``."""
     dataset = selected_games(config.data, config.select, "compact")
     check_replayable(dataset, "compact")
-    settings = {"compacted_from": place_text(config.data), "content": content_digest(dataset), "observations": []}
+    settings = {"compacted_from": place_text(config.data), CONTENT: content_digest(dataset), "observations": []}
     out = _make_dataset(config.out, settings, dataset.fractions)
     unknown = int((dataset.rows["frames_sha256"] == b"").sum())
     if unknown:
@@ -251,5 +251,5 @@ def _make_dataset(path: Path, settings: dict[str, Any], fractions: Fractions) ->
         InputError: If the folder holds a dataset with other settings.
     """
     # Earlier releases did not tell of the content.
-    agreed_settings(path, settings, newer=("content",))
+    agreed_settings(path, settings, newer=(CONTENT,))
     return DatasetWriter(path, settings, fractions=fractions)

@@ -1,4 +1,4 @@
-"""The checksums of a folder's files, as ``sha256sum`` writes and checks them, and the digest of a dataset."""
+"""The checksums of a folder's files, as ``sha256sum`` writes and checks them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from strathack.dataset.errors import FormatError
 from strathack.dataset.files import atomic_write
-from strathack.dataset.schema import STORED_COLUMNS
-
-if TYPE_CHECKING:
-    from strathack.dataset.reading import Dataset
 
 MANIFEST = "checksums.sha256"
 """The file with the checksums of all others: ``sha256sum --check checksums.sha256``."""
@@ -89,18 +82,3 @@ def differing(folder: Path, sums: Mapping[str, str]) -> list[str]:
         sums: Name → SHA-256.
     """
     return [name for name in sums if not (folder / name).is_file() or sha256_of(folder / name) != sums[name]]
-
-
-def content_digest(dataset: Dataset) -> str:
-    """Returns a digest of the games' keys, splits, labels and provenance: of what other folders are made from."""
-    digest = hashlib.sha256(dataset.fingerprint.encode())
-    for game in dataset:
-        digest.update(repr((game.name, game.provenance)).encode())
-        try:
-            for name, array in sorted(game.arrays.items()):
-                if name in STORED_COLUMNS:
-                    digest.update(repr((name, sorted(array.codes.items()))).encode())
-                    digest.update(np.ascontiguousarray(array[:]).tobytes())
-        except FormatError:  # whoever needs the game will be told
-            digest.update(b"damaged")
-    return digest.hexdigest()

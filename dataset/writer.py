@@ -15,6 +15,9 @@ from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.manifest import MANIFEST
 from strathack.dataset.splits import Fractions
 
+CONTENT = "content"
+"""The setting that is a digest of what a folder is made of; see :func:`strathack.dataset.content.content_digest`."""
+
 WRITING_SHARE = 0.05
 """The share of the time that writing texts about games may take."""
 
@@ -235,10 +238,12 @@ def agreed_settings(
 
 def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """Returns in words which of the settings asked for differ from those that are there; empty if none does."""
+    differing = {name: value for name, value in asked.items() if there.get(name) != value}
     return "; ".join(
-        f"{name} is {there.get(name)!r} there and {value!r} here"
-        for name, value in asked.items()
-        if there.get(name) != value
+        "what is there was made of other games, labels or splits"
+        if name == CONTENT
+        else f"{name} is {there.get(name)!r} there and {value!r} here"
+        for name, value in differing.items()
     )
 
 

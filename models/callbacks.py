@@ -114,15 +114,23 @@ class EarlyStop(pl.callbacks.EarlyStopping):
         goes_on: Whether a run that has ended so goes on, since a new end was given.
     """
 
+    wait_count: int
+
     def __init__(self, monitored: str, patience: int, *, goes_on: bool) -> None:
         # At the end of a validation, and so before the checkpoint that is saved after it.
         super().__init__(monitored, patience=patience, check_finite=False, check_on_train_epoch_end=False)
         self._goes_on = goes_on
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lets a run that has ended take no further step."""
-        if self.wait_count >= self.patience and not self._goes_on:
-            trainer.should_stop = True
+        """Lets a run that has ended take no further step, or counts anew if it goes on."""
+        if self.wait_count >= self.patience:
+            self.wait_count = 0 if self._goes_on else self.wait_count
+            trainer.should_stop = not self._goes_on
+
+    @property
+    def state_key(self) -> str:
+        """The name in checkpoints, which is Lightning's own."""
+        return super().state_key.replace(type(self).__qualname__, "EarlyStopping", 1)
 
 
 class InterruptedRun(Exception):  # noqa: N818  (nothing went wrong)

@@ -78,7 +78,7 @@ class RunOptions(Options):
         super().__post_init__()
         check_at_least(1, self, "checkpoint_every", "log_every", "devices")
         check_at_least(0, self, "validate_every", "seed")
-        check_above_zero(self, *self.budget, finite=True)
+        check_above_zero(self, *self.budget)
         if self.seed > LARGEST_SEED:
             raise InputError(f"seed: {self.seed} is not below 2 ** 32")
         if self.resume is not None:
@@ -266,6 +266,7 @@ class LearningOptions(RunOptions, OptimizerOptions):
         check_at_least(1, self, "lanes", "unroll", "accumulate", "validate_every")
         super().__post_init__()
         check_at_least(0, self, "loader_workers", "validation_batches", "keep_every", "early_stop")
+        check_above_zero(self, "passes", finite=True)
         if not 0 <= self.ema < 1:
             raise InputError(f"ema: {self.ema} is no decay; expected 0 to below 1")
 

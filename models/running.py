@@ -77,7 +77,9 @@ class Run(Generic[AnyRunOptions]):
             own = from_plain(type(given), json.loads(path.read_text()))
         except (ValueError, InputError) as error:  # undecodable text is a ValueError, too
             raise FormatError(f"{path}: not the options of a run of this release: {error}") from None
-        saved = load_values(folder / LAST) if (folder / LAST).exists() else None
+        # What a process that was killed while it wrote leaves is hidden.
+        begun = any(not path.name.startswith(".") for path in folder.glob("*.safetensors"))
+        saved = load_values(folder / LAST) if begun else None
         extended = any(getattr(given, name) is not None for name in given.budget)
         return cls(own.continued(given), folder, saved, extended)
 

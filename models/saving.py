@@ -212,10 +212,10 @@ def frames_of(values: Mapping[str, Any]) -> int:
     return int(values[STATE]["frames"]) + int(about.get("frames_before", 0))
 
 
-def weights_digest(policy: AnyPolicy) -> str:
-    """Returns a SHA-256 of a policy's weights in bf16: the same for a run, and what is published of it in bf16."""
+def weights_digest(network: nn.Module) -> str:
+    """Returns a SHA-256 of a network's weights in bf16: the same for a run, and what is published of it in bf16."""
     digest = sha256()
-    for name, value in sorted(policy.state_dict().items()):
+    for name, value in sorted(network.state_dict().items()):
         rounded = value.to(torch.bfloat16) if value.is_floating_point() else value
         digest.update(repr((name, tuple(value.shape))).encode())
         digest.update(rounded.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

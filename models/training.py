@@ -86,6 +86,9 @@ def check_used(options: TrainConfig, policy: AnyConfig) -> None:
         raise InputError(f"early_stop: a small TD error of {options.algorithm} makes no good policy; leave it out")
     if options.algorithm != "bc" and options.unroll < 2:
         raise InputError(f"unroll: {options.unroll} steps hold no step with a next one; expected at least 2")
+    heads = policy.low.heads if isinstance(policy, CleavedConfig) else policy.heads
+    if options.algorithm != "bc" and isinstance(heads, HierarchicalConfig) and heads.combine == "label":
+        raise InputError(f"heads.combine: label; {options.algorithm} learns of actions, whatever strategy they served")
     for name in () if policy.label is not None else given(options, "balance", "strategy_weight", "head_weight"):
         raise InputError(f"{name}: is of policies with strategies, and this one is flat")
     for name in () if options.algorithm == "bc" else given(options, "balance", "head_weight"):

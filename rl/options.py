@@ -157,7 +157,13 @@ class FinetuneConfig(PolicyRunOptions, WorkerOptions):
         return self.devices * self.nodes
 
     def continued(self, now: FinetuneConfig) -> FinetuneConfig:
-        """See :meth:`RunOptions.continued`; the paths that imitation and rewards read may be new, too."""
+        """See :meth:`RunOptions.continued`; the paths that imitation and rewards read may be new, too.
+
+        Raises:
+            InputError: If a model of progress is named that the run does not have.
+        """
+        if now.reward.progress is not None and self.reward.progress is None:
+            raise InputError("reward.progress: the run has no model of progress that could have moved")
         imitation, reward = (
             {name: place for name in group.moved if (place := getattr(group, name)) is not None}
             for group in (now.imitation, now.reward)

@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import atomic_write, check_writable, is_empty
-from strathack.dataset.writer import differences
+from strathack.dataset.writer import CONTENT, differences
 from strathack.text.balrog import encode_record, record_path
 from strathack.text.chunks import Layout
 
@@ -77,7 +77,9 @@ class ExportFolder:
         check_writable(self.path)
         there = self._read()
         if there is not None:
-            differing = differences(there, settings)
+            # Earlier releases did not tell of the content.
+            told = {name: value for name, value in settings.items() if name in there or name != CONTENT}
+            differing = differences(there, told)
             if differing:
                 raise InputError(f"{self.path}: holds an export of other settings: {differing}")
             return bool(there.get("finished"))

@@ -147,10 +147,10 @@ def _inside(folder: Path) -> Iterator[None]:
 def _digest_of(folder: Path) -> str:
     """Returns a digest of a bot's code, which tells it from others of its folder's name and from what it was before."""
     digest = hashlib.sha256()
+    environments = [path.parent for path in folder.rglob("pyvenv.cfg")]
     for path in sorted(folder.rglob("*.py")):
-        name = path.relative_to(folder)
-        if not any(part.startswith(".") for part in name.parts):  # such as .venv
-            digest.update(repr((str(name), path.read_bytes())).encode())
+        if path.is_file() and not any(path.is_relative_to(one) for one in environments):
+            digest.update(repr((str(path.relative_to(folder)), path.read_bytes())).encode())
     return digest.hexdigest()[:12]
 
 

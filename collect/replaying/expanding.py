@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -44,36 +45,50 @@ class StoredKeys:
     Attributes:
         game: The game.
         provenance: Its provenance.
-        screens: The terminal's arrays that are stored of a game without a digest of its frames, as imported ones are:
-            they alone tell whether a replay is that game.
+        screens: Of a game without a digest of its frames, as imported ones are, those of the terminal's arrays that are
+            stored, which alone tell whether a replay is that game: key → a digest of every 1,024 steps and of the rest.
     """
 
     game: GameData
     provenance: Provenance
-    screens: Mapping[str, StoredArray] = field(default_factory=dict)
+    screens: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, game: Game) -> StoredKeys:
-        """Those of a stored game."""
-        known = bool(game.row["frames_sha256"])
-        screens = {key: array for key, array in game.obs.items() if key.startswith("tty_") and not known}
-        return cls(keys_only(game), game.provenance, screens)
+        """Those of a stored game, without its screens."""
+        return cls(keys_only(game), game.provenance)
+
+    @classmethod
+    def with_screens(cls, game: Game) -> StoredKeys:
+        """Those of a stored game, with its screens where nothing else tells them."""
+        keys = [] if game.row["frames_sha256"] else [key for key in game.obs if key.startswith("tty_")]
+        return cls(keys_only(game), game.provenance, {key: _digests(game.obs[key]) for key in keys})
 
     def check(self) -> Check | None:
         """Returns a check of each step of a replay against the stored screens; None if there are none."""
         if not self.screens:
             return None
-        block: dict[str, np.ndarray] = {}
+        seen, last = {key: sha256() for key in self.screens}, len(self.game.actions) - 1
 
         def check(step: int, observation: Mapping[str, np.ndarray]) -> None:
-            place = step % FRAME_CHUNK_STEPS
-            if place == 0:
-                block.update({key: array[step : step + FRAME_CHUNK_STEPS] for key, array in self.screens.items()})
-            for key, stored in block.items():
-                if not np.array_equal(observation[key], stored[place]):
-                    raise DepartedError(step, f"the replay shows another screen at step {step} ({key})")
+            number, place = divmod(step, FRAME_CHUNK_STEPS)
+            for key, digests in self.screens.items():
+                seen[key].update(np.ascontiguousarray(observation[key]).data)
+                if place == FRAME_CHUNK_STEPS - 1 or step == last:
+                    if seen[key].digest() != digests[number]:
+                        first = number * FRAME_CHUNK_STEPS
+                        raise DepartedError(
+                            first, f"the replay shows other screens, first between steps {first} and {step} ({key})"
+                        )
+                    seen[key] = sha256()
 
         return check
+
+
+def _digests(array: StoredArray) -> list[bytes]:
+    """Returns the digest of every 1,024 frames, and of the rest."""
+    starts = range(0, len(array), FRAME_CHUNK_STEPS)
+    return [sha256(np.ascontiguousarray(array[at : at + FRAME_CHUNK_STEPS]).data).digest() for at in starts]
 
 
 class Expander:
@@ -178,7 +193,7 @@ def replaying(
         quiet: Whether to print a line about each game.
     """
     factory = partial(Expander, observations, made_now())
-    return work_on(dataset, factory, StoredKeys.of, partial(_described, quiet), where, retries)
+    return work_on(dataset, factory, StoredKeys.with_screens, partial(_described, quiet), where, retries)
 
 
 def work_on(

@@ -22,6 +22,10 @@ OBJECT_STORE_BYTES = 256 << 20
 _WORKER_NICENESS = "RAY_worker_niceness"
 
 
+_BELOW = 77
+"""About how many characters Ray adds to the path of its folder for its sockets."""
+
+
 class Cluster:
     """A connection to a Ray cluster. If the program is connected already, that connection is used and left open.
 
@@ -50,7 +54,7 @@ class Cluster:
         try:
             with _own_handlers():
                 if address is None:
-                    self._scratch = scratch_for_sockets()
+                    self._scratch = scratch_for_sockets(_BELOW)
                     with _told(_WORKER_NICENESS, niceness), _told_token():
                         self._connect(workers, address)
                 else:

@@ -22,8 +22,8 @@ from typing import IO
 PATIENCE_SECONDS = 30.0
 """How long a janitor keeps trying to kill processes and to remove the folder."""
 
-_SOCKET_PATH_LIMIT = 107
-"""The longest path of a Unix socket. Ray adds some 75 characters to the path of its folder, whose own name has 23."""
+_SOCKET_PATH_LIMIT, _OWN_NAME = 107, len("/strathack-0123456789ab")
+"""The longest path of a Unix socket, and what a scratch folder's own name takes of it."""
 
 
 class Scratch:
@@ -66,10 +66,14 @@ class Scratch:
         self._janitor.stdout.close()
 
 
-def scratch_for_sockets() -> Scratch:
-    """Makes a temporary folder whose path is short enough for the Unix sockets in it, Ray's above all."""
+def scratch_for_sockets(below: int) -> Scratch:
+    """Makes a temporary folder whose path is short enough for the Unix sockets in it.
+
+    Args:
+        below: Characters of a socket's path below the folder.
+    """
     usual = Path(tempfile.gettempdir())
-    return Scratch(usual if len(str(usual)) + 100 <= _SOCKET_PATH_LIMIT else Path("/tmp"))
+    return Scratch(usual if len(str(usual)) + _OWN_NAME + below <= _SOCKET_PATH_LIMIT else Path("/tmp"))
 
 
 def clean(master: int, folder: str, since: float) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from strathack.dataset.content import content_digest
 from strathack.dataset.copying import copy_games, one_game_shard
 from strathack.dataset.errors import InputError
 from strathack.dataset.exporting import StepTable
@@ -19,7 +20,7 @@ from strathack.dataset.files import absolute, atomic_write, sync_folder, told_if
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.frames import FrameSource, source_of
 from strathack.dataset.keys import check_replayable, keys_only_shard
-from strathack.dataset.manifest import content_digest, files_of, sha256_of, write_manifest
+from strathack.dataset.manifest import files_of, sha256_of, write_manifest
 from strathack.dataset.options import PublishDataConfig
 from strathack.dataset.progress import progress
 from strathack.dataset.publishing.card import About, card_of

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.files import absolute, atomic_write, folder_lock, is_empty, told_if_unwritable
+from strathack.dataset.files import (
+    absolute,
+    atomic_write,
+    folder_lock,
+    is_empty,
+    remove_temporary_files,
+    told_if_unwritable,
+)
 from strathack.dataset.manifest import MANIFEST, sha256_of
 from strathack.dataset.remote.addresses import address_of, place_text, without_secrets
 from strathack.dataset.remote.stores import RemoteFile, bytes_of, checksums_of, file_at, names_in, pinned
@@ -101,6 +108,7 @@ def pull_all(pull: Pull, parallel: int, on_bytes: Callable[[int], None]) -> None
         pull.out.mkdir(parents=True, exist_ok=True)
         begun = {"asked": pull.asked, "place": pull.place}
         with folder_lock(pull.out):
+            remove_temporary_files(pull.out)
             atomic_write(pull.out / BEGUN, json.dumps(begun).encode())
             _fetch_files(pull, parallel, on_bytes)
             (pull.out / BEGUN).unlink()

@@ -12,7 +12,7 @@ from strathack.dataset.devices import TensorBatch
 from strathack.dataset.errors import InputError
 from strathack.models.cores import State
 from strathack.models.fitting import Ended, Fit, beginning_of, budget_of, fit_of, learned, streamed
-from strathack.models.label_tables import check_labelled, check_observations, dataset_names
+from strathack.models.label_tables import check_labelled, check_observations, dataset_names, held_names
 from strathack.models.labelling.labeller import LABELLER, Labeller, LabellerConfig
 from strathack.models.labelling.metrics import LabelResult, LabelSums, label_result, label_sums
 from strathack.models.labelling.options import LabelTrainConfig
@@ -98,10 +98,10 @@ def labelling_of(run: Run[LabelTrainConfig]) -> Fit[LabellingModule]:
     """
     begun = beginning_of(run)
     options, dataset = begun.run.options, begun.dataset
-    names = dataset_names(dataset, options.label)
-    config = config_of(options, names) if run.saved is None else LabellerConfig.from_values(run.saved[LABELLER])
+    names, held = dataset_names(dataset, options.label), held_names(dataset, options.label)
+    config = config_of(options, held) if run.saved is None else LabellerConfig.from_values(run.saved[LABELLER])
     check_observations(config.observations, dataset, options.data[0], "the labeller")
-    table = strategy_table(names, config.names, options.label)
+    table = strategy_table(names, config.names, options.label, held)
     check_labelled(dataset, options.data[0], options.label, table)
     columns = (config.label, *(("actions",) if config.action else ()))
     data = streamed(options, dataset, begun.lanes, config.observations, columns)

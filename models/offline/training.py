@@ -335,8 +335,6 @@ def check_learnable(policy: AnyPolicy, dataset: Dataset, config: TrainConfig) ->
         raise InputError(
             f"heads.combine: {heads.combine}; the logits of {algorithm} are values, --set heads.combine=values"
         )
-    if isinstance(heads, HierarchicalConfig) and heads.combine == "label":
-        raise InputError(f"heads.combine: label; {algorithm} learns of actions, whatever strategy they served")
     if (dataset.rows["origin"] == ORIGINS["screens"]).any():
         raise InputError(f"{config.data[0]}: has games without keys, from which {algorithm} cannot learn")
     return policy

@@ -36,6 +36,7 @@ class PretrainedConfig:
         projection: Elements of the vectors by which frames are compared.
         hidden: Units of the layers that compare two frames' vectors.
         longest: The most steps between two frames from which progress was learned.
+        turn: Whether the turn in the last line is seen, as by what earlier releases trained.
     """
 
     encoder: EncoderConfig = field(default_factory=SymbolsConfig)
@@ -43,6 +44,7 @@ class PretrainedConfig:
     projection: int = 128
     hidden: int = 256
     longest: int = 10_000
+    turn: bool = False
 
     @property
     def observations(self) -> tuple[str, ...]:
@@ -57,7 +59,7 @@ class PretrainedConfig:
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> PretrainedConfig:
         """The inverse of :meth:`to_values`."""
-        return from_plain(cls, values)
+        return from_plain(cls, {"turn": True, **values})
 
 
 BESIDE_THE_SCREEN = ("blstats", "previous_action", "inventory", "corpses", "events", "marks")
@@ -92,9 +94,9 @@ def without_turn(chars: Tensor) -> Tensor:
     return torch.cat([chars[:, :-1], torch.where(told, ord(" "), line)[:, None]], 1)
 
 
-def _seen(frames: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _seen(frames: Mapping[str, Tensor], config: PretrainedConfig) -> Mapping[str, Tensor]:
     """Returns frames as they are seen in pre-training."""
-    return {**frames, "tty_chars": without_turn(frames["tty_chars"])}
+    return frames if config.turn else {**frames, "tty_chars": without_turn(frames["tty_chars"])}
 
 
 class ContrastiveEncoder(nn.Module):
@@ -106,13 +108,14 @@ class ContrastiveEncoder(nn.Module):
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
+        self.config = config
         size = config.encoder.size
         self.encoder = make_encoder(config.encoder, len(ACTION_NAMES))
         self.projection = nn.Sequential(nn.Linear(size, size), nn.ELU(), nn.Linear(size, config.projection))
 
     def forward(self, frames: Mapping[str, Tensor]) -> Tensor:
         """From frames, observation key → [N, …], to [N, projection]."""
-        projected: Tensor = self.projection(self.encoder(_seen(frames)))
+        projected: Tensor = self.projection(self.encoder(_seen(frames, self.config)))
         return projected
 
 
@@ -135,7 +138,7 @@ class ProgressModel(nn.Module):
 
     def encode(self, frames: Mapping[str, Tensor], lanes: int | None = None) -> Tensor:
         """From frames, observation key → [N, …], to [N, size]; ``lanes`` as for the encoder alone."""
-        encoded: Tensor = self.encoder(_seen(frames), lanes)
+        encoded: Tensor = self.encoder(_seen(frames, self.config), lanes)
         return encoded
 
     def between(self, one: Tensor, other: Tensor) -> Tensor:

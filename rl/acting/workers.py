@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from strathack.collect.running.cluster import Cluster
-from strathack.collect.running.janitor import scratch_for_sockets
+from strathack.collect.running.janitor import Scratch, scratch_for_sockets
 from strathack.collect.running.workplace import Workplace, die_with_raylet
 from strathack.dataset.errors import RunError, first_line
 from strathack.rl.acting.memory import SharedArrays
@@ -225,11 +225,12 @@ class RolloutWorkers:
         self.lost = 0
         self._failures = 0
         self._looked_at = time.monotonic()
-        self._scratch = scratch_for_sockets()
-        self._path = self._scratch.path / "learner"
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._selector = selectors.DefaultSelector()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._scratch: Scratch | None = None
         try:
+            self._scratch = scratch_for_sockets(len("/learner"))
+            self._path = self._scratch.path / "learner"
             self._listener.bind(str(self._path))
             self._listener.listen(count)
             self._selector.register(self._listener, selectors.EVENT_READ)
@@ -390,7 +391,8 @@ class RolloutWorkers:
             self._listener.close()
             self._launcher.close()
         finally:
-            self._scratch.close()
+            if self._scratch is not None:
+                self._scratch.close()
 
 
 def _without_stale(events: Iterable[Event]) -> list[Event]:

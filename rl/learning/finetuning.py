@@ -15,7 +15,6 @@ from lightning_fabric import Fabric
 
 from strathack.collect.running.workplace import usable_cores
 from strathack.dataset.errors import InputError, first_line
-from strathack.dataset.manifest import sha256_of
 from strathack.dataset.options import given
 from strathack.dataset.schedule import Share
 from strathack.dataset.signals import StopOnSignal
@@ -27,7 +26,7 @@ from strathack.models.precision import is_bf16
 from strathack.models.presets import preset
 from strathack.models.pretraining.networks import is_pretrained, load_pretrained, take_encoder
 from strathack.models.running import Run, checked_device, together
-from strathack.models.saving import frames_of, load_plain_values, load_policy, policy_of_values
+from strathack.models.saving import frames_of, load_plain_values, load_policy, policy_of_values, weights_digest
 from strathack.rl.acting.inference import InferencePolicy
 from strathack.rl.acting.recording import SavedGames, recorder_of
 from strathack.rl.acting.rollouts import Rollouts
@@ -115,9 +114,10 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
     about: dict[str, Any] = {"env": config.env, "dataset": "" if demos is None else demos.dataset.fingerprint}
     if saved is not None and any(saved["about"].get(name) != value for name, value in about.items()):
         raise InputError(f"{config.imitation.demos}: other games than those that the run was trained on")
-    about["read"] = read_beside(config)
+    beside = {"imitation.teacher": teacher and teacher.policy, "reward.progress": progress and progress.model}
+    about["read"] = {name: weights_digest(network) for name, network in beside.items() if network is not None}
     if saved is not None:
-        check_read(config, saved["about"].get("read", {}))
+        check_read(about["read"], saved["about"].get("read", {}))
     about |= begun_with(config) if saved is None else {"frames": 0, **saved["about"], **about}
     counters = Counters() if saved is None else Counters.from_values(own_state(saved, fabric)["counters"])
     summed = None if fabric.world_size == 1 else partial(summed_array, fabric)
@@ -235,40 +235,26 @@ def begun_with(config: FinetuneConfig) -> dict[str, Any]:
     began = load_plain_values(checkpoint_at(config.run[0])) if config.run else {}
     if not began:
         return {"frames": 0}
-    frames = 0 if is_pretrained(began) else frames_of(began)
-    return {"frames": frames, "cloned_on": began["about"].get("dataset", "")}
+    if is_pretrained(began):
+        return {"frames": 0, "cloned_on": ""}
+    about = began["about"]
+    return {"frames": frames_of(began), "cloned_on": about.get("cloned_on", about.get("dataset", ""))}
 
 
-def beside(config: FinetuneConfig) -> dict[str, Path]:
-    """Returns what is read at every start beside the policy itself: by option, what stands for a checkpoint."""
-    imitation = config.imitation
-    paths = {
-        "imitation.teacher": (imitation.teacher or config.run[0]) if imitation.kickstarts else None,
-        "reward.progress": config.reward.progress,
-    }
-    return {name: path for name, path in paths.items() if path is not None}
-
-
-def read_beside(config: FinetuneConfig) -> dict[str, str]:
-    """Returns the SHA-256 of each checkpoint that is read beside the policy's own; the names are those of options."""
-    return {name: sha256_of(checkpoint_at(path)) for name, path in beside(config).items()}
-
-
-def check_read(config: FinetuneConfig, before: Mapping[str, str]) -> None:
-    """Checks that a resumed run reads the checkpoints that it has learned by so far; a run's folder may have new ones.
+def check_read(now: Mapping[str, str], before: Mapping[str, str]) -> None:
+    """Checks that a resumed run learns by the weights that it has learned by so far; a run's folder may have new ones.
 
     Args:
-        config: The options.
-        before: What :func:`read_beside` returned when the run began; empty for a run of an earlier release.
+        now: By option, a digest of the weights that are read beside the policy's own.
+        before: The same when the run began; empty for a run of an earlier release.
 
     Raises:
-        InputError: If one is another.
+        InputError: If weights are others.
     """
-    for name, digest in read_beside(config).items():
+    for name, digest in now.items():
         if before.get(name, digest) != digest:
             raise InputError(
-                f"{name}: {beside(config)[name]} holds other weights than those that the run has learned by; "
-                f"--{name} names a checkpoint"
+                f"{name}: other weights than those that the run has learned by; --{name} names a checkpoint"
             )
 
 

@@ -18,13 +18,14 @@ from strathack.collect.running.pools import Failed, Outcome, WorkerOptions
 from strathack.collect.running.results import GameText, Refused
 from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
+from strathack.dataset.content import content_digest
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import folder_lock, told_if_unwritable
-from strathack.dataset.manifest import content_digest
+from strathack.dataset.files import folder_lock, remove_temporary_files, told_if_unwritable
 from strathack.dataset.reading import selected_games
 from strathack.dataset.schema import is_replayable
 from strathack.dataset.signals import interrupted_by
 from strathack.dataset.splits import SPLITS
+from strathack.dataset.writer import CONTENT
 from strathack.text.cards import card_of
 from strathack.text.chunks import Labels, Plan, Recipe, make_describer, plan, see
 from strathack.text.coloring import colored
@@ -51,6 +52,7 @@ def export(config: ExportConfig) -> int:
     with told_if_unwritable(config.out, GOES_ON):
         folder.begin(settings)
     with folder_lock(config.out):
+        remove_temporary_files(config.out)
         if folder.begin(settings):
             print(f"{config.out}: is finished: {told_rows(folder.rows())}")
             return 0
@@ -112,8 +114,8 @@ def check_shown(dataset: Dataset, path: Path, recipe: Recipe) -> None:
 def settings_of(config: ExportConfig, dataset: Dataset) -> dict[str, object]:
     """Returns what decides an export's content."""
     return {
-        # With the labels, which are the strategies' words.
-        "dataset": content_digest(dataset), **asdict(config.recipe), "chunks": config.chunks, "seed": config.seed,
+        "dataset": dataset.fingerprint, CONTENT: content_digest(dataset),
+        **asdict(config.recipe), "chunks": config.chunks, "seed": config.seed,
         "to": config.to, "rows_per_file": config.rows_per_file,
     }  # fmt: skip
 

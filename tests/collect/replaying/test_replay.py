@@ -1,7 +1,6 @@
 """Games played again from their keys: expanded, verified, streamed, relabelled."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -109,8 +108,8 @@ def test_a_game_without_a_digest_is_held_against_its_own_screens(run, played, tm
     ended = run("dataset", "expand", tmp_path / "full", tmp_path / "data", *HERE)
     assert ended.status == 1
     assert "5 of 6 games came back" in ended.out
-    found = re.search(rf"{longest.name}: the replay shows another screen at step (\d+) \(tty_", ended.out)
-    assert step < int(found[1]) <= step + 20
+    block = step // 1024 * 1024
+    assert f"{longest.name}: the replay shows other screens, first between steps {block} and " in ended.out
 
 
 def test_a_damaged_game_is_listed_and_the_others_come_back(run, played, tmp_path):
