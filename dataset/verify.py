@@ -97,7 +97,7 @@ def verify_game(game: Game) -> Iterator[Problem]:
     for name, array in arrays.items():
         try:
             if name.startswith("obs/"):
-                digests[name] = _digests(array)
+                digests[name] = running_digests(array)
             else:
                 columns[name] = array[:]
         except CorruptionError as error:
@@ -159,7 +159,7 @@ def _chunks(array: StoredArray) -> Iterator[np.ndarray]:
         yield values[: len(array) - index * array.chunk_steps]
 
 
-def _digests(array: StoredArray) -> list[bytes]:
+def running_digests(array: StoredArray) -> list[bytes]:
     """Returns, for every chunk, the SHA-256 of all frames up to the chunk's end."""
     running, digests = hashlib.sha256(), []
     for frames in _chunks(array):

@@ -123,9 +123,12 @@ class EarlyStop(pl.callbacks.EarlyStopping):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lets a run that has ended take no further step, or counts anew if it goes on."""
-        if self.wait_count >= self.patience:
-            self.wait_count = 0 if self._goes_on else self.wait_count
-            trainer.should_stop = not self._goes_on
+        if self.wait_count < self.patience:
+            return
+        if self._goes_on:
+            self.wait_count = 0
+        else:
+            trainer.should_stop = True
 
     @property
     def state_key(self) -> str:

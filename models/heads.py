@@ -150,9 +150,8 @@ def combined(
         return replace(output, action_logits=mixture_log_probs(strategy_logits, strategywise_logits))
     if combine == "values":
         weights = strategy_logits.float().softmax(-1)
-        with torch.autocast(
-            weights.device.type, enabled=False
-        ):  # bf16 would round values by more than rewards are worth
+        # bf16 would round values by more than rewards are worth.
+        with torch.autocast(weights.device.type, enabled=False):
             values = torch.einsum("...k,...ka->...a", weights, strategywise_logits.float())
         return replace(output, action_logits=values)
     if combine == "sampled":

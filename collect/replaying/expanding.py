@@ -22,7 +22,6 @@ from strathack.collect.running.pools import Factory, OnStep, WorkerOptions
 from strathack.collect.running.provenance import made_now
 from strathack.collect.running.results import GameShard, JobResult, Refused, Verified
 from strathack.collect.running.workplace import Workplace
-from strathack.dataset.arrays import StoredArray
 from strathack.dataset.errors import InputError
 from strathack.dataset.keys import keys_only
 from strathack.dataset.reading import Dataset, Game
@@ -36,6 +35,7 @@ from strathack.dataset.schema import (
     text_of,
 )
 from strathack.dataset.shard import GameData, Provenance, encode_shard
+from strathack.dataset.verify import running_digests
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class StoredKeys:
         game: The game.
         provenance: Its provenance.
         screens: Of a game without a digest of its frames, as imported ones are, those of the terminal's arrays that are
-            stored, which alone tell whether a replay is that game: key → a digest of every 1,024 steps and of the rest.
+            stored, which alone tell whether a replay is that game: key → its digests; see
+            :func:`strathack.dataset.verify.running_digests`.
     """
 
     game: GameData
@@ -62,7 +63,7 @@ class StoredKeys:
     def with_screens(cls, game: Game) -> StoredKeys:
         """Those of a stored game, with its screens where nothing else tells them."""
         keys = [] if game.row["frames_sha256"] else [key for key in game.obs if key.startswith("tty_")]
-        return cls(keys_only(game), game.provenance, {key: _digests(game.obs[key]) for key in keys})
+        return cls(keys_only(game), game.provenance, {key: running_digests(game.obs[key]) for key in keys})
 
     def check(self) -> Check | None:
         """Returns a check of each step of a replay against the stored screens; None if there are none."""
@@ -74,21 +75,14 @@ class StoredKeys:
             number, place = divmod(step, FRAME_CHUNK_STEPS)
             for key, digests in self.screens.items():
                 seen[key].update(np.ascontiguousarray(observation[key]).data)
-                if place == FRAME_CHUNK_STEPS - 1 or step == last:
-                    if seen[key].digest() != digests[number]:
-                        first = number * FRAME_CHUNK_STEPS
-                        raise DepartedError(
-                            first, f"the replay shows other screens, first between steps {first} and {step} ({key})"
-                        )
-                    seen[key] = sha256()
+                ends = place == FRAME_CHUNK_STEPS - 1 or step == last
+                if ends and seen[key].digest() != digests[number]:
+                    first = number * FRAME_CHUNK_STEPS
+                    raise DepartedError(
+                        first, f"the replay shows other screens, first between steps {first} and {step} ({key})"
+                    )
 
         return check
-
-
-def _digests(array: StoredArray) -> list[bytes]:
-    """Returns the digest of every 1,024 frames, and of the rest."""
-    starts = range(0, len(array), FRAME_CHUNK_STEPS)
-    return [sha256(np.ascontiguousarray(array[at : at + FRAME_CHUNK_STEPS]).data).digest() for at in starts]
 
 
 class Expander:

@@ -193,6 +193,8 @@ def test_a_run_that_has_stopped_early_stays_at_its_end(games, tmp_path):
     assert any(
         name.startswith("EarlyStopping{") for name in load_values(ended.folder / "last.safetensors")["callbacks"]
     )
+    spent = train_policy(TrainConfig(resume=ended.folder, steps=stopped, quiet=True))
+    assert spent.module.trainer.global_step == stopped, "a new end that is reached already"
     further = train_policy(TrainConfig(resume=ended.folder, steps=stopped + 1, quiet=True))
     assert further.module.trainer.global_step == stopped + 1
 
