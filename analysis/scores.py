@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from strathack.dataset import Dataset
+from strathack.dataset.figures import known_figures
 from strathack.dataset.labels import count_by_name
 
 SCORES = "scores.parquet"
@@ -27,9 +28,6 @@ LIMITS = ("abort", "step_limit", "time_limit")
 
 FIGURES = ("score", "turns", "steps", "max_depth", "experience_level", "progression")
 """Columns that are summarised."""
-
-LEAST: Mapping[str, int] = {"score": 0, "turns": 0, "max_depth": 1, "experience_level": 1}
-"""The lowest value of a column; a lower one, in imported games, says that the value is not known."""
 
 COLUMNS = (
     "game", "core", "role", "race", "gender", "alignment", *FIGURES, "deepest_dungeon", "end", "cause", "seconds",
@@ -104,9 +102,7 @@ def scores_of(dataset: Dataset) -> pd.DataFrame:
     Args:
         dataset: The games. Games whose steps have no label get no shares (NaN), and unknown figures are NaN.
     """
-    table = dataset.games[list(COLUMNS)].astype(dict.fromkeys(("deepest_dungeon", "end"), str))
-    for name, least in LEAST.items():
-        table[name] = table[name].where(table[name] >= least)
+    table = known_figures(dataset.games[list(COLUMNS)]).astype(dict.fromkeys(("deepest_dungeon", "end"), str))
     shares = pd.DataFrame([_shares(game.strategy[:], game.strategy.codes) for game in dataset], index=table.index)
     labelled = shares.notna().any(axis=1)
     shares[labelled] = shares[labelled].fillna(0.0)

@@ -18,6 +18,7 @@ from strathack.dataset.content import content_digest
 from strathack.dataset.copying import collisions, copy_games, one_game_shard, sound_games
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.exporting import export_parquet
+from strathack.dataset.figures import known_figures
 from strathack.dataset.files import absolute
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import check_replayable, keys_only_shard
@@ -36,7 +37,6 @@ from strathack.dataset.publishing.minari import AboutMinari, export_minari
 from strathack.dataset.reading import Dataset, Game, selected_games, shards_at
 from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.remote.pointers import size_of
-from strathack.dataset.schema import UNKNOWN_SCORE
 from strathack.dataset.splits import Fractions
 from strathack.dataset.writer import CONTENT, DatasetWriter, agreed_settings
 
@@ -65,12 +65,13 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     for game in dataset:
         bots.update([game.attributes["bot"]] if "bot" in game.attributes else ())
         strategies.update(count_by_name(game.strategy[:], game.strategy.codes))
-    roles = games.assign(role=games["role"].replace("", "unknown")).groupby("role", observed=True)
+    roles = known_figures(games.assign(role=games["role"].replace("", "unknown"))).groupby("role", observed=True)
     by_role = {
         role: {
             "games": len(of_role),
             "steps": int(of_role["steps"].sum()),
-            **_facts_of_scores(of_role["score"][of_role["score"] != UNKNOWN_SCORE].to_numpy()),
+            "mean_score": _known(of_role["score"].mean()),
+            "median_score": _known(of_role["score"].median()),
         }
         for role, of_role in roles
     }
@@ -232,12 +233,8 @@ def compact(config: CompactConfig) -> int:
     return 0
 
 
-def _facts_of_scores(known: np.ndarray) -> dict[str, float | None]:
-    """Returns mean and median of the scores that are known; None of none."""
-    return {
-        "mean_score": float(known.mean()) if len(known) else None,
-        "median_score": float(np.median(known)) if len(known) else None,
-    }
+def _known(statistic: float) -> float | None:
+    return None if np.isnan(statistic) else float(statistic)
 
 
 def _counting(advance: Callable[[int], None]) -> Callable[[Game], None]:

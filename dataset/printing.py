@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 from rich.table import Column, Table
 from rich.text import Text
 
+from strathack.dataset.figures import known_figures
 from strathack.dataset.schema import UNKNOWN_SCORE
 
 Games = TypeVar("Games")
@@ -20,18 +22,13 @@ def told_score(score: float) -> str:
     return "unknown" if math.isnan(score) or score == UNKNOWN_SCORE else f"{score:,.0f}"
 
 
-def _of_scores(rows: np.ndarray, statistic: Callable[[np.ndarray], float]) -> str:
-    known = rows["score"][rows["score"] != UNKNOWN_SCORE]
-    return told_score(statistic(known)) if len(known) else ""
-
-
-SCORES: Mapping[str, Callable[[np.ndarray], str]] = {
-    "games": lambda rows: f"{len(rows):,}",
-    "steps": lambda rows: f"{rows['steps'].sum():,}",
-    "mean score": lambda rows: _of_scores(rows, np.mean),
-    "median": lambda rows: _of_scores(rows, np.median),
+SCORES: Mapping[str, Callable[[pd.DataFrame], str]] = {
+    "games": lambda games: f"{len(games):,}",
+    "steps": lambda games: f"{games['steps'].sum():,}",
+    "mean score": lambda games: told_score(games["score"].mean()),
+    "median": lambda games: told_score(games["score"].median()),
 }
-"""The columns of a table of scores: title → function from rows of ``/games`` to text."""
+"""The columns of a table of scores: title → function from a table of games to text."""
 
 
 def table_by_role(
@@ -59,8 +56,8 @@ def scores_by_role(rows: np.ndarray) -> Table:
     Args:
         rows: Rows of ``/games``.
     """
-    roles = {role.decode(): rows[rows["role"] == role] for role in np.unique(rows["role"])}
-    return table_by_role(roles, SCORES, rows)
+    games = known_figures(pd.DataFrame({name: rows[name] for name in ("role", "steps", "score")}))
+    return table_by_role({role.decode(): of_role for role, of_role in games.groupby("role")}, SCORES, games)
 
 
 def strategy_shares(steps: Mapping[str, int]) -> Table:

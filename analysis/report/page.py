@@ -19,7 +19,7 @@ from strathack.analysis.palette import COLOURS, OTHER_COLOUR, TERMINAL, colour_o
 from strathack.analysis.report.films import PackedFilm
 from strathack.analysis.report.pictures import svg
 from strathack.analysis.runs import columns_of, runs_of
-from strathack.analysis.scores import LEAST, Summary, summary_of
+from strathack.analysis.scores import Summary, summary_of
 from strathack.analysis.steps import (
     GameSteps,
     before_death,
@@ -30,6 +30,7 @@ from strathack.analysis.steps import (
     transitions_of,
 )
 from strathack.analysis.tables import told
+from strathack.dataset.figures import LEAST, known_figures
 from strathack.dataset.printing import told_score
 
 TIMELINE_COLUMNS = 240
@@ -114,7 +115,7 @@ def page_of(data: ReportData) -> str:
     Raises:
         ValueError: If there is no game.
     """
-    scores = pd.DataFrame([game.info for game in data.games])
+    scores = known_figures(pd.DataFrame([game.info for game in data.games]))
     labelled = any(game.counts[:-1].any() for game in data.games)
     names = in_order(dict.fromkeys(game.names[code] for game in data.games for code in np.unique(game.codes)))
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(_read("page.html"))

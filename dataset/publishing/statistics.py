@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from strathack.dataset.figures import known_figures
 from strathack.dataset.labels import PUBLISHED_STRATEGIES, count_by_name
 from strathack.dataset.printing import told_score
 from strathack.dataset.reading import Dataset
-from strathack.dataset.schema import UNKNOWN_SCORE
 
 FREQUENT = 6
 """Strategies that have a column of their own in the table of roles."""
@@ -37,8 +37,7 @@ class Statistics:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        games = dataset.games
-        self.games = games.assign(score=games["score"].where(games["score"] != UNKNOWN_SCORE))
+        self.games = known_figures(dataset.games)
         self.strategies = dataset.vocabularies["strategy"]
         self.steps = np.zeros((len(dataset), len(self.strategies)), dtype=np.int64)
         self._published: Counter[int] = Counter()
@@ -74,7 +73,7 @@ class Statistics:
         rows = [
             (
                 role, f"{own.sum():,}", f"{games['steps'][own].sum():,}", told_score(games["score"][own].mean()),
-                told_score(games["score"][own].median()), f"{games['max_depth'][own].mean():.1f}",
+                told_score(games["score"][own].median()), _told_depth(games["max_depth"][own].mean()),
                 str(died_at_once[own].sum()), str(failed[own].sum()),
             )
             for role, own in self._groups().items()
@@ -156,6 +155,10 @@ class Statistics:
                 f"`hihack_strategy` is there for comparison only: it says `fight` at {said / self.total:.0%} of the "
                 f"steps; the player fights at {true / self.total:.0%}."
             )
+
+
+def _told_depth(depth: float) -> str:
+    return "unknown" if np.isnan(depth) else f"{depth:.1f}"
 
 
 def _kind(cause: str) -> str:

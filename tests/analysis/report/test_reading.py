@@ -4,11 +4,12 @@ import pandas as pd
 import pytest
 from made_up_games import write_games
 
-from strathack.analysis.report.page import UNKNOWN, ReportData, _table, _tiles
+from strathack.analysis.report.page import UNKNOWN, ReportData, _table, _tiles, page_of
 from strathack.analysis.report.reading import card_of, read_games, spread_by_score
 from strathack.analysis.scores import summary_of
 from strathack.analysis.steps import read_steps
 from strathack.dataset import Dataset
+from strathack.dataset.schema import UNKNOWN_SCORE
 
 
 @pytest.fixture
@@ -51,3 +52,10 @@ def test_what_imported_games_do_not_tell_is_not_made_up(dataset):
         assert [told[name] for name in ("turns", "max_depth", "experience_level", "progression")] == [None] * 4
     scores = pd.DataFrame([game.info for game in games])
     assert ("Progression", "–", "mean, BALROG's measure") in _tiles(summary_of(scores), scores)
+
+
+def test_scores_that_are_not_known_are_no_part_of_the_pages_figures(dataset):
+    games = scored(read_steps(dataset), [1234, UNKNOWN_SCORE, 4321, UNKNOWN_SCORE])
+    page = page_of(ReportData("imported", "", [], games))
+    assert "<dt>Mean score</dt><dd>2,778" in page
+    assert "<dt>Median score</dt><dd>2,778" in page

@@ -1,0 +1,20 @@
+"""Figures of games, as far as they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+LEAST: Mapping[str, int] = {"score": 0, "turns": 0, "max_depth": 1, "experience_level": 1}
+"""The lowest value of a column of ``/games``; a lower one, in imported games, says that the value is not known."""
+
+
+def known_figures(games: pd.DataFrame) -> pd.DataFrame:
+    """Returns a table of games in which figures that are not known are NaN, so that statistics leave them out.
+
+    Args:
+        games: A row for each game, with columns of ``/games``.
+    """
+    figures = [name for name in LEAST if name in games]
+    return games.assign(**{name: games[name].where(games[name] >= LEAST[name]) for name in figures})
