@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import BLStat
-from strathack.models.cleaved import AnyConfig, AnyPolicy, CleavedConfig
+from strathack.models.cleaved import AnyConfig, AnyPolicy
 from strathack.models.config import Combine, HierarchicalConfig
 from strathack.models.cores import State
 from strathack.models.distinct import Memory, OfDistinct, is_worth_finding, remembering
@@ -236,8 +236,7 @@ def steps_held(config: AnyConfig, acting: ActingConfig) -> int:
 
 def combine_of(config: AnyConfig) -> Combine | None:
     """Returns how a policy combines its action heads; None for a flat policy."""
-    heads = config.low.heads if isinstance(config, CleavedConfig) else config.heads
-    return heads.combine if isinstance(heads, HierarchicalConfig) else None
+    return config.heads.combine if isinstance(config.heads, HierarchicalConfig) else None
 
 
 def without_draws(output: PolicyOutput, config: AnyConfig) -> PolicyOutput:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from strathack.dataset.codec import from_plain, to_plain
 from strathack.dataset.errors import InputError, near_match
-from strathack.models.config import HierarchicalConfig, PolicyConfig
+from strathack.models.config import HeadsConfig, HierarchicalConfig, PolicyConfig
 from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput, combined
 from strathack.models.hub import OnHub
@@ -67,6 +67,16 @@ class CleavedConfig:
     def label(self) -> str | None:
         """The label that gives the strategy pursued at each step."""
         return self.high.label
+
+    @property
+    def heads(self) -> HeadsConfig:
+        """The heads that choose actions."""
+        return self.low.heads
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether either part is; see :class:`PolicyConfig`."""
+        return self.high.is_legacy or self.low.is_legacy
 
     @property
     def observations(self) -> tuple[str, ...]:

@@ -365,6 +365,12 @@ class PolicyConfig:
         """The label that gives the strategy pursued at each step; None for a flat policy."""
         return self.heads.label if isinstance(self.heads, HierarchicalConfig) else None
 
+    @property
+    def is_legacy(self) -> bool:
+        """Whether it has a transformer that attends as in the published code, so that outputs depend on the unroll."""
+        core = self.core.transformer if isinstance(self.core, LSTMTransformerConfig) else self.core
+        return isinstance(core, TransformerConfig) and core.legacy
+
     def to_values(self) -> dict[str, Any]:
         """Returns plain values, each part with its ``kind``."""
         values: dict[str, Any] = to_plain(self)

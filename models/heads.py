@@ -57,6 +57,13 @@ def make_heads(config: HeadsConfig, inputs: int, actions: int) -> nn.Module:
     return HierarchicalHeads(config, inputs, actions)
 
 
+def in_32_bits(layer: nn.Linear, features: Tensor) -> Tensor:
+    """Applies a layer in 32 bits, also under autocast: bf16 would round values by more than rewards are worth."""
+    with torch.autocast(features.device.type, enabled=False):
+        output: Tensor = layer(features.float())
+        return output
+
+
 class FlatHeads(nn.Module):
     """An action head and a value head.
 
@@ -80,7 +87,7 @@ class FlatHeads(nn.Module):
         """From [..., inputs]; labels are ignored, ``gains`` [..., actions] are added to the logits."""
         logits = self.actions(features)
         logits = logits if gains is None else logits + gains.to(logits.dtype)
-        return PolicyOutput(logits, self.value(features).squeeze(-1))
+        return PolicyOutput(logits, in_32_bits(self.value, features).squeeze(-1))
 
 
 class HierarchicalHeads(nn.Module):
@@ -127,7 +134,7 @@ class HierarchicalHeads(nn.Module):
         by_strategy = by_strategy.transpose(0, 1).view(*features.shape[:-1], strategies, -1)
         if gains is not None:
             by_strategy = by_strategy + gains.to(by_strategy.dtype)[..., None, :]
-        value = self.value(features).squeeze(-1)
+        value = in_32_bits(self.value, features).squeeze(-1)
         return combined(
             self.strategy(features), by_strategy, value, self.config.combine, labels if self.training else None
         )

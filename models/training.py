@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+from torch import nn
+
 from strathack.dataset import Dataset
 from strathack.dataset.datamodule import DemonstrationModule
 from strathack.dataset.errors import InputError
 from strathack.dataset.options import given
+from strathack.models.acting import combine_of
 from strathack.models.cleaved import (
     AnyConfig,
     AnyPolicy,
@@ -18,7 +21,7 @@ from strathack.models.cleaved import (
     make_policy,
 )
 from strathack.models.cloning import CloningModule
-from strathack.models.config import HierarchicalConfig, LSTMTransformerConfig, PolicyConfig, TransformerConfig
+from strathack.models.config import HierarchicalConfig, PolicyConfig
 from strathack.models.fitting import Ended, Fit, beginning_of, budget_of, fit_of, learned, streamed
 from strathack.models.growing import grown
 from strathack.models.label_tables import check_observations, held_names, label_tables
@@ -61,8 +64,6 @@ def training_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     if saved is None and options.weights is not None:
         before = load_plain_values(checkpoint_at(options.weights))
         about["frames_before"] = 0 if is_pretrained(before) else frames_of(before)
-    if options.compile:
-        compile_parts(policy, dynamic=begun.accelerator == "cpu")
     data = demonstrations(options, dataset, begun.lanes, policy.config)
     budget = budget_of(options, data)
     module: PolicyModule
@@ -71,6 +72,8 @@ def training_of(run: Run[TrainConfig]) -> Fit[PolicyModule]:
     else:
         valued = check_learnable(policy, dataset, options)
         module = OfflineModule(valued, options, tables, dataset, budget.share_done, about, options.log_every)
+    if options.compile:
+        compile_parts(module, dynamic=begun.accelerator == "cpu")
     return fit_of(begun, module, data, budget)
 
 
@@ -86,8 +89,7 @@ def check_used(options: TrainConfig, policy: AnyConfig) -> None:
         raise InputError(f"early_stop: a small TD error of {options.algorithm} makes no good policy; leave it out")
     if options.algorithm != "bc" and options.unroll < 2:
         raise InputError(f"unroll: {options.unroll} steps hold no step with a next one; expected at least 2")
-    heads = policy.low.heads if isinstance(policy, CleavedConfig) else policy.heads
-    if options.algorithm != "bc" and isinstance(heads, HierarchicalConfig) and heads.combine == "label":
+    if options.algorithm != "bc" and combine_of(policy) == "label":
         raise InputError(f"heads.combine: label; {options.algorithm} learns of actions, whatever strategy they served")
     for name in () if policy.label is not None else given(options, "balance", "strategy_weight", "head_weight"):
         raise InputError(f"{name}: is of policies with strategies, and this one is flat")
@@ -156,26 +158,18 @@ def demonstrations(config: TrainConfig, dataset: Dataset, lanes: int, policy: An
     # With few games to validate on, longer unrolls make batches as large as in training. The length of unrolls does not
     # affect a policy's outputs, unless the policy attends as the published code does.
     games = int((dataset.select(split="validation").rows["steps"] > 0).sum())
-    longer = 1 if is_legacy(policy) else max(lanes // -(-games // config.devices), 1)
+    longer = 1 if policy.is_legacy else max(lanes // -(-games // config.devices), 1)
     return streamed(config, dataset, lanes, policy.observations, columns, config.unroll * longer)
 
 
-def is_legacy(policy: AnyConfig) -> bool:
-    """Returns whether the policy has a transformer that attends as the published code does."""
-    if isinstance(policy, CleavedConfig):
-        return is_legacy(policy.high) or is_legacy(policy.low)
-    core = policy.core.transformer if isinstance(policy.core, LSTMTransformerConfig) else policy.core
-    return isinstance(core, TransformerConfig) and core.legacy
-
-
-def compile_parts(policy: AnyPolicy, *, dynamic: bool) -> None:
+def compile_parts(module: nn.Module, *, dynamic: bool) -> None:
     """Compiles encoders and heads; not cores, which split unrolls at the unpredictable starts of games.
 
     Args:
-        policy: The policy.
+        module: The module, of whose policies these are.
         dynamic: Whether shapes differ from batch to batch, as on CPUs, where equal cells are computed once.
     """
-    for module in policy.modules():
-        if isinstance(module, Policy):
-            for part in (*module.encoders, module.heads):
+    for policy in module.modules():
+        if isinstance(policy, Policy):
+            for part in (*policy.encoders, policy.heads):
                 part.compile(dynamic=dynamic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -119,7 +120,7 @@ def label_result(sums: LabelSums, names: Sequence[str]) -> LabelResult:
     """
     confusion, bins = sums.confusion.cpu(), sums.bins.cpu()
     having, guessed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
-    steps = max(float(having.sum()), 1.0)
+    steps = float(having.sum()) or math.nan  # without a step nothing is known
     recall, precision = right / having.clamp(min=1), right / guessed.clamp(min=1)
     occurs = having > 0
     rows = [
@@ -134,7 +135,7 @@ def label_result(sums: LabelSums, names: Sequence[str]) -> LabelResult:
         nll=float(sums.nll) / steps,
         accuracy=float(right.sum()) / steps,
         majority=float(having.max()) / steps,
-        macro_recall=float(recall[occurs].mean()) if rows else 0.0,
+        macro_recall=float(recall[occurs].mean()),
         calibration_error=float((bins[:, 0] * (confidence - share).abs()).sum()) / steps,
         by_name=tuple(sorted(rows, key=lambda row: -row.steps)),
         bins=tuple(zip(bins[:, 0].tolist(), confidence.tolist(), share.tolist(), strict=True)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -284,10 +285,10 @@ class OfflineModule(StreamModule):
 
     def summary(self, sums: OfflineSums) -> OfflineResult:
         """See :meth:`StreamModule.summary`."""
-        steps = max(float(sums.steps), 1.0)
+        steps = float(sums.steps) or math.nan
         return OfflineResult(
             **vars(result_of(sums, self.policy.config.strategies)),
-            td_error=float(sums.td_error) / max(float(sums.td_steps), 1.0),
+            td_error=float(sums.td_error) / (float(sums.td_steps) or math.nan),
             value=float(sums.value) / steps,
             weight=float(sums.weight) / steps,
         )

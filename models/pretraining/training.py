@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,8 +94,9 @@ def result_of(sums: PretrainingSums) -> PretrainingResult:
     values = {name: float(value) for name, value in vars(sums).items()}
     nll = values["nll"] / values["pairs"] if values["pairs"] else None
     error = values["error"] / values["far"] if values["far"] else None
+    known = [value for value in (nll, error) if value is not None]
     return PretrainingResult(
-        loss=(nll or 0.0) + (error or 0.0),
+        loss=sum(known) if known else math.nan,
         nll=nll,
         accuracy=None if nll is None else values["right"] / values["pairs"],
         chance=None if nll is None else values["chance"] / values["pairs"],

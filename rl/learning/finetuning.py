@@ -259,11 +259,16 @@ def check_read(now: Mapping[str, str], before: Mapping[str, str]) -> None:
 
 
 def check_parts(config: FinetuneConfig, policy: AnyConfig) -> None:
-    """Checks that a policy has strategies where options are of them.
+    """Checks that a policy can learn as it acts, step by step, and has strategies where options are of them.
 
     Raises:
-        InputError: If it has none.
+        InputError: If it cannot, or has none.
     """
+    if policy.is_legacy:
+        raise InputError(
+            "run: its transformer attends as the published code does, to other steps in an unroll than when it acts; "
+            "models import-hihack --no-legacy makes one that can be fine-tuned"
+        )
     if policy.strategies:
         return
     options = [f"imitation.{name}" for name in given(config.imitation, "strategy_weight", "head_weight")]

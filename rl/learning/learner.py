@@ -291,15 +291,9 @@ class Learner:
 
     def _step(self, total: Tensor, batch: Batch) -> Tensor:
         """Takes one step of the optimiser, and returns the gradient's norm."""
-        critic_alone = self._critic_alone
+        stepped = self._critic if self._critic_alone else self._trained
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        if critic_alone:
-            critic = set(map(id, self._critic))
-            for parameter in self._trained:
-                if id(parameter) not in critic:
-                    parameter.grad = None
-        stepped = self._critic if critic_alone else self._trained
+        total.backward(inputs=stepped)
         self._gradients.share(stepped)
         norm = torch.nn.utils.clip_grad_norm_(stepped, self.config.clip)
         # Gradients are already shared between learners here, so all learners stop, and none waits for another.

@@ -113,3 +113,14 @@ def test_flat_heads():
     assert output.value.shape == (T, B)
     assert output.strategy_logits is None
     assert output.at(0).action_logits.shape == (B, A)
+
+
+@pytest.mark.parametrize("config", [FlatConfig(), HierarchicalConfig(hidden=4)])
+def test_values_are_of_32_bits_under_autocast(config):
+    torch.manual_seed(0)
+    heads = (FlatHeads if isinstance(config, FlatConfig) else HierarchicalHeads)(config, 16, A)
+    features = torch.randn(T, B, 16).bfloat16().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = heads(features.bfloat16())
+    assert rounded.action_logits.dtype == torch.bfloat16 or isinstance(config, HierarchicalConfig)
+    assert torch.equal(rounded.value, heads(features).value)

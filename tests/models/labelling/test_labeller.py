@@ -1,6 +1,7 @@
 """Labellers: what they see, what they learn, and how their labels come into datasets."""
 
 import json
+import math
 import signal
 from contextlib import closing
 from dataclasses import replace
@@ -339,3 +340,4 @@ def test_results_of_sums():
     assert [(row.name, row.steps, row.recall, row.precision) for row in result.by_name] == [
         ("a", 2, 0.5, 1.0), ("c", 1, 1.0, 1.0)
     ]  # fmt: skip
+    assert math.isnan(label_result(LabelSums.empty(3), ("a", "b", "c")).nll), "which is no perfect labeller"

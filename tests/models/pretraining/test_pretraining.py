@@ -26,7 +26,7 @@ from strathack.models.pretraining.measuring import progress_along  # noqa: E402
 from strathack.models.pretraining.networks import load_pretrained, load_progress, without_turn  # noqa: E402
 from strathack.models.pretraining.options import PretrainConfig  # noqa: E402
 from strathack.models.pretraining.pairs import NONE, History, far_pairs, later_pairs, places_of  # noqa: E402
-from strathack.models.pretraining.training import PretrainingModule, pretrain  # noqa: E402
+from strathack.models.pretraining.training import PretrainingModule, PretrainingSums, pretrain, result_of  # noqa: E402
 from strathack.models.running import quieten  # noqa: E402
 from strathack.models.saving import load_values  # noqa: E402
 from strathack.models.training import train_policy  # noqa: E402
@@ -384,3 +384,10 @@ def test_the_command_says_what_was_learned(run_here, games, tmp_path):
     assert load_values(tmp_path / "run" / "last.safetensors")["about"]["longest_game"] == max(
         map(len, Dataset(games).select(split="train"))
     )
+
+
+def test_nothing_is_known_without_a_pair():
+    found = result_of(PretrainingSums.empty())
+    assert math.isnan(found.loss), "which is no perfect model"
+    assert found.nll is None
+    assert found.squared_error is None

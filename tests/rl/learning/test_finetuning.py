@@ -221,6 +221,10 @@ def test_a_run_of_the_release_before_goes_on_whatever_its_options_were_called(tm
             "imitation.head_weight: is of policies with strategies, and this one is flat",
         ),
         (["--set", "heads.kind=flat", "--appo.freeze", "core,strategy"], "appo.freeze: is of policies with strategies"),
+        (
+            ["--set", "core.kind=transformer; core.positions=sinusoidal; core.legacy=true"],
+            "run: its transformer attends as the published code does",
+        ),
         (["--reward.progress-lag", "8"], "progress_lag: there is no reward for progress"),
         (["--recipe", "kickstart"], "teacher: none is given, and no run to begin with"),
         (["--recipe", "kickstar"], "recipe: 'kickstar' is unknown; did you mean 'kickstart'?"),
