@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from strathack.dataset.content import content_digest
-from strathack.dataset.copying import collisions, copy_games, one_game_shard, sound_games
+from strathack.dataset.copying import copies, copy_games, fullest, one_game_shard, sound_games
 from strathack.dataset.errors import InputError, RunError
 from strathack.dataset.exporting import export_parquet
 from strathack.dataset.figures import known_figures
@@ -139,13 +139,14 @@ def repair(config: RepairConfig) -> int:
 def merge(config: MergeConfig) -> int:
     """``strathack dataset merge``."""
     datasets = [Dataset(source) for source in config.sources]
-    colliding = collisions(datasets)
-    different = sorted(name for name, same in colliding.items() if not same)
+    by_name = copies(datasets)
+    best = {name: fullest(of_name) for name, of_name in by_name.items()}
+    different = sorted(name for name, game in best.items() if game is None)
     if different and not config.keep_first:
         more = f" and {len(different) - 1} more" if len(different) > 1 else ""
         raise InputError(
-            f"merge: {different[0]}{more} stands in several of the datasets and is not known to be the same; "
-            "--keep-first takes the first of them"
+            f"merge: {different[0]}{more} stands in several of the datasets and is not known to be the same, labels "
+            "and all; --keep-first takes the first of them"
         )
     split_by = dict.fromkeys(dataset.fractions for dataset in datasets)
     if len(split_by) > 1:
@@ -153,15 +154,13 @@ def merge(config: MergeConfig) -> int:
     content = [content_digest(dataset) for dataset in datasets]
     settings = {"merged_from": [place_text(source) for source in config.sources], CONTENT: content}
     out = _make_dataset(config.out, settings, datasets[0].fractions)
-    games: dict[str, Game] = {}
-    for dataset in datasets:
-        for game in dataset:
-            games.setdefault(game.name, game)
+    games = [of_name[0] if best[name] is None else best[name] for name, of_name in by_name.items()]
     with out:
-        copy_games(games.values(), out, one_game_shard, config, "merging")
-    for name, same in colliding.items():
-        told = "of the same keys and frames" if same else "not known to be the same"
-        print(f"{name}: in several datasets, {told}; the first was kept")
+        copy_games(games, out, one_game_shard, config, "merging")
+    for name, of_name in by_name.items():
+        if len(of_name) > 1:
+            kept = "not known to be the same; the first" if best[name] is None else "the same; the fullest"
+            print(f"{name}: in several datasets, {kept} was kept")
     print(f"{len(games):,} games of {len(datasets)} datasets in {config.out}")
     return 0
 

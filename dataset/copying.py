@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 
+from strathack.dataset.arrays import StoredArray
 from strathack.dataset.chunks import ChunkEncoder, write_column
 from strathack.dataset.errors import FormatError, InputError
-from strathack.dataset.labels import label_names
+from strathack.dataset.labels import UNLABELLED, label_names
+from strathack.dataset.manifest import sha256_of
 from strathack.dataset.options import WriterOptions
 from strathack.dataset.progress import progress
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.remote.pointers import is_elsewhere
-from strathack.dataset.schema import INFERRED, LABEL_COLUMNS, LIBRARY_BOUNDS
+from strathack.dataset.replies import REPLIES, replies_path
+from strathack.dataset.schema import INFERRED, LABEL_COLUMNS, LIBRARY_BOUNDS, PROBABILITY
 from strathack.dataset.shard import (
     InferredLabels,
     inferred_columns,
@@ -27,6 +31,9 @@ from strathack.dataset.shard import (
 )
 from strathack.dataset.verify import Problem, verify_shard
 from strathack.dataset.writer import DatasetWriter
+
+_TOLD = {"hihack_strategy", *LABEL_COLUMNS, *(f"{name}{PROBABILITY}" for name in INFERRED.values())}
+"""Columns that do not follow from a game's keys and frames."""
 
 
 def one_game_shard(game: Game) -> bytes:
@@ -82,18 +89,49 @@ def sound_games(shard: Path, on_game: Callable[[Game], None]) -> tuple[list[Game
     return [game for game in dataset if game.name not in unsound], problems
 
 
-def collisions(datasets: Sequence[Dataset]) -> dict[str, bool]:
-    """Returns game names that several datasets have → whether those games are known to agree in keys and frames."""
-    seen: dict[bytes, tuple[bytes, bytes]] = {}
-    found: dict[str, bool] = {}
+def copies(datasets: Iterable[Dataset]) -> dict[str, list[Game]]:
+    """Returns the name of each game → the copies that the datasets have of it, in order of the datasets."""
+    found: dict[str, list[Game]] = {}
     for dataset in datasets:
-        for row in dataset.rows:
-            digests = row["keys_sha256"], row["frames_sha256"]
-            before = seen.setdefault(row["game"], digests)
-            if dataset is not datasets[0] and before is not digests:
-                name = row["game"].decode()
-                found[name] = found.get(name, True) and before == digests and any(digests)
+        for game in dataset:
+            found.setdefault(game.name, []).append(game)
     return found
+
+
+def fullest(games: Sequence[Game]) -> Game | None:
+    """Returns the copy of a game that holds all that the other copies do, the first of those; None if there is none.
+
+    Copies are of one game if their keys and frames have the same digests. Whatever follows from these has to be there,
+    in whatever form; labels have to be the same.
+
+    Args:
+        games: The copies.
+    """
+    if len(games) == 1:
+        return games[0]
+    digests = {(game.row["keys_sha256"], game.row["frames_sha256"]) for game in games}
+    if len(digests) > 1 or not any(digests.pop()):
+        return None
+    held = [_held(game).items() for game in games]
+    return next((game for game, own in zip(games, held, strict=True) if all(own >= other for other in held)), None)
+
+
+def _held(game: Game) -> dict[str, str]:
+    """Returns what is stored of a game: name → a digest; empty for what keys and frames tell."""
+    held = {name: _told(array) if name in _TOLD else "" for name, array in game.arrays.items()}
+    replies = replies_path(game.path.parent, game.name)
+    if replies.is_file():
+        held[REPLIES] = sha256_of(replies)
+    return {name: digest for name, digest in held.items() if digest is not None}
+
+
+def _told(labels: StoredArray) -> str | None:
+    """Returns a digest of labels by their names, or of numbers; None if no step has one."""
+    values = labels[:]
+    if (values.view("u1") == UNLABELLED).all():
+        return None
+    content = "\n".join(labels.names()).encode() if labels.codes else values.tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def copy_games(
@@ -102,6 +140,8 @@ def copy_games(
     shard_of: Callable[[Game], bytes],
     config: WriterOptions,
     what: str,
+    *,
+    replies: bool = True,
 ) -> None:
     """Begins a dataset and copies games into it; games that it already has are left as they are.
 
@@ -111,12 +151,13 @@ def copy_games(
         shard_of: Returns a shard with one game.
         config: How the dataset is written.
         what: One or two words for the work.
+        replies: Whether what language models replied goes with the games.
     """
     games = list(games)
     out.begin()
     with progress(what, sum(len(game) for game in games), quiet=config.quiet) as advance:
         for game in games:
             if game.name not in out.present:
-                out.add(game.name, shard_of(game))
+                out.add(game.name, shard_of(game), made_of=game if replies else None)
             advance(len(game))
         out.merge(config.games_per_shard)

@@ -10,9 +10,17 @@ from types import MappingProxyType
 from typing import Any
 
 from strathack.dataset.errors import InputError
-from strathack.dataset.files import check_writable, folder_lock, remove_temporary_files, told_if_unwritable
+from strathack.dataset.files import (
+    atomic_write,
+    check_writable,
+    folder_lock,
+    remove_temporary_files,
+    told_if_unwritable,
+)
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.manifest import MANIFEST
+from strathack.dataset.reading import Game
+from strathack.dataset.replies import replies_path
 from strathack.dataset.splits import Fractions
 
 CONTENT = "content"
@@ -158,18 +166,33 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             if self._settings is not None and self._settings != self._there:
                 self.folder.write_settings(self._settings, self._fractions if self._there is None else None)
 
-    def add(self, name: str, shard: bytes) -> bool:
+    def add(self, name: str, shard: bytes, *, made_of: Game | None = None) -> bool:
         """Writes the shard of one game, whole or not at all. Returns False if the folder already has the game.
 
+        Args:
+            name: The game's name.
+            shard: The bytes of the shard.
+            made_of: The stored game that it was made of. What a language model replied in that game, which no replay
+                brings back, is copied, before the shard, so that no killed process leaves the game without it.
+
         Raises:
-            RunError: If the shard cannot be written.
+            RunError: If the shard or the replies cannot be written.
         """
         if name in self.present:
             return False
         with self.writing():
+            if made_of is not None:
+                self._copy_replies(made_of)
             self.folder.add_game(name, shard)
         self.present.add(name)
         return True
+
+    def _copy_replies(self, game: Game) -> None:
+        replies = replies_path(game.path.parent, game.name)
+        if replies.is_file():
+            target = replies_path(self.folder.path, game.name)
+            target.parent.mkdir(exist_ok=True)
+            atomic_write(target, replies.read_bytes())
 
     def tell(self, name: str, *, failure: str = "", note: str = "") -> None:
         """Keeps why a game could not be made, or a note for users about a game, in place of earlier texts.

@@ -217,6 +217,7 @@ def work_on(
         describe=describe,
         load=lambda name: load(dataset[name]),
         retries=retries,
+        made_of=dataset,
     )
 
 

@@ -25,6 +25,7 @@ from strathack.collect.running.pools import (
 from strathack.collect.running.results import GameShard, JobResult, Refused
 from strathack.dataset.errors import FormatError
 from strathack.dataset.folder import DatasetFolder, StoredGame
+from strathack.dataset.reading import Dataset
 from strathack.dataset.schema import GAMES_PER_SHARD
 from strathack.dataset.signals import StopOnSignal, interrupted_by
 from strathack.dataset.splits import Fractions
@@ -70,6 +71,7 @@ class Work:
         called: Returns the name of a job in reports.
         load: Returns what a worker needs for a job; called when the job is handed out.
         retries: How often a job is tried again after its worker died.
+        made_of: The stored games that games of the same names are made of; None if they are made of nothing stored.
     """
 
     jobs: Mapping[str, Any]
@@ -78,6 +80,7 @@ class Work:
     called: Callable[[Any], str] = str
     load: Callable[[Any], Any] = lambda job: job
     retries: int = 2
+    made_of: Dataset | None = None
 
     def report(self, outcome: Outcome, *, again: bool) -> Report:
         """Returns what the display reports of an outcome; ``again`` is whether the job is tried again."""
@@ -156,7 +159,8 @@ def make_dataset(
             if isinstance(outcome, Failed):
                 writer.tell(name, failure=outcome.reason)
             elif isinstance(outcome.result, GameShard):
-                writer.add(name, outcome.result.shard)
+                made_of = None if work.made_of is None else work.made_of[name]
+                writer.add(name, outcome.result.shard, made_of=made_of)
                 writer.tell(name, note=outcome.result.note)
             else:
                 writer.tell(name, failure=outcome.result.reason if isinstance(outcome.result, Refused) else "")

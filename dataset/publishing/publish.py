@@ -61,7 +61,7 @@ def published_folder(config: PublishDataConfig) -> Dataset:
         told_if_unwritable(config.out, "the same command goes on from here"),
         DatasetWriter(config.out, settings, fractions=dataset.fractions, publishes=True) as writer,
     ):
-        copy_games(dataset, writer, shard_of, config, "writing shards")
+        copy_games(dataset, writer, shard_of, config, "writing shards", replies=False)
         made = Dataset(config.out)
         _check_split(config, made, dataset)
         files = _write_tables(config, made, dataset if config.screens else made)

@@ -64,7 +64,8 @@ def apply(config: LabelApplyConfig) -> tuple[int, int]:
             games = dataset.take(missing[start : start + at_a_time])
             for place, found in enumerate(inferred(labeller, games, config.lanes, config.ahead, advance)):
                 labels = InferredLabels(found.names, found.probability, codes)
-                out.add(games[place].name, shard_with_inferred(games[place], {label: labels}))
+                game = games[place]
+                out.add(game.name, shard_with_inferred(game, {label: labels}), made_of=game)
         out.merge(config.games_per_shard)
     made = Dataset(config.out)
     return len(made), made.steps

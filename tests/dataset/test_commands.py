@@ -185,11 +185,14 @@ def test_merge_takes_the_same_game_once_and_refuses_different_ones(tmp_path, cap
     write_games(tmp_path / "a", [10, 20])
     write_games(tmp_path / "b", [10, 21, 5])
     err = refused(capfd, "dataset", "merge", tmp_path / "out", tmp_path / "a", tmp_path / "b")
-    assert "merge: game_1 stands in several of the datasets and is not known to be the same; --keep-first" in err
+    assert (
+        "merge: game_1 stands in several of the datasets and is not known to be the same, labels and all; --keep-first"
+        in err
+    )
     assert not (tmp_path / "out").exists()
     status, out = run(capfd, "dataset", "merge", tmp_path / "out", tmp_path / "a", tmp_path / "b", "--keep-first")
     assert status == 0
-    assert "game_0: in several datasets, of the same keys and frames; the first was kept" in out
+    assert "game_0: in several datasets, the same; the fullest was kept" in out
     assert "game_1: in several datasets, not known to be the same; the first was kept" in out
     assert [len(game) for game in Dataset(tmp_path / "out")] == [10, 20, 5]
     assert run(capfd, "dataset", "verify", tmp_path / "out")[0] == 0
@@ -202,7 +205,10 @@ def test_games_of_which_neither_keys_nor_frames_are_known_may_be_different_ones(
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "game_0.h5").write_bytes(encode_shard(data, provenance()))
     err = refused(capfd, "dataset", "merge", tmp_path / "out", tmp_path / "a", tmp_path / "b")
-    assert "merge: game_0 stands in several of the datasets and is not known to be the same; --keep-first" in err
+    assert (
+        "merge: game_0 stands in several of the datasets and is not known to be the same, labels and all; --keep-first"
+        in err
+    )
 
 
 def test_merging_copies_compressed_chunks_as_they_are(data, tmp_path, capfd):

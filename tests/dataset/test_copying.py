@@ -5,6 +5,7 @@ from contextlib import closing
 import numpy as np
 import pandas as pd
 import pytest
+from films import write_replies_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_games import made_up, provenance, write_games
@@ -13,6 +14,7 @@ from strathack.dataset import Dataset
 from strathack.dataset.copying import one_game_shard, shard_with_inferred
 from strathack.dataset.errors import InputError
 from strathack.dataset.labels import STRATEGIES, Vocabulary
+from strathack.dataset.replies import REPLIES, read_replies, replies_path
 from strathack.dataset.shard import InferredLabels, encode_shard
 from strathack.dataset.streams import unrolls
 
@@ -143,3 +145,49 @@ def test_one_game_of_a_shard_is_copied_with_its_labels(labelled, tmp_path):
     copy = stored(tmp_path / "copy", one_game_shard(game))
     assert copy.vocabularies["strategy_inferred"] == STRATEGIES
     assert np.array_equal(copy[0].arrays["strategy_inferred"][:], game.arrays["strategy_inferred"][:])
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_merge_keeps_the_copy_that_holds_more(run, labelled, tmp_path, order):
+    assert run("dataset", "compact", tmp_path / "plain", tmp_path / "keys", "--quiet").status == 0
+    for less, more in ((tmp_path / "keys", tmp_path / "plain"), (tmp_path / "plain", labelled)):
+        sources = [(less, more)[place] for place in order]
+        out = tmp_path / f"of {more.name}"
+        ended = run("dataset", "merge", out, *sources, "--quiet")
+        assert ended.status == 0, ended.err
+        assert "game_0: in several datasets, the same; the fullest was kept" in ended.out
+        for game in Dataset(out):
+            assert game.arrays.keys() == Dataset(more)[game.name].arrays.keys()
+
+
+def test_merge_refuses_copies_of_which_each_holds_what_the_other_lacks(run, labelled, tmp_path):
+    relabelled = tmp_path / "relabelled"
+    relabelled.mkdir()
+    for game in Dataset(tmp_path / "plain"):
+        shard = shard_with_inferred(game, {"strategy": inferred(len(game), 9)})
+        (relabelled / f"{game.name}.h5").write_bytes(shard)
+    refused = run("dataset", "merge", tmp_path / "out", labelled, relabelled)
+    assert refused.status == 2
+    assert "game_0 and 2 more stands in several of the datasets and is not known to be the same, labels" in refused.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_model_replied_goes_with_its_game(run, tmp_path):
+    write_games(tmp_path / "played", [300] * 2)
+    game = Dataset(tmp_path / "played")[0]
+    write_replies_to(game, {3: "north"})
+    replies = read_replies(replies_path(tmp_path / "played", game.name))
+    assert len(replies) == 2
+    for words, out in (
+        (("merge", tmp_path / "merged", tmp_path / "played"), "merged"),
+        (("repair", tmp_path / "played", tmp_path / "repaired"), "repaired"),
+        (("compact", tmp_path / "played", tmp_path / "keys"), "keys"),
+    ):
+        assert run("dataset", *words, "--quiet").status == 0
+        assert read_replies(replies_path(tmp_path / out, game.name)) == replies
+        assert [path.name for path in (tmp_path / out / REPLIES).iterdir()] == [f"{game.name}.parquet"]
+    # A copy without replies is not the fuller one, whatever else it has; a copy of keys with them is not either.
+    (tmp_path / "played" / REPLIES).rename(tmp_path / "elsewhere")
+    refused = run("dataset", "merge", tmp_path / "out", tmp_path / "keys", tmp_path / "played")
+    assert refused.status == 2
+    assert f"{game.name} stands in several of the datasets" in refused.err

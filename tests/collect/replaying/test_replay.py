@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+from films import write_replies_to
 from looking import BOTS, wait_for
 
 from strathack.cli import main
@@ -31,6 +32,7 @@ from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import CorruptionError, InputError, RunError
 from strathack.dataset.frames import StoredFrames
 from strathack.dataset.keys import keys_only
+from strathack.dataset.replies import read_replies, replies_path
 from strathack.dataset.schema import COMPLETENESS, DEFAULT_OBSERVATIONS
 from strathack.dataset.splits import Fractions
 from strathack.dataset.streams import unrolls, windows
@@ -124,6 +126,17 @@ def test_a_damaged_game_is_listed_and_the_others_come_back(run, played, tmp_path
     assert ended.status == 1
     assert "5 of 6 games came back" in ended.out
     assert "did not come back: game_2: " in ended.out
+
+
+def test_what_a_model_replied_goes_with_an_expanded_game(run, played, tmp_path):
+    shutil.copytree(played / "keys", tmp_path / "keys")
+    game = Dataset(tmp_path / "keys")["game_2"]
+    write_replies_to(game, {3: "north"})
+    ended = run("dataset", "expand", tmp_path / "keys", tmp_path / "data", "--select", "core == 2", *HERE)
+    assert ended.status == 0, ended.err
+    here, there = (read_replies(replies_path(tmp_path / folder, "game_2")) for folder in ("keys", "data"))
+    assert len(here) == 2
+    assert here == there
 
 
 def test_a_damaged_game_is_told_of_when_it_is_relabelled():
