@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from strathack.collect.demonstrators.base import DifferenceError
+from strathack.collect.importing.importer import NOTE as IMPORT_NOTE
 from strathack.collect.importing.screens import SCREEN_KEYS
 from strathack.collect.importing.sources import source_of
 from strathack.collect.options import (
@@ -24,6 +25,7 @@ from strathack.collect.playing.clock import default_clock
 from strathack.collect.playing.collecting import collecting
 from strathack.collect.replaying.expanding import replaying
 from strathack.collect.replaying.record import ReplayRecord
+from strathack.collect.replaying.relabelling import NOTE as RELABEL_NOTE
 from strathack.collect.replaying.relabelling import relabelling
 from strathack.collect.running.display import print_summary
 from strathack.collect.running.jobs import Made, Work, do_jobs, make_dataset, stop_on_signal
@@ -70,14 +72,15 @@ def import_(config: ImportConfig) -> int:
         settings["players_sha256"] = players
     made = make_dataset(config.out, settings, source.work, games_per_shard=config.games_per_shard, quiet=config.quiet)
     print(f"{len(made.games):,} of {source.games:,} games imported, {made.steps:,} steps, in {config.out}")
-    for note in made.notes.values():
+    notes = made.notes(IMPORT_NOTE)
+    for note in notes.values():
         print(f"imported, but: {note}")
     for line in source.left_out:
         print(f"left out: {line}")
     for reason in [*made.failures.values(), *source.not_there]:
         print(f"not imported: {reason}")
-    failed = source.not_there or (config.strict and source.left_out)
-    return max(made.exit_status(strict=config.strict), int(bool(failed)))
+    failed = source.not_there or (config.strict and (source.left_out or notes))
+    return max(made.exit_status(), int(bool(failed)))
 
 
 def expand(config: ExpandConfig) -> int:
@@ -94,12 +97,13 @@ def relabel(config: RelabelConfig) -> int:
     """``strathack dataset relabel``: returns 1 if a game could not be reproduced."""
     dataset = selected_games(config.data, config.select, "relabel")
     made = _made_of(config, dataset, "relabelled_from", relabelling)
-    print(f"{len(made.games) - len(made.notes):,} of {len(dataset):,} games relabelled, in {config.out}")
-    for name, note in made.notes.items():
+    notes = made.notes(RELABEL_NOTE)
+    print(f"{len(made.games) - len(notes):,} of {len(dataset):,} games relabelled, in {config.out}")
+    for name, note in notes.items():
         print(f"published labels only: {name}: {note}")
     for name, reason in made.failures.items():
         print(f"not relabelled: {name}: {reason}")
-    return made.exit_status(strict=True)
+    return max(made.exit_status(), int(bool(notes)))
 
 
 def _made_of(

@@ -154,7 +154,7 @@ def merge(config: MergeConfig) -> int:
     content = [content_digest(dataset) for dataset in datasets]
     settings = {"merged_from": [place_text(source) for source in config.sources], CONTENT: content}
     out = _make_dataset(config.out, settings, datasets[0].fractions)
-    games = [of_name[0] if best[name] is None else best[name] for name, of_name in by_name.items()]
+    games = [of_name[0] if (game := best[name]) is None else game for name, of_name in by_name.items()]
     with out:
         copy_games(games, out, one_game_shard, config, "merging")
     for name, of_name in by_name.items():

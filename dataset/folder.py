@@ -30,7 +30,6 @@ from strathack.dataset.splits import Fractions
 
 _SETTINGS_FILE = "dataset.json"
 _FAILURES_FILE = "failures.json"
-_NOTES_FILE = "notes.json"
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ class StoredGame:
 class DatasetFolder:
     """The files of one dataset.
 
-    ``dataset.json`` holds the settings, ``failures.json`` the games that could not be made, ``notes.json`` notes for
-    users about other games, each ``game_<seed>.h5`` one game and each ``shard-<n>.h5`` several.
+    ``dataset.json`` holds the settings, ``failures.json`` the games that could not be made, each ``game_<seed>.h5`` one
+    game and each ``shard-<n>.h5`` several.
 
     Args:
         path: The folder; it need not exist yet.
@@ -127,22 +126,7 @@ class DatasetFolder:
 
     def read_failures(self) -> dict[str, str]:
         """Returns game name → why the game could not be made."""
-        return self._read_texts(_FAILURES_FILE)
-
-    def write_failures(self, failures: Mapping[str, str]) -> None:
-        """Writes ``failures.json``, or removes it if there are no failures."""
-        self._write_texts(_FAILURES_FILE, failures)
-
-    def read_notes(self) -> dict[str, str]:
-        """Returns game name → what a user has to know about the game."""
-        return self._read_texts(_NOTES_FILE)
-
-    def write_notes(self, notes: Mapping[str, str]) -> None:
-        """Writes ``notes.json``, or removes it if there are no notes."""
-        self._write_texts(_NOTES_FILE, notes)
-
-    def _read_texts(self, name: str) -> dict[str, str]:
-        path = self.path / name
+        path = self.path / _FAILURES_FILE
         try:
             return {str(game): str(text) for game, text in json.loads(path.read_text()).items()}
         except FileNotFoundError:
@@ -150,10 +134,11 @@ class DatasetFolder:
         except (ValueError, AttributeError):
             raise FormatError(f"{path}: no names of games and texts; remove the file") from None
 
-    def _write_texts(self, name: str, texts: Mapping[str, str]) -> None:
-        path = self.path / name
-        if texts:
-            atomic_write(path, json.dumps(dict(sorted(texts.items())), indent=1).encode() + b"\n")
+    def write_failures(self, failures: Mapping[str, str]) -> None:
+        """Writes ``failures.json``, or removes it if there are no failures."""
+        path = self.path / _FAILURES_FILE
+        if failures:
+            atomic_write(path, json.dumps(dict(sorted(failures.items())), indent=1).encode() + b"\n")
         else:
             path.unlink(missing_ok=True)
 

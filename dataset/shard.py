@@ -273,6 +273,14 @@ def with_fractions(shard: bytes, fractions: Fractions) -> bytes:
     return buffer.getvalue()
 
 
+def with_attributes(shard: bytes, game: str, attributes: Mapping[str, str]) -> bytes:
+    """Returns a shard's bytes with further text kept with a game."""
+    buffer = io.BytesIO(shard)
+    with h5py.File(buffer, "r+", libver=LIBRARY_BOUNDS) as file:
+        file[f"data/{game}"].attrs.update(_fixed_length(attributes))
+    return buffer.getvalue()
+
+
 def _write_game(file: h5py.File, game: GameData, encoder: ChunkEncoder) -> None:
     group = file["data"].create_group(game.row["game"].item().decode())
     group.attrs.update(_fixed_length(game.attributes))

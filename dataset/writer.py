@@ -27,29 +27,29 @@ CONTENT = "content"
 """The setting that is a digest of what a folder is made of; see :func:`strathack.dataset.content.content_digest`."""
 
 WRITING_SHARE = 0.05
-"""The share of the time that writing texts about games may take."""
+"""The share of the time that writing why games failed may take."""
 
 
-class _Texts:
-    """Texts about games, which a file holds.
+class _Failures:
+    """Why games could not be made, which a file holds.
 
-    The file is written whole. For some thousands of texts that takes longer than making a game, so a change is then
+    The file is written whole. For some thousands of games that takes longer than making a game, so a change is then
     written some time later, or when the writer ends.
 
     Args:
-        texts: Game name → text.
-        write: Writes the file.
+        folder: The dataset's files.
+        reasons: Game name → the reason.
     """
 
-    def __init__(self, texts: dict[str, str], write: Callable[[Mapping[str, str]], None]) -> None:
-        self._texts, self._write = texts, write
+    def __init__(self, folder: DatasetFolder, reasons: dict[str, str]) -> None:
+        self._folder, self._reasons = folder, reasons
         self._changed, self._due = False, 0.0
 
-    def set(self, name: str, text: str) -> None:
-        """Sets a game's text, or removes it if it is empty; writes what has changed, also before, once that is due."""
-        self._changed |= self._texts.pop(name, "") != text
-        if text:
-            self._texts[name] = text
+    def set(self, name: str, reason: str) -> None:
+        """Sets a game's reason, or removes it if empty; writes what has changed, also before, once that is due."""
+        self._changed |= self._reasons.pop(name, "") != reason
+        if reason:
+            self._reasons[name] = reason
         if time.monotonic() >= self._due:
             self.save()
 
@@ -57,7 +57,7 @@ class _Texts:
         """Writes what has changed."""
         if self._changed:
             began = time.monotonic()
-            self._write(self._texts)
+            self._folder.write_failures(self._reasons)
             self._changed, now = False, time.monotonic()
             self._due = now + (now - began) / WRITING_SHARE
 
@@ -96,8 +96,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         self._there: Mapping[str, Any] | None = None
         self._lock = ExitStack()
         self._locked = False
-        self._failures = _Texts({}, self.folder.write_failures)
-        self._notes = _Texts({}, self.folder.write_notes)
+        self._failures = _Failures(self.folder, {})
 
     def __enter__(self) -> DatasetWriter:
         """Locks the folder if it exists.
@@ -120,21 +119,16 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Writes what was told of games, and releases the lock.
+        """Writes why games failed, and releases the lock.
 
         Raises:
             RunError: If it cannot be written.
         """
         try:
             with self.writing():
-                self._save()
+                self._failures.save()
         finally:
             self._lock.close()
-
-    def _save(self) -> None:
-        """Writes what was told of games."""
-        self._failures.save()
-        self._notes.save()
 
     def _hold(self) -> None:
         if not self._joins and not self._locked:
@@ -142,10 +136,9 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             self._locked = True
 
     def look(self) -> None:
-        """Reads which games the folder has, and the failures and notes."""
+        """Reads which games the folder has, and why others failed."""
         self.present = {game.name for game in self.folder.games()}
-        self._failures = _Texts(self.folder.read_failures(), self.folder.write_failures)
-        self._notes = _Texts(self.folder.read_notes(), self.folder.write_notes)
+        self._failures = _Failures(self.folder, self.folder.read_failures())
 
     def begin(self) -> None:
         """Makes the folder if it is new, removes what a killed writer left, and writes the settings.
@@ -165,6 +158,8 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
                 (path / MANIFEST).unlink(missing_ok=True)  # what is there is not whole while this is not
             if self._settings is not None and self._settings != self._there:
                 self.folder.write_settings(self._settings, self._fractions if self._there is None else None)
+            for name in self.present:  # a process that was killed between a game and this left why it had failed before
+                self._failures.set(name, "")
 
     def add(self, name: str, shard: bytes, *, made_of: Game | None = None) -> bool:
         """Writes the shard of one game, whole or not at all. Returns False if the folder already has the game.
@@ -194,17 +189,16 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             target.parent.mkdir(exist_ok=True)
             atomic_write(target, replies.read_bytes())
 
-    def tell(self, name: str, *, failure: str = "", note: str = "") -> None:
-        """Keeps why a game could not be made, or a note for users about a game, in place of earlier texts.
+    def tell(self, name: str, failure: str) -> None:
+        """Keeps why a game could not be made, in place of an earlier reason; removes that if there is none any more.
 
-        They are written at once or, if there are many, at the latest when the context is left.
+        It is written at once or, if there are many, at the latest when the context is left.
 
         Raises:
-            RunError: If the text cannot be written.
+            RunError: If it cannot be written.
         """
         with self.writing():
             self._failures.set(name, failure)
-            self._notes.set(name, note)
 
     def split(self, fractions: Fractions) -> Iterator[Path]:
         """Splits the games anew; see :meth:`DatasetFolder.write_fractions`."""
@@ -222,7 +216,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             RunError: If a shard cannot be written.
         """
         with self.writing():
-            self._save()
+            self._failures.save()
             for _ in self.folder.merge(games_per_shard):
                 if stopped():
                     return

@@ -143,6 +143,7 @@ def _evaluation(path: Path) -> list[tuple[str, str]]:
 def _failures(dataset: Dataset) -> list[tuple[str, str]]:
     folders = {shard.parent for shard in dataset.paths}
     failures = {name: why for folder in sorted(folders) for name, why in DatasetFolder(folder).read_failures().items()}
+    failures = {name: why for name, why in failures.items() if name not in dataset.names}
     return [("Could not be made", "\n".join(f"{name}: {why}" for name, why in failures.items()))] if failures else []
 
 

@@ -29,6 +29,9 @@ from strathack.dataset.labels import NO_PUBLISHED_LABEL, PUBLISHED_STRATEGIES
 from strathack.dataset.schema import DUNGEON_NAMES, TERMINATED_ENDS, UNKNOWN_SCORE, make_row
 from strathack.dataset.shard import GameData, Provenance, encode_shard
 
+NOTE = "import_note"
+"""The attribute of a game that tells what of it could not be imported as usual."""
+
 
 @dataclass(frozen=True)
 class RawGame:
@@ -113,6 +116,8 @@ class Importer:
         notes = [ttyrec.truncated and f"truncated, {ttyrec.truncated}", ttyrec.rest, "" if line else unnamed]
         note = "; ".join(filter(None, notes))
         note = f"{payload.file.shown}: {note}" if note else ""
+        if note:
+            game = replace(game, attributes={**game.attributes, NOTE: note})
         shard = encode_shard(game, provenance)
         return GameShard(name=payload.file.name, steps=len(game.actions), shard=shard, note=note)
 

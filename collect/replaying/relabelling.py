@@ -33,7 +33,10 @@ from strathack.dataset.copying import one_game_shard
 from strathack.dataset.errors import InputError
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import ORIGINS
-from strathack.dataset.shard import GameData, Provenance, encode_shard
+from strathack.dataset.shard import GameData, Provenance, encode_shard, with_attributes
+
+NOTE = "relabel_note"
+"""The attribute of a game that tells why it could not be relabelled."""
 
 
 class FollowedSession(Session):
@@ -97,7 +100,8 @@ class Relabeller:
                 self._demonstrator, lambda player: relabelled(game, player, self._observations, on_step)
             )
         except (DepartedError, InputError) as error:
-            return GameShard(name=name, steps=steps, shard=payload.shard, note=str(error))
+            shard = with_attributes(payload.shard, name, {NOTE: str(error)})
+            return GameShard(name=name, steps=steps, shard=shard, note=str(error))
         provenance = Provenance(
             observations=self._observations,
             demonstrator=self._demonstrator.name,
@@ -172,7 +176,7 @@ def _with_labels(game: GameData, recorder: GameRecorder, labels: LabelTracker, b
         hihack_strategy=published,
         strategy_codes=labels.strategy_codes,
         substrategy_codes=labels.substrategy_codes,
-        attributes={**game.attributes, "bot": bot},
+        attributes={name: text for name, text in game.attributes.items() if name != NOTE} | {"bot": bot},
     )
 
 

@@ -98,14 +98,12 @@ class Made:
         folder: Its files.
         names: Names of the run's games.
         failures: Name of each that could not be made → why.
-        notes: Game name → what a user has to know about the game.
         signal: The signal that interrupted the run, 0 if none did.
     """
 
     folder: DatasetFolder
     names: Collection[str]
     failures: Mapping[str, str]
-    notes: Mapping[str, str]
     signal: int
 
     @cached_property
@@ -118,11 +116,17 @@ class Made:
         """Steps of the run's games."""
         return sum(int(game.row["steps"]) for game in self.games)
 
-    def exit_status(self, *, strict: bool = False) -> int:
-        """Returns 0; 1 if a game failed or, if strict, has a note; over 128 after an interruption, which it reports."""
+    def notes(self, attribute: str) -> dict[str, str]:
+        """Returns the run's games that an attribute tells something about: name → the attribute."""
+        games = Dataset(self.folder.path) if self.games else ()
+        own = (game for game in games if game.name in self.names)
+        return {game.name: game.attributes[attribute] for game in own if attribute in game.attributes}
+
+    def exit_status(self) -> int:
+        """Returns 0; 1 if a game failed; over 128 after an interruption, which it reports."""
         if self.signal:
             return interrupted_by(self.signal)
-        return 1 if self.failures or (strict and self.notes) else 0
+        return 1 if self.failures else 0
 
 
 def make_dataset(
@@ -156,27 +160,18 @@ def make_dataset(
 
         def keep(outcome: Outcome) -> None:
             name = missing[outcome.job]
-            if isinstance(outcome, Failed):
-                writer.tell(name, failure=outcome.reason)
-            elif isinstance(outcome.result, GameShard):
-                made_of = None if work.made_of is None else work.made_of[name]
-                writer.add(name, outcome.result.shard, made_of=made_of)
-                writer.tell(name, note=outcome.result.note)
-            else:
-                writer.tell(name, failure=outcome.result.reason if isinstance(outcome.result, Refused) else "")
+            result = outcome if isinstance(outcome, Failed) else outcome.result
+            if isinstance(result, GameShard):
+                writer.add(name, result.shard, made_of=None if work.made_of is None else work.made_of[name])
+            writer.tell(name, result.reason if isinstance(result, Failed | Refused) else "")
 
         # The folder is begun only when the workers have started, since they may fail to start.
         do_jobs(work, list(missing), keep, stop, quiet=quiet, on_start=writer.begin)
         if not stop:
             writer.merge(games_per_shard, lambda: bool(stop))
     folder = writer.folder
-    failures, notes = (
-        {name: told for name, told in of_all.items() if name in work.jobs}
-        for of_all in (folder.read_failures(), folder.read_notes())
-    )
-    # A process that is killed between a game and its texts leaves the reason why it had failed before.
-    failures = {name: told for name, told in failures.items() if name not in writer.present}
-    return Made(folder, work.jobs.keys(), failures, notes, stop.number)
+    failures = {name: why for name, why in folder.read_failures().items() if name in work.jobs}
+    return Made(folder, work.jobs.keys(), failures, stop.number)
 
 
 def do_jobs(

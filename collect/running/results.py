@@ -13,7 +13,7 @@ class GameShard:
         name: Its name in the dataset.
         steps: Its number of steps.
         shard: The bytes of a one-game shard.
-        note: What a user has to know about the game; empty if there is nothing.
+        note: What a user has to know about the game, which its attributes tell, too; empty if there is nothing.
     """
 
     name: str

@@ -80,44 +80,56 @@ def test_what_a_killed_writer_left_is_removed_and_settings_stay_unless_they_are_
 def test_what_is_told_of_a_game_goes_when_it_is_told_anew(tmp_path):
     with DatasetWriter(tmp_path, SETTINGS) as writer:
         writer.begin()
-        writer.tell("game_1", failure="its worker died")
-        writer.tell("game_2", note="truncated")
+        writer.tell("game_1", "its worker died")
+        writer.tell("game_2", "hung")
     folder = DatasetFolder(tmp_path)
-    assert (folder.read_failures(), folder.read_notes()) == ({"game_1": "its worker died"}, {"game_2": "truncated"})
+    assert folder.read_failures() == {"game_1": "its worker died", "game_2": "hung"}
     with DatasetWriter(tmp_path) as writer:
-        writer.tell("game_1", note="made at last")
-        writer.tell("game_2")
-    assert (folder.read_failures(), folder.read_notes()) == ({}, {"game_1": "made at last"})
+        writer.tell("game_1", "")
+        writer.tell("game_2", "its worker died")
+    assert folder.read_failures() == {"game_2": "its worker died"}
+
+
+def test_a_game_that_is_there_has_not_failed(tmp_path, games):
+    """Even if the process that made it was killed before it could say so."""
+    with DatasetWriter(tmp_path / "out", SETTINGS) as writer:
+        writer.begin()
+        writer.tell("game_0", "its worker died")
+        writer.tell("game_9", "hung")
+        writer.add("game_0", one_game_shard(games[0]))
+    with DatasetWriter(tmp_path / "out") as writer:
+        writer.begin()
+    assert DatasetFolder(tmp_path / "out").read_failures() == {"game_9": "hung"}
 
 
 def test_what_is_told_of_many_games_is_written_now_and_then_and_at_the_end(tmp_path, monkeypatch):
     times = []
-    write = DatasetFolder.write_notes
+    write = DatasetFolder.write_failures
 
-    def slowly(folder, notes):
-        times.append(len(notes))
+    def slowly(folder, failures):
+        times.append(len(failures))
         time.sleep(0.02)
-        write(folder, notes)
+        write(folder, failures)
 
-    monkeypatch.setattr(DatasetFolder, "write_notes", slowly)
+    monkeypatch.setattr(DatasetFolder, "write_failures", slowly)
     with DatasetWriter(tmp_path, SETTINGS) as writer:
         writer.begin()
         for number in range(500):
-            writer.tell(f"game_{number}", note="truncated")
+            writer.tell(f"game_{number}", "hung")
     assert times[0] == 1
     assert times[-1] == 500
     assert len(times) < 50
-    assert len(DatasetFolder(tmp_path).read_notes()) == 500
+    assert len(DatasetFolder(tmp_path).read_failures()) == 500
 
 
 def test_what_was_told_is_written_when_it_is_due_even_if_nothing_more_is_told(tmp_path):
     with DatasetWriter(tmp_path, SETTINGS) as writer:
         writer.begin()
         for number in range(2):
-            writer.tell(f"game_{number}", note="truncated")
+            writer.tell(f"game_{number}", "hung")
         ends = time.monotonic() + 30
-        while len(DatasetFolder(tmp_path).read_notes()) < 2:
-            writer.tell("game_3")
+        while len(DatasetFolder(tmp_path).read_failures()) < 2:
+            writer.tell("game_3", "")
             assert time.monotonic() < ends
 
 

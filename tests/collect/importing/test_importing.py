@@ -306,7 +306,12 @@ def test_what_is_wrong_behind_the_first_stream_is_told(run_here, shared, tmp_pat
     path.write_bytes(b"".join(harm(streams)))
     ended = run_here("dataset", "import", games, tmp_path / "data", *HERE, "--strict")
     assert ended.status == 1
-    assert f"{path.name}: {note.format(len(streams[0]) + len(streams[1]))}" in ended.out
+    told = f"{path.name}: {note.format(len(streams[0]) + len(streams[1]))}"
+    assert told in ended.out
+    again = run_here("dataset", "import", games, tmp_path / "data", *HERE, "--strict")
+    assert (again.status, again.out) == (1, ended.out), "with the game there already"
+    run_here("dataset", "merge", tmp_path / "merged", tmp_path / "data", "--quiet")
+    assert told in Dataset(tmp_path / "merged")[0].attributes["import_note"]
     info = Dataset(tmp_path / "data")[0].info
     assert info["completeness"] == ("truncated" if "truncated" in note else "complete")
     assert info["steps"] == 703 or "truncated" in note

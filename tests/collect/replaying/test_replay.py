@@ -375,7 +375,11 @@ def test_a_game_that_does_not_reproduce_keeps_its_published_labels(run, shared, 
     ended = run("dataset", "relabel", tmp_path / "imported", tmp_path / "data", *HERE)
     assert ended.status == 1
     assert "0 of 1 games relabelled" in ended.out
-    assert "published labels only: game_3: the bot presses another key at step " in ended.out
+    told = "published labels only: game_3: the bot presses another key at step "
+    assert told in ended.out
+    again = run("dataset", "relabel", tmp_path / "imported", tmp_path / "data", *HERE)
+    assert again.status == 1
+    assert told in again.out, "with the game there already"
     game, imported = Dataset(tmp_path / "data")[0], Dataset(tmp_path / "imported")[0]
     assert set(game.strategy.names()) == {"unlabelled"}
     assert np.array_equal(game.hihack_strategy[:], imported.hihack_strategy[:])
