@@ -8,6 +8,7 @@ from typing import Literal
 
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
+from strathack.dataset.options import check_at_least
 from strathack.dataset.remote.addresses import address_of
 
 StrategyLabel = Literal["strategy", "strategy_inferred"]
@@ -36,8 +37,8 @@ class StrategiesConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
-        if self.max_games < 1:
-            raise InputError(f"max_games: {self.max_games} is below 1")
+        super().__post_init__()
+        check_at_least(1, self, "max_games")
         check_picture(self.out)
 
 
@@ -65,6 +66,7 @@ class CompareConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
+        super().__post_init__()
         if len(self.data) < 2:
             raise InputError("data: one folder is nothing to compare; expected two or more")
         for path in self.data:
@@ -99,10 +101,9 @@ class WatchConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
-        if self.step < 0:
-            raise InputError(f"step: {self.step} is below 0")
-        if self.speed < 1:
-            raise InputError(f"speed: {self.speed} is below 1")
+        super().__post_init__()
+        check_at_least(0, self, "step")
+        check_at_least(1, self, "speed")
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class ExportCastConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
+        super().__post_init__()
         check_stretch(self.start, self.stop)
         if not 0 < self.speed <= 1000:
             raise InputError(f"speed: {self.speed:g} is not above 0 and at most 1,000")
@@ -174,8 +176,8 @@ class ReportConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
-        if self.playable < 0:
-            raise InputError(f"playable: {self.playable} is below 0")
+        super().__post_init__()
+        check_at_least(0, self, "playable")
 
     @property
     def wanted(self) -> list[str]:
@@ -221,6 +223,7 @@ class ExportVideoConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
+        super().__post_init__()
         check_stretch(self.start, self.stop)
         if self.out.suffix not in VIDEOS:
             raise InputError(f"out: {self.out} ends in neither .mp4 nor .gif")

@@ -479,6 +479,7 @@ def show(film: Film, config: WatchConfig) -> None:
         InputError: If the game cannot be read.
         RunError: If the game cannot be replayed.
     """
+    _ = film.replies  # read now: while the screen is drawn, it is too late to tell that they cannot be
     failed = WatchApp(film, config.step, config.speed).run()
     if failed is not None:
         raise failed

@@ -9,10 +9,9 @@ from typing import Any, Literal
 from strathack.collect.playing.characters import ANY_CHARACTER, CharacterWish, Roles
 from strathack.collect.playing.clock import DEFAULT_CLOCK, Clock
 from strathack.collect.playing.seeds import Seeds
-from strathack.collect.running.pools import WorkerOptions
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
-from strathack.dataset.options import WriterOptions, check_above_zero, check_at_least, given
+from strathack.dataset.options import WorkerOptions, WriterOptions, check_above_zero, check_at_least, given
 from strathack.dataset.schema import DEFAULT_OBSERVATIONS, ObservationKeys
 
 AUTOASCEND = "autoascend"

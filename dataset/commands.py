@@ -23,6 +23,7 @@ from strathack.dataset.files import absolute
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import check_replayable, keys_only_shard
 from strathack.dataset.labels import count_by_name
+from strathack.dataset.minari import AboutMinari, export_minari
 from strathack.dataset.options import (
     CompactConfig,
     ExportConfig,
@@ -33,7 +34,6 @@ from strathack.dataset.options import (
 )
 from strathack.dataset.printing import scores_by_role, strategy_shares
 from strathack.dataset.progress import progress
-from strathack.dataset.publishing.minari import AboutMinari, export_minari
 from strathack.dataset.reading import Dataset, Game, selected_games, shards_at
 from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.remote.pointers import size_of
@@ -121,7 +121,8 @@ def repair(config: RepairConfig) -> int:
         readable = Dataset(shards, on_corrupt="skip")
         steps = readable.steps
     fractions = readable.tables[0].fractions if len(readable) else Fractions()
-    out = _make_dataset(config.out, {"repaired_from": place_text(config.data)}, fractions)
+    settings = {"repaired_from": place_text(config.data), CONTENT: content_digest(readable)}
+    out = _make_dataset(config.out, settings, fractions)
     with progress("verifying", steps, quiet=config.quiet) as advance:
         for shard in shards:
             games, found = sound_games(shard, lambda game: advance(len(game)))

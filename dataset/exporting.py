@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
 
 from strathack.dataset.actions import ACTION_NAMES
-from strathack.dataset.errors import InputError
 from strathack.dataset.frames import FrameSource
 from strathack.dataset.labels import names_by_code
 from strathack.dataset.reading import Dataset, Game
@@ -32,18 +32,6 @@ ROWS_PER_GROUP_OF_SCREENS = 1 << 15
 """The same where each step has its screen: some 60 MB."""
 
 
-def package(name: str, to: str) -> Any:
-    """Returns a package that an export needs.
-
-    Raises:
-        InputError: If it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(f'export: --to {to} needs the package {name}: pip install "strathack[export]"') from error
-
-
 def export_games(dataset: Dataset, out: Path) -> None:
     """Writes ``games.parquet``, the table of games, into a folder."""
     dataset.games.drop(columns="shard").to_parquet(out / "games.parquet", index=False)
@@ -54,9 +42,6 @@ def export_parquet(dataset: Dataset, out: Path, on_game: Callable[[Game], None])
 
     Each step is a row with the game's name and the step's number in the game; actions, strategies and substrategies are
     given by name.
-
-    Raises:
-        InputError: If pyarrow is not installed.
     """
     out.mkdir(parents=True, exist_ok=True)
     export_games(dataset, out)
@@ -95,39 +80,34 @@ class StepTable:
             path: The file.
             on_game: Called after each game.
             frames: Where screens, and rewards that are not stored, come from; needed for ``screens``.
-
-        Raises:
-            InputError: If pyarrow is not installed.
         """
-        arrow = package("pyarrow", "parquet")
-        parquet = package("pyarrow.parquet", "parquet")
-        schema = self._schema(arrow)
+        schema = self._schema()
         most = ROWS_PER_GROUP_OF_SCREENS if self.screens else ROWS_PER_GROUP
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
             waiting, rows = [], 0
             for game in dataset:
-                waiting.append(arrow.table(self._columns_of(arrow, game, frames), schema=schema))
+                waiting.append(pa.table(self._columns_of(game, frames), schema=schema))
                 rows += len(game)
                 if rows >= most:
-                    writer.write_table(arrow.concat_tables(waiting).unify_dictionaries(), row_group_size=most)
+                    writer.write_table(pa.concat_tables(waiting).unify_dictionaries(), row_group_size=most)
                     waiting, rows = [], 0
                 on_game(game)
             if waiting:
-                writer.write_table(arrow.concat_tables(waiting).unify_dictionaries(), row_group_size=most)
+                writer.write_table(pa.concat_tables(waiting).unify_dictionaries(), row_group_size=most)
 
-    def _schema(self, arrow: Any) -> Any:
-        text = arrow.dictionary(arrow.int32(), arrow.string()) if self.categories else arrow.string()
+    def _schema(self) -> pa.Schema:
+        text = pa.dictionary(pa.int32(), pa.string()) if self.categories else pa.string()
         texts = {*LABEL_COLUMNS, "actions"}
-        columns = {name: text if name in texts else _arrow_type(arrow, name) for name in self.columns}
-        screen = [("screen", arrow.list_(arrow.string(), SCREEN_ROWS))] if self.screens else []
-        return arrow.schema([("game", text), ("step", arrow.int64()), *columns.items(), *screen])
+        columns = {name: text if name in texts else _arrow_type(name) for name in self.columns}
+        screen = [("screen", pa.list_(pa.string(), SCREEN_ROWS))] if self.screens else []
+        return pa.schema([("game", text), ("step", pa.int64()), *columns.items(), *screen])
 
-    def _columns_of(self, arrow: Any, game: Game, frames: FrameSource | None) -> dict[str, Any]:
+    def _columns_of(self, game: Game, frames: FrameSource | None) -> dict[str, Any]:
         steps = len(game)
 
         def named(codes: np.ndarray, names: list[str]) -> Any:
-            values = arrow.DictionaryArray.from_arrays(arrow.array(codes.astype(np.int32)), arrow.array(names))
-            return values if self.categories else values.cast(arrow.string())
+            values = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names))
+            return values if self.categories else values.cast(pa.string())
 
         action_names = [*ACTION_NAMES, *[""] * (256 - len(ACTION_NAMES))]
         columns = {
@@ -139,7 +119,7 @@ class StepTable:
             stored = game.arrays.get(name)
             if stored is None:
                 nothing = named(np.zeros(steps, np.int32), [""])
-                columns[name] = nothing if name in LABEL_COLUMNS else arrow.nulls(steps, _arrow_type(arrow, name))
+                columns[name] = nothing if name in LABEL_COLUMNS else pa.nulls(steps, _arrow_type(name))
             elif name in LABEL_COLUMNS:
                 by_code = names_by_code(stored.codes)
                 columns[name] = named(stored[:], [by_code.get(code, "") for code in range(256)])
@@ -148,7 +128,7 @@ class StepTable:
         if self.screens:
             assert frames is not None, "screens come from somewhere"
             screens, columns["rewards"] = _seen(frames, game)
-            columns["screen"] = arrow.FixedSizeListArray.from_arrays(_lines(arrow, screens), SCREEN_ROWS)
+            columns["screen"] = pa.FixedSizeListArray.from_arrays(_lines(screens), SCREEN_ROWS)
         return columns
 
 
@@ -165,18 +145,18 @@ def _seen(frames: FrameSource, game: Game) -> tuple[np.ndarray, np.ndarray]:
     return screens.reshape(steps, SCREEN_ROWS, SCREEN_COLUMNS), rewards[:, 0]
 
 
-def _lines(arrow: Any, screens: np.ndarray) -> Any:
+def _lines(screens: np.ndarray) -> pa.Array:
     """Returns the lines of screens, u8 [T, 24, 80], as text; a byte is the character of that number (ISO 8859-1).
 
     A NUL is a blank, as it looks: text in Arrow and numpy would end there.
     """
     screens = np.where(screens == 0, np.uint8(ord(" ")), screens)
     parts = [
-        arrow.array(np.char.decode(part.reshape(-1, SCREEN_COLUMNS).view(f"S{SCREEN_COLUMNS}").ravel(), "latin-1"))
+        pa.array(np.char.decode(part.reshape(-1, SCREEN_COLUMNS).view(f"S{SCREEN_COLUMNS}").ravel(), "latin-1"))
         for part in np.split(screens, range(FRAME_CHUNK_STEPS, len(screens), FRAME_CHUNK_STEPS))
     ]  # by parts, since numpy's text takes four bytes a character
-    return arrow.concat_arrays([part.cast(arrow.string()) for part in parts])
+    return pa.concat_arrays([part.cast(pa.string()) for part in parts])
 
 
-def _arrow_type(arrow: Any, name: str) -> Any:
-    return arrow.from_numpy_dtype(np.dtype(STORED_COLUMNS[name]))
+def _arrow_type(name: str) -> pa.DataType:
+    return pa.from_numpy_dtype(np.dtype(STORED_COLUMNS[name]))

@@ -71,6 +71,30 @@ class WriterOptions(Options):
         check_at_least(1, self, "games_per_shard")
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(Options):
+    """How many workers do the jobs, and where.
+
+    Attributes:
+        workers: Number of Ray worker processes; by default one per core. 0 does the jobs in this process.
+        address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
+    """
+
+    workers: int | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that the two options go together.
+
+        Raises:
+            InputError: If they do not, or the number of workers is negative.
+        """
+        super().__post_init__()
+        check_at_least(0, self, "workers")
+        if self.workers == 0 and self.address is not None:
+            raise InputError("workers: 0 plays in this process, without Ray; it does not go with --address")
+
+
 @dataclass(frozen=True)
 class InfoConfig(Options):
     """Prints what a dataset holds.
@@ -135,6 +159,7 @@ class SplitConfig(Options):
 
     def __post_init__(self) -> None:
         """Checks that the shares are between 0 and 1 and sum to 1."""
+        super().__post_init__()
         object.__setattr__(self, "fractions", Fractions(self.train, self.validation, self.test))
 
 
@@ -171,6 +196,7 @@ class ExportConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
+        super().__post_init__()
         if self.to not in ("minari", "parquet"):
             raise InputError(f"to: {self.to!r} is unknown; expected minari or parquet")
         if self.out.exists():

@@ -151,19 +151,13 @@ def _check_frames(game: Game, digests: Mapping[str, list[bytes]], columns: Mappi
         yield f"obs: the digest of the frames is {running[-1].hex()[:12]}…, /games says {expected[:12]}…"
 
 
-def _chunks(array: StoredArray) -> Iterator[np.ndarray]:
-    """Yields the array chunk by chunk; all chunks use the same memory."""
-    values = np.empty((array.chunk_steps, *array.shape[1:]), dtype=array.dtype)
-    for index in range(len(array.places)):
-        array.read_chunk(index, values)
-        yield values[: len(array) - index * array.chunk_steps]
-
-
 def running_digests(array: StoredArray) -> list[bytes]:
-    """Returns, for every chunk, the SHA-256 of all frames up to the chunk's end."""
+    """Returns the SHA-256 of all frames up to each multiple of ``FRAME_CHUNK_STEPS``, and up to the end."""
     running, digests = hashlib.sha256(), []
-    for frames in _chunks(array):
-        running.update(frames.data)
+    block = np.empty((min(FRAME_CHUNK_STEPS, len(array)), *array.shape[1:]), dtype=array.dtype)
+    for start in range(0, len(array), FRAME_CHUNK_STEPS):
+        stop = min(start + FRAME_CHUNK_STEPS, len(array))
+        running.update(array.read(start, stop, block[: stop - start]).data)
         digests.append(running.digest())
     return digests
 

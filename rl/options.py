@@ -11,9 +11,8 @@ from strathack.collect.options import GameOptions
 from strathack.collect.playing.characters import ANY_CHARACTER, CharacterWish, Roles, combinations_of
 from strathack.collect.playing.limits import NO_PROGRESS_TIMEOUT
 from strathack.collect.playing.seeds import Seeds
-from strathack.collect.running.pools import WorkerOptions
 from strathack.dataset.errors import InputError
-from strathack.dataset.options import check_above_zero, check_at_least, given
+from strathack.dataset.options import WorkerOptions, check_above_zero, check_at_least, given
 from strathack.models.options import PolicyRunOptions, check_nothing_else_is_given
 from strathack.rl.config import (
     ANSWER_TOKENS,

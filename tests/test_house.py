@@ -88,6 +88,14 @@ def test_one_module_writes_datasets():
             assert not calls & wanted, f"{path} writes to a dataset folder beside DatasetWriter"
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "options.py"], ids=shown)
+def test_options_check_what_they_inherit(path):
+    for kind in ast.walk(ast.parse(path.read_text())):
+        if isinstance(kind, ast.ClassDef):
+            checks = [one for one in kind.body if getattr(one, "name", "") == "__post_init__"]
+            assert all("super().__post_init__()" in ast.unparse(check) for check in checks), f"{path}: {kind.name}"
+
+
 def test_options_and_commands_have_one_place_in_each_folder():
     """Dataclasses of options stand in options.py, and what the command line calls is named as the command."""
     from strathack.cli import COMMANDS, Command

@@ -8,7 +8,7 @@ from typing import Literal
 
 from strathack.dataset.codec import Options
 from strathack.dataset.errors import InputError
-from strathack.dataset.options import check_above_zero, check_at_least, given
+from strathack.dataset.options import WorkerOptions, check_above_zero, check_at_least, given
 from strathack.text.balrog import LONGEST_RECORD
 from strathack.text.chunks import Layout, Recipe
 from strathack.text.describing import Dialect
@@ -19,7 +19,7 @@ TINY = "tiny"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig(Options):
+class ExportConfig(WorkerOptions):
     """Exports games as text that language models are trained on.
 
     Attributes:
@@ -35,8 +35,6 @@ class ExportConfig(Options):
         select: A condition that selects the games.
         seed: Determines the draw of chunks.
         rows_per_file: Rows of a file.
-        workers: Number of Ray worker processes; by default one per core. 0 does the jobs in this process.
-        address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
         retries: How often a game is tried again after its worker died.
         quiet: Print plain lines instead of a live display.
     """
@@ -53,8 +51,6 @@ class ExportConfig(Options):
     select: str | None = None
     seed: int = 0
     rows_per_file: int = 20_000
-    workers: int | None = None
-    address: str | None = None
     retries: int = 2
     quiet: bool = False
 
@@ -64,8 +60,9 @@ class ExportConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
+        super().__post_init__()
         check_at_least(1, self, "steps", "rows_per_file")
-        check_at_least(0, self, "seed")
+        check_at_least(0, self, "seed", "retries")
         if self.chunks != ALL_CHUNKS and not (self.chunks.isdecimal() and int(self.chunks)):
             raise InputError(f"chunks: {self.chunks!r} is no number above 0; expected one, or all")
 
@@ -118,6 +115,7 @@ class ShowConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
+        super().__post_init__()
         check_at_least(1, self, "steps")
         check_at_least(0, self, "step")
 
@@ -148,6 +146,7 @@ class TokensConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
+        super().__post_init__()
         # A tokenizer is trained on one game at least, and costs are those of another.
         check_at_least(2 if self.tokenizer is None else 1, self, "games")
         check_at_least(2, self, "steps")
@@ -200,6 +199,7 @@ class TrainConfig(Options):
         Raises:
             InputError: If an option is invalid; the message names the option.
         """
+        super().__post_init__()
         check_at_least(2, self, "context")
         check_at_least(300, self, "vocabulary")
         check_at_least(1, self, "batch", "accumulate", "steps")

@@ -28,6 +28,7 @@ from transformers import (
 
 from strathack.dataset.devices import is_bf16_faster_on_cpu
 from strathack.dataset.errors import InputError, first_line
+from strathack.dataset.files import atomic_write, told_if_unwritable
 from strathack.dataset.splits import SPLITS
 from strathack.text.encoding import IGNORED, Encoded, encode
 from strathack.text.exporting import DATA, ExportFolder
@@ -95,15 +96,16 @@ def train_model(config: TrainConfig) -> Result:
         callbacks=[] if config.minutes is None else [_Minutes(config.minutes)],
     )  # fmt: skip
     trainer.train()
-    trainer.save_model(str(config.out))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END).save_pretrained(config.out)
+    with told_if_unwritable(config.out, "the same command trains anew"):
+        trainer.save_model(str(config.out))
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END).save_pretrained(config.out)
     loss, tokens = loss_of(model, encoded["held out"], config.batch)
     result = Result(trainer.state.global_step, model.num_parameters(), loss, None, tokens)
-    (config.out / RESULT).write_text(json.dumps(vars(result), indent=2))
+    atomic_write(config.out / RESULT, json.dumps(vars(result), indent=2).encode())
     ngrams = NGrams(ORDER, tokenizer.get_vocab_size())
     ngrams.learn(first_of(encoded["train"], NGRAM_TOKENS))
     result = replace(result, ngrams=ngrams.loss(encoded["held out"]))
-    (config.out / RESULT).write_text(json.dumps(vars(result), indent=2))
+    atomic_write(config.out / RESULT, json.dumps(vars(result), indent=2).encode())
     return result
 
 

@@ -158,7 +158,7 @@ def read_game(file: TtyrecFile, ttyrec: Ttyrec, line: str) -> GameData:
         },
     )
     game = replace(game, actions=actions)
-    if ttyrec.version > 1:
+    if ttyrec.version > 2:  # which tells scores
         game = replace(game, rewards=np.diff(ttyrec.scores, append=ttyrec.last_score)[agents].astype("<f4"))
     if ttyrec.labels is not None:
         labels = ttyrec.labels[agents]
@@ -202,7 +202,6 @@ def _row(file: TtyrecFile, ttyrec: Ttyrec, log: LogEntry, actions: np.ndarray) -
             "alignment": log.short("align0", "align"),
             "steps": len(actions),
             "turns": log.whole("turns", -1, "turns"),
-            # Ttyrecs tell scores since version 3.
             "score": log.whole("points", ttyrec.last_score if ttyrec.version > 2 else UNKNOWN_SCORE, "score"),
             "max_depth": max_depth,
             "deepest_dungeon": DUNGEON_NAMES.get(dungeon, "unknown"),

@@ -68,7 +68,7 @@ def encode_screens(parts: Iterable[Screens], steps: int, on_step: OnStep) -> dic
 
 
 def bare_game(row: np.ndarray, attributes: Mapping[str, str]) -> GameData:
-    """Returns a game without frames, keys, rewards and labels.
+    """Returns a game without frames, keys, known rewards and labels.
 
     Args:
         row: Its row of ``/games``.
@@ -82,7 +82,7 @@ def bare_game(row: np.ndarray, attributes: Mapping[str, str]) -> GameData:
         row=row,
         frames={},
         actions=np.full(steps, NO_ACTION, dtype=np.uint8),
-        rewards=np.zeros(steps, dtype="<f4"),
+        rewards=np.full(steps, np.nan, dtype="<f4"),
         dones=dones,
         strategy=np.full(steps, UNLABELLED, dtype=np.uint8),
         substrategy=np.full(steps, UNLABELLED, dtype=np.uint8),

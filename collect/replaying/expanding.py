@@ -18,12 +18,13 @@ from strathack.collect.playing.xlogfile import LogEntry
 from strathack.collect.replaying.replay import Check, DepartedError, Recording, Replayed, check_replayed, replay
 from strathack.collect.running.display import Report
 from strathack.collect.running.jobs import Work, Workers
-from strathack.collect.running.pools import Factory, OnStep, WorkerOptions
+from strathack.collect.running.pools import Factory, OnStep
 from strathack.collect.running.provenance import made_now
 from strathack.collect.running.results import GameShard, JobResult, Refused, Verified
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.errors import InputError
 from strathack.dataset.keys import keys_only
+from strathack.dataset.options import WorkerOptions
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import (
     COMPLETENESS,

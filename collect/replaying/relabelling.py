@@ -25,12 +25,13 @@ from strathack.collect.replaying.expanding import StoredKeys, expanded, work_on
 from strathack.collect.replaying.replay import DepartedError, Recording, Replayed, check_replayed
 from strathack.collect.running.display import Report
 from strathack.collect.running.jobs import Work
-from strathack.collect.running.pools import OnStep, WorkerOptions
+from strathack.collect.running.pools import OnStep
 from strathack.collect.running.provenance import made_now
 from strathack.collect.running.results import GameShard, JobResult, Refused
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset.copying import one_game_shard
 from strathack.dataset.errors import InputError
+from strathack.dataset.options import WorkerOptions
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import ORIGINS
 from strathack.dataset.shard import GameData, Provenance, encode_shard, with_attributes

@@ -20,11 +20,11 @@ from strathack.collect.running.pools import (
     Outcome,
     Pool,
     RayPool,
-    WorkerOptions,
 )
 from strathack.collect.running.results import GameShard, JobResult, Refused
 from strathack.dataset.errors import FormatError
 from strathack.dataset.folder import DatasetFolder, StoredGame
+from strathack.dataset.options import WorkerOptions
 from strathack.dataset.reading import Dataset
 from strathack.dataset.schema import GAMES_PER_SHARD
 from strathack.dataset.signals import StopOnSignal, interrupted_by

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 from strathack.collect.running.cluster import Cluster
 from strathack.collect.running.results import JobResult
 from strathack.collect.running.workplace import die_with_raylet
-from strathack.dataset.codec import Options
-from strathack.dataset.errors import InputError, RunError, first_line
+from strathack.dataset.errors import RunError, first_line
 
 HANG_GRACE_SECONDS = 5.0
 HANG_GRACE_SHARE = 0.1
@@ -378,31 +377,6 @@ class RayPool:
             return Failed(job, f"its worker died ({slot.place}; {type(error).__name__})")
         self._idle.append(slot)
         return outcome
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerOptions(Options):
-    """How many workers do the jobs, and where.
-
-    Attributes:
-        workers: Number of Ray worker processes; by default one per core. 0 does the jobs in this process.
-        address: Address of a running Ray cluster (auto, or host:port); by default one is started for this run.
-    """
-
-    workers: int | None = None
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        """Checks that the two options go together.
-
-        Raises:
-            InputError: If they do not, or the number of workers is negative.
-        """
-        super().__post_init__()
-        if self.workers is not None and self.workers < 0:
-            raise InputError(f"workers: {self.workers} is below 0; 0 plays in this process")
-        if self.workers == 0 and self.address is not None:
-            raise InputError("workers: 0 plays in this process, without Ray; it does not go with --address")
 
 
 def _reason(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from strathack.dataset.content import content_digest
@@ -101,6 +102,8 @@ def _write_tables(config: PublishDataConfig, dataset: Dataset, shown: Dataset) -
         dataset: The games in the folder.
         shown: The same games, with the frames that the steps are written with, if they are.
     """
+    # Not in the order of shards, which differs between a game each and several, and so between two tries.
+    dataset = dataset.take(np.lexsort((dataset.rows["game"], dataset.rows["core"])))
     splits = splits_of(dataset)
     table = StepTable.of(dataset, screens=config.screens, categories=False)
     most = STEPS_PER_FILE_OF_SCREENS if config.screens else STEPS_PER_FILE

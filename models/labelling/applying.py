@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from strathack.dataset import Dataset
+from strathack.dataset.content import content_digest
 from strathack.dataset.copying import shard_with_inferred
 from strathack.dataset.errors import InputError
 from strathack.dataset.files import absolute, path_text
@@ -21,7 +22,7 @@ from strathack.dataset.remote.addresses import place_text
 from strathack.dataset.schema import INFERRED
 from strathack.dataset.shard import InferredLabels
 from strathack.dataset.streams import unrolls
-from strathack.dataset.writer import DatasetWriter, agreed_settings
+from strathack.dataset.writer import CONTENT, DatasetWriter, agreed_settings
 from strathack.models.label_tables import check_observations
 from strathack.models.labelling.labeller import Labeller, load_labeller
 from strathack.models.labelling.options import BLOCK, LabelApplyConfig
@@ -46,11 +47,12 @@ def apply(config: LabelApplyConfig) -> tuple[int, int]:
     checkpoint = checkpoint_at(config.run)
     settings = {
         "labelled_from": place_text(config.data),
+        CONTENT: content_digest(dataset),
         "labeller": path_text(absolute(checkpoint)),
         "labeller_sha256": sha256_of(checkpoint),
         "ahead": config.ahead,
     }
-    agreed_settings(config.out, settings, newer=("labeller_sha256",))
+    agreed_settings(config.out, settings, newer=(CONTENT, "labeller_sha256"))  # of which earlier releases did not tell
     label, codes = labeller.config.label, Vocabulary(labeller.config.names).codes
     with (
         DatasetWriter(config.out, settings, fractions=dataset.fractions) as out,

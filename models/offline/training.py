@@ -338,4 +338,7 @@ def check_learnable(policy: AnyPolicy, dataset: Dataset, config: TrainConfig) ->
         )
     if (dataset.rows["origin"] == ORIGINS["screens"]).any():
         raise InputError(f"{config.data[0]}: has games without keys, from which {algorithm} cannot learn")
+    for game in dataset:
+        if game.row["origin"] == ORIGINS["ttyrec"] and "rewards" in game.arrays and np.isnan(game.rewards[:1]).any():
+            raise InputError(f"{config.data[0]}: {game.name} tells no rewards, from which {algorithm} would learn")
     return policy

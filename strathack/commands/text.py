@@ -14,7 +14,7 @@ import strathack
 from strathack.analysis.opening import game_named, games_at
 from strathack.collect.replaying.streaming import AnyFrames
 from strathack.collect.running.jobs import do_jobs, stop_on_signal
-from strathack.collect.running.pools import Failed, Outcome, WorkerOptions
+from strathack.collect.running.pools import Failed, Outcome
 from strathack.collect.running.results import GameText, Refused
 from strathack.commands.text_worker import describing
 from strathack.dataset import Dataset
@@ -37,7 +37,9 @@ GOES_ON = "the same command goes on from there"
 
 
 def export(config: ExportConfig) -> int:
-    """``strathack text export``: returns 1 if a game could not be described; if it may be another time, nothing ends.
+    """``strathack text export``: returns 1 if a game could not be described.
+
+    Where that may be different another time, since a worker died, the export is left unfinished.
 
     Raises:
         InputError: If there is nothing to export, or the folder holds something else.
@@ -61,7 +63,6 @@ def export(config: ExportConfig) -> int:
 
 def _written(config: ExportConfig, dataset: Dataset, planned: Plan, folder: ExportFolder) -> int:
     """Describes the games that are not there yet, and finishes the export; returns as :func:`export`."""
-    where = WorkerOptions(workers=config.workers, address=config.address)
     writing = partial(told_if_unwritable, config.out, GOES_ON)
     print_plan(planned, config)
     failures: dict[str, str] = {}
@@ -77,7 +78,7 @@ def _written(config: ExportConfig, dataset: Dataset, planned: Plan, folder: Expo
         elif isinstance(outcome.result, Refused):
             failures[outcome.job] = outcome.result.reason
 
-    work = describing(dataset, planned, config, where)
+    work = describing(dataset, planned, config)
     with stop_on_signal() as stop:
         there = set(folder.parts())
         do_jobs(work, [name for name in work.jobs if name not in there], keep, stop, quiet=config.quiet)

@@ -10,7 +10,7 @@ from strathack.collect.playing.clock import default_clock
 from strathack.collect.replaying.replay import DepartedError, Recording, check_replayed, replay
 from strathack.collect.running.display import Report
 from strathack.collect.running.jobs import Work, Workers
-from strathack.collect.running.pools import OnStep, WorkerOptions
+from strathack.collect.running.pools import OnStep
 from strathack.collect.running.results import GameText, JobResult, Refused
 from strathack.collect.running.workplace import Workplace
 from strathack.dataset import Dataset
@@ -77,7 +77,7 @@ class TextWorker:
         self._workplace.close()
 
 
-def describing(dataset: Dataset, planned: Plan, config: ExportConfig, where: WorkerOptions) -> Work:
+def describing(dataset: Dataset, planned: Plan, config: ExportConfig) -> Work:
     """Returns the jobs that describe the games of a plan, by game name.
 
     With 0 workers, this process is restarted under the default clock.
@@ -86,11 +86,10 @@ def describing(dataset: Dataset, planned: Plan, config: ExportConfig, where: Wor
         dataset: The games.
         planned: The chunks of each game.
         config: How to describe them.
-        where: How many workers there are, and where.
     """
     recipe = config.recipe
     is_stored = set(recipe.observations) <= set(dataset.observations)
-    clock = default_clock(here=where.workers == 0)
+    clock = default_clock(here=config.workers == 0)
 
     def load(name: str) -> TextJob:
         game = dataset[name]
@@ -98,7 +97,7 @@ def describing(dataset: Dataset, planned: Plan, config: ExportConfig, where: Wor
 
     return Work(
         jobs={name: name for name in planned.starts},
-        by=Workers(partial(TextWorker, recipe), where, clock.environment()),
+        by=Workers(partial(TextWorker, recipe), config, clock.environment()),
         describe=partial(_described, config.quiet),
         load=load,
         retries=config.retries,

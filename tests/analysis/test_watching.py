@@ -9,9 +9,10 @@ from strathack.analysis import watching
 from strathack.analysis.film import Film
 from strathack.analysis.options import WatchConfig
 from strathack.analysis.runs import columns_of
-from strathack.analysis.watching import ScreenView, Timeline, WatchApp, check_terminal, column_of, first_step_of
-from strathack.dataset.errors import InputError, RunError
+from strathack.analysis.watching import ScreenView, Timeline, WatchApp, check_terminal, column_of, first_step_of, show
+from strathack.dataset.errors import FormatError, InputError, RunError
 from strathack.dataset.frames import StoredFrames
+from strathack.dataset.replies import replies_path
 
 STEPS = 1300
 
@@ -303,6 +304,14 @@ def test_what_cannot_be_read_ends_it_with_the_reason(film, failing):
 
     asyncio.run(go())
     assert app.return_value is failing
+
+
+def test_replies_that_cannot_be_read_are_told_of_before_the_screen_is_taken(film):
+    replies = replies_path(film.game.path.parent, film.game.name)
+    replies.parent.mkdir()
+    replies.write_bytes(b"no table")
+    with pytest.raises(FormatError, match="no table of replies"):
+        show(film, WatchConfig(film.game.path))
 
 
 def test_terminals_that_are_too_small_or_none_are_refused():

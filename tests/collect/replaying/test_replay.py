@@ -36,6 +36,7 @@ from strathack.dataset.replies import read_replies, replies_path
 from strathack.dataset.schema import COMPLETENESS, DEFAULT_OBSERVATIONS
 from strathack.dataset.splits import Fractions
 from strathack.dataset.streams import unrolls, windows
+from strathack.dataset.verify import running_digests
 
 HERE = ("--workers", 0, "--quiet")
 ALL = "glyphs,blstats,message,inv_strs,tty_chars,tty_colors,tty_cursor"
@@ -126,6 +127,29 @@ def test_a_damaged_game_is_listed_and_the_others_come_back(run, played, tmp_path
     assert ended.status == 1
     assert "5 of 6 games came back" in ended.out
     assert "did not come back: game_2: " in ended.out
+
+
+def rechunked(path, steps):
+    """Stores screens in chunks of so many steps, as another writer may."""
+    with h5py.File(path, "a") as file:
+        for key in ("tty_chars", "tty_colors", "tty_cursor", "blstats"):
+            for game in file["data"].values():
+                values = game["obs"][key][:]
+                del game["obs"][key]
+                game["obs"].create_dataset(
+                    key, data=values, chunks=(min(steps, len(values)), *values.shape[1:]), compression=32015,
+                    fletcher32=True,
+                )  # fmt: skip
+
+
+def test_digests_do_not_depend_on_how_long_chunks_are(run, played, tmp_path):
+    shutil.copytree(played / "full", tmp_path / "full")
+    for path in (tmp_path / "full").glob("*.h5"):
+        rechunked(path, 256)
+    assert run("dataset", "verify", tmp_path / "full", "--quiet").status == 0
+    whole, other = (Dataset(folder / "full")["game_2"].obs["tty_chars"] for folder in (played, tmp_path))
+    assert other.chunk_steps == 256 < whole.chunk_steps
+    assert running_digests(whole) == running_digests(other)
 
 
 def test_what_a_model_replied_goes_with_an_expanded_game(run, played, tmp_path):

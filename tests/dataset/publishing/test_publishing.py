@@ -232,6 +232,29 @@ def test_what_was_cut_off_goes_on(tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
+def test_tables_hold_each_game_once_however_many_are_in_a_shard(tmp_path, monkeypatch):
+    """Shards of one game each are in order of their names, those of several in order of seeds."""
+    write_games(tmp_path / "data", [30] * 12, keys=SCREENS)
+    monkeypatch.setattr(publishing, "STEPS_PER_FILE", 120)
+    written = publishing._write_once
+
+    def fails(path, write):
+        if path.name.startswith("train-00001"):
+            raise OSError(28, "No space left on device")
+        written(path, write)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "_write_once", fails)
+        with pytest.raises(SystemExit):
+            published(tmp_path / "data", out, "--observations", "--games-per-shard", "1")
+    assert published(tmp_path / "data", out, "--observations") == 0
+    parts = sorted(out.glob("steps/train-*.parquet"))
+    assert len(parts) > 1
+    games = [game for part in parts for game in pd.read_parquet(part)["game"].unique()]
+    assert sorted(games) == sorted(Dataset(out).select(split="train").names)
+
+
 SCREENS_STORED = ("blstats", "tty_chars", "tty_colors", "tty_cursor")
 
 

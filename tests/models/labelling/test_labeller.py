@@ -275,6 +275,8 @@ def test_applying_goes_on_where_it_was_cut(games, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="holds games of other settings: labeller_sha256 is "):
         apply(config)
     checkpoint.write_bytes(mine)
+    with pytest.raises(InputError, match="what is there was made of other games, labels or splits"):
+        apply(replace(config, select="core != 3"))
     assert apply(config) == (16, Dataset(games).steps)
     whole = replace(config, out=tmp_path / "whole")
     apply(whole)

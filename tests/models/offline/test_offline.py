@@ -379,6 +379,19 @@ def test_games_without_keys_are_refused(tmp_path):
         train_policy(config_of(folder, tmp_path / "run", "awac", lanes=2, unroll=2))
 
 
+def test_games_that_tell_no_rewards_are_refused(tmp_path):
+    folder = tmp_path / "untold"
+    folder.mkdir()
+    for seed in range(12):
+        game = chain(seed)
+        row = game.row.copy()
+        row["origin"] = ORIGINS["ttyrec"]
+        game = replace(game, row=row, rewards=np.full_like(game.rewards, np.nan))
+        (folder / f"game_{seed}.h5").write_bytes(encode_shard(game, provenance(observations=SCREEN)))
+    with pytest.raises(InputError, match="game_0 tells no rewards, from which awac would learn"):
+        train_policy(config_of(folder, tmp_path / "run", "awac", lanes=2, unroll=2))
+
+
 def test_which_games_were_over(games):
     dataset = Dataset(games)
     over = training.terminated_games(dataset)

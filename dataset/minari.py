@@ -13,7 +13,6 @@ import numpy as np
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.batches import Recoding
 from strathack.dataset.errors import InputError
-from strathack.dataset.exporting import package
 from strathack.dataset.files import absolute
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import COMPLETENESS, OBSERVATIONS
@@ -36,6 +35,18 @@ class AboutMinari:
     code_permalink: str = ""
 
 
+def _package(name: str) -> Any:
+    """Returns a package that the export needs.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f'export: --to minari needs the package {name}: pip install "strathack[export]"') from error
+
+
 def export_minari(dataset: Dataset, out: Path, about: AboutMinari, on_game: Callable[[Game], None]) -> None:
     """Writes a Minari dataset, one episode a game, with the specification of its environment.
 
@@ -51,9 +62,9 @@ def export_minari(dataset: Dataset, out: Path, about: AboutMinari, on_game: Call
     Raises:
         InputError: If Minari is not installed or the games lack observations or keys.
     """
-    minari = package("minari", "minari")
-    storage = package("minari.dataset.minari_storage", "minari").MinariStorage
-    spaces = package("gymnasium.spaces", "minari")
+    minari = _package("minari")
+    storage = _package("minari.dataset.minari_storage").MinariStorage
+    spaces = _package("gymnasium.spaces")
     if not dataset.observations:
         raise InputError("export: the games have no observations in common; expand keys-only ones first")
     screens = [game.name for game in dataset if game.info["origin"] == "screens"]
@@ -90,7 +101,7 @@ def export_minari(dataset: Dataset, out: Path, about: AboutMinari, on_game: Call
 
 def _specification(dataset: Dataset) -> Any:
     """Returns the specification of the environment that the games were played in, as gymnasium makes it again."""
-    registration = package("gymnasium.envs.registration", "minari")
+    registration = _package("gymnasium.envs.registration")
     options = dataset.tables[0].provenance.settings
     given: dict[str, Any] = {name: options[name] for name in ("character", "no_progress_timeout") if name in options}
     return registration.EnvSpec(
