@@ -82,7 +82,7 @@ class Act:
     output: PolicyOutput
 
 
-_OWN = frozenset({"held_strategy", "held_steps", "idle_steps", "idle_turn"})
+OWN_STATE = frozenset({"held_strategy", "held_steps", "idle_steps", "idle_turn"})
 """The parts of the state that are not the policy's."""
 
 
@@ -157,7 +157,8 @@ class ActingPolicy:
             The choices, and the state after the step.
         """
         with remembering(self._rememberers, self._memory):
-            output, after = self.policy.step(inputs, {name: part for name, part in state.items() if name not in _OWN})
+            of_policy = {name: part for name, part in state.items() if name not in OWN_STATE}
+            output, after = self.policy.step(inputs, of_policy)
         temperature: float | Tensor = self.config.temperature
         if self._is_patient:
             turn = inputs["blstats"][:, BLStat.TIME].long()
@@ -182,9 +183,20 @@ class ActingPolicy:
             return logits.argmax(-1)
         if uniforms is not None:
             return drawn(logits, uniforms[:, column])
-        # The argmax of p / e, with e from Exp(1), is distributed as p; it takes half the time of torch.multinomial.
-        probabilities = logits.float().softmax(-1)
-        return (probabilities / torch.empty_like(probabilities).exponential_(generator=self.generator)).argmax(-1)
+        return raced(logits.float().softmax(-1), self.generator)
+
+
+def raced(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draws from distributions by the argmax of p / e, with e from Exp(1), in half the time of ``torch.multinomial``.
+
+    Args:
+        probabilities: f32 [..., choices].
+        generator: Generator for drawing; None for PyTorch's default.
+
+    Returns:
+        The choices, i64 [...].
+    """
+    return (probabilities / torch.empty_like(probabilities).exponential_(generator=generator)).argmax(-1)
 
 
 def idle_steps(turn: Tensor, before: Tensor, idle: Tensor, first: Tensor) -> Tensor:

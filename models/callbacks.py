@@ -78,8 +78,8 @@ class Budget(pl.Callback):
         self.seconds = state_dict["seconds"]
 
 
-class Rows(pl.Callback):
-    """Makes the module log its rows, before a checkpoint is saved with what is not logged yet."""
+class EndOfBatch(pl.Callback):
+    """Lets the module end each batch, before a checkpoint is saved with what is not done or logged yet."""
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Mapping[str, Any], batch_idx: int

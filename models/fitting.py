@@ -23,9 +23,9 @@ from strathack.models.callbacks import (
     Budget,
     Checkpoints,
     EarlyStop,
+    EndOfBatch,
     InterruptedRun,
     MovingAverage,
-    Rows,
     TrainingProgress,
 )
 from strathack.models.learning import StreamModule
@@ -314,7 +314,7 @@ def budget_of(config: LearningOptions, data: DemonstrationModule) -> Budget:
 def callbacks_of(run: Run[AnyLearningOptions], budget: Budget, monitored: str) -> list[pl.Callback]:
     """Returns Lightning's callbacks and our own, in the order in which they are called."""
     options = run.options
-    callbacks: list[pl.Callback] = [budget, Rows()]
+    callbacks: list[pl.Callback] = [budget, EndOfBatch()]
     if options.ema:
         callbacks.append(MovingAverage(options.ema))
     if options.early_stop:
@@ -329,7 +329,7 @@ def callbacks_of(run: Run[AnyLearningOptions], budget: Budget, monitored: str) -
 def _strategy(devices: int, *, idle_parameters: bool) -> Any:
     """Returns Lightning's strategy for one or several processes.
 
-    Buffers are equal in all processes and never change; if they were broadcast at every forward pass, processes with
+    Buffers are equal in all processes; if they were broadcast at every forward pass, processes with
     validations of unequal length would wait for each other for ever.
     """
     if devices == 1:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from strathack.dataset.devices import TensorBatch
-from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.errors import RunError
 from strathack.models.cores import State
 from strathack.models.metrics import Sums
 from strathack.models.numbers import ReadLater, skip_unless
 from strathack.models.options import OptimizerOptions
+from strathack.models.processes import of_all, own_of, random_states, set_random_states
 from strathack.models.saving import STATE, VALIDATED
 
 VALIDATION_SEED = 0
@@ -171,7 +172,7 @@ class StreamModule(pl.LightningModule):
         """Measures the time waited for the batch, and restores the random states of a resumed run."""
         self._stopwatch.batch_came()
         if self._rng is not None:
-            _set_rng_states(self._rng)
+            set_random_states(self._rng, self.device)
             self._rng = None
 
     def training_step(self, batch: TensorBatch, batch_idx: int) -> Tensor:
@@ -188,12 +189,17 @@ class StreamModule(pl.LightningModule):
         self.frames += batch["frames"] * self.trainer.world_size
         return learned.loss
 
+    def after_step(self) -> None:
+        """Called after each step of the optimiser."""
+
     def end_batch(self, batch: TensorBatch, batch_idx: int) -> None:
-        """Logs a row every ``log_every`` optimiser steps.
+        """Ends a batch: :meth:`after_step`, if the optimiser took a step, and a logged row every ``log_every`` steps.
 
         Raises:
             RunError: If the numbers that would be logged are not finite.
         """
+        if self.stepped(batch_idx):
+            self.after_step()
         self._stopwatch.batch_done(batch["mask"].numel() * self.trainer.world_size)
         assert self._last is not None
         if self.trainer.world_size == 1 or self.stepped(batch_idx):
@@ -262,14 +268,14 @@ class StreamModule(pl.LightningModule):
             "memories": {
                 stream: {name: value.cpu() for name, value in state.items()} for stream, state in self._memories.items()
             },
-            "rng": self._rng or _rng_states(self.device),  # those of a resumed run that has not gone on yet
+            "rng": self._rng or random_states(self.device),  # those of a resumed run that has not gone on yet
             "tally": (self._tally or self.empty()).to(torch.device("cpu")).sums(),
         }
         checkpoint["about"] = self.about
         checkpoint[self.network] = getattr(self, self.network).config.to_values()
         if self.is_validated and self.validated is not None:
             checkpoint[VALIDATED] = asdict(self.validated)
-        checkpoint[STATE] = {"frames": self.frames, "processes": _of_all_processes(mine, self.trainer.world_size)}
+        checkpoint[STATE] = {"frames": self.frames, "processes": of_all(mine, self.trainer.world_size)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the state of a run.
@@ -278,10 +284,7 @@ class StreamModule(pl.LightningModule):
             InputError: If the run had another number of processes.
         """
         saved = checkpoint[STATE]
-        processes = saved["processes"]
-        if len(processes) != self.trainer.world_size:
-            raise InputError(f"devices: the run had {len(processes)} processes, here are {self.trainer.world_size}")
-        mine = processes[self.trainer.global_rank]
+        mine = own_of(saved["processes"], self.trainer.global_rank, self.trainer.world_size)
         self.frames = saved["frames"]
         self._memories = {
             stream: {name: value.to(self.device) for name, value in state.items()}
@@ -414,22 +417,3 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-def _rng_states(device: torch.device) -> list[Tensor]:
-    """Returns the random state of the CPU and, if training is on one, of the GPU."""
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-
-def _set_rng_states(states: list[Tensor]) -> None:
-    torch.set_rng_state(states[0].cpu())
-    if len(states) > 1 and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states[1].cpu())
-
-
-def _of_all_processes(value: Any, processes: int) -> list[Any]:
-    if processes == 1:
-        return [value]
-    gathered: list[Any] = [None] * processes
-    torch.distributed.all_gather_object(gathered, value)
-    return gathered

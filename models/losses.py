@@ -198,3 +198,22 @@ def targets_of(batch: Mapping[str, Tensor], actions: Tensor, strategies: Tensor 
     if strategies is None or label is None:
         return Targets(done, None)
     return Targets(done, torch.where(mask, strategies[batch[label].long() % 256], UNKNOWN))
+
+
+def discounted_sums(rewards: Tensor, first: Tensor, before: Tensor, discount: float) -> Tensor:
+    """Returns the discounted sums of the rewards of each game so far: Gₜ = γ Gₜ₋₁ + rₜ, starting at 0 in each game.
+
+    Args:
+        rewards: [T, B].
+        first: Whether a game starts at a step, bool [T, B].
+        before: G before the first step, [B].
+        discount: γ.
+
+    Returns:
+        [T, B].
+    """
+    sums = []
+    for reward, begins in zip(rewards, first, strict=True):
+        before = discount * torch.where(begins, 0.0, before) + reward
+        sums.append(before)
+    return torch.stack(sums)

@@ -112,6 +112,51 @@ def counted(indices: Tensor, mask: Tensor, size: int) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """Steps by true name and most probable name, and shares of them; NaN without a step.
+
+    Attributes:
+        counts: f64 [names, names], on the CPU.
+    """
+
+    counts: Tensor
+
+    @property
+    def steps(self) -> Tensor:
+        """Steps of each name, f64 [names]."""
+        return self.counts.sum(1)
+
+    @property
+    def right(self) -> Tensor:
+        """Steps of each name that are right, f64 [names]."""
+        return self.counts.diagonal()
+
+    @property
+    def recall(self) -> Tensor:
+        """Share of each name's steps that are right, f64 [names]; 0 for a name that does not occur."""
+        return self.right / self.steps.clamp(min=1)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all steps that are right."""
+        return float(self.right.sum()) / (float(self.steps.sum()) or math.nan)
+
+    @property
+    def majority(self) -> float:
+        """Accuracy of always saying the most frequent name."""
+        return float(self.steps.max()) / (float(self.steps.sum()) or math.nan)
+
+    @property
+    def macro_recall(self) -> float:
+        """Mean recall over the names that occur."""
+        return float(self.recall[self.steps > 0].mean())
+
+    def rows(self) -> tuple[tuple[int, ...], ...]:
+        """Returns the counts as plain numbers."""
+        return tuple(tuple(int(count) for count in row) for row in self.counts.tolist())
+
+
+@dataclass(frozen=True)
 class StrategyResult:
     """A policy's result on the steps of one strategy.
 
@@ -174,18 +219,15 @@ def result_of(sums: Tally, strategies: Sequence[str]) -> Result:
     """
     # Without a step nothing is known, and least of all that the policy is perfect.
     steps = float(sums.steps) or math.nan
-    confusion = sums.confusion.cpu()
-    pursued, right = confusion.sum(1), confusion.diagonal()
-    labelled = float(pursued.sum())
-    occurs = pursued > 0
-    recall = right / pursued.clamp(min=1)
+    confusion = Confusion(sums.confusion.cpu())
+    pursued, recall, labelled = confusion.steps, confusion.recall, float(confusion.steps.sum())
     counts, correct = sums.by_strategy.cpu().unbind(1)
     rows = [
         StrategyResult(
             name, int(pursued[place]), float(recall[place]), float(correct[place] / counts[place].clamp(min=1))
         )
         for place, name in enumerate(strategies)
-        if occurs[place]
+        if pursued[place]
     ]
     return Result(
         steps=int(sums.steps),
@@ -193,9 +235,9 @@ def result_of(sums: Tally, strategies: Sequence[str]) -> Result:
         accuracy=float(sums.correct) / steps,
         top5=float(sums.top) / steps,
         strategy_nll=float(sums.strategy_nll) / labelled if labelled else None,
-        strategy_accuracy=float(right.sum()) / labelled if labelled else None,
-        majority=float(pursued.max()) / labelled if labelled else None,
-        macro_recall=float(recall[occurs].mean()) if labelled else None,
+        strategy_accuracy=confusion.accuracy if labelled else None,
+        majority=confusion.majority if labelled else None,
+        macro_recall=confusion.macro_recall if labelled else None,
         by_strategy=tuple(sorted(rows, key=lambda row: -row.steps)),
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion.tolist()),
+        confusion=confusion.rows(),
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from strathack.models.losses import nll_sum
-from strathack.models.metrics import Sums, counted
+from strathack.models.metrics import Confusion, Sums, counted
 
 BINS = 10
 """Bins of the probability of the most probable name, for the calibration."""
@@ -118,26 +118,25 @@ def label_result(sums: LabelSums, names: Sequence[str]) -> LabelResult:
         sums: The sums.
         names: The names, in order of their indices.
     """
-    confusion, bins = sums.confusion.cpu(), sums.bins.cpu()
-    having, guessed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
+    confusion, bins = Confusion(sums.confusion.cpu()), sums.bins.cpu()
+    having, recall = confusion.steps, confusion.recall
+    precision = confusion.right / confusion.counts.sum(0).clamp(min=1)
     steps = float(having.sum()) or math.nan  # without a step nothing is known
-    recall, precision = right / having.clamp(min=1), right / guessed.clamp(min=1)
-    occurs = having > 0
     rows = [
         NameResult(name, int(having[place]), float(recall[place]), float(precision[place]))
         for place, name in enumerate(names)
-        if occurs[place]
+        if having[place]
     ]
     in_bin = bins[:, 0].clamp(min=1)
     confidence, share = bins[:, 1] / in_bin, bins[:, 2] / in_bin
     return LabelResult(
         steps=int(having.sum()),
         nll=float(sums.nll) / steps,
-        accuracy=float(right.sum()) / steps,
-        majority=float(having.max()) / steps,
-        macro_recall=float(recall[occurs].mean()),
+        accuracy=confusion.accuracy,
+        majority=confusion.majority,
+        macro_recall=confusion.macro_recall,
         calibration_error=float((bins[:, 0] * (confidence - share).abs()).sum()) / steps,
         by_name=tuple(sorted(rows, key=lambda row: -row.steps)),
         bins=tuple(zip(bins[:, 0].tolist(), confidence.tolist(), share.tolist(), strict=True)),
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion.tolist()),
+        confusion=confusion.rows(),
     )

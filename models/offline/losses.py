@@ -84,22 +84,3 @@ def mixed(values: Tensor, weights: Tensor) -> Tensor:
     # bf16 would round values by more than rewards are worth.
     with torch.autocast(values.device.type, enabled=False):
         return torch.einsum("...ha,h->...a", values, weights)
-
-
-def discounted_sums(rewards: Tensor, first: Tensor, before: Tensor, discount: float) -> Tensor:
-    """Returns the discounted sums of the rewards of each game so far: Gₜ = γ Gₜ₋₁ + rₜ, starting at 0 in each game.
-
-    Args:
-        rewards: f32 [T, B].
-        first: Whether a game starts at a step, bool [T, B].
-        before: G before the first step, [B].
-        discount: γ.
-
-    Returns:
-        f32 [T, B].
-    """
-    sums = []
-    for reward, begins in zip(rewards, first, strict=True):
-        before = discount * torch.where(begins, 0.0, before) + reward
-        sums.append(before)
-    return torch.stack(sums)

@@ -15,19 +15,18 @@ from strathack.dataset import Dataset
 from strathack.dataset.devices import TensorBatch, sent
 from strathack.dataset.errors import InputError
 from strathack.dataset.schema import ENDS, ORIGINS, TERMINATED_ENDS
-from strathack.models.acting import without_draws
+from strathack.models.acting import raced, without_draws
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.config import HierarchicalConfig
 from strathack.models.cores import State
 from strathack.models.label_tables import LabelTables
 from strathack.models.learning import Learned, StreamModule
-from strathack.models.losses import inputs_of, masked_mean, nll_sum, targets_of
+from strathack.models.losses import discounted_sums, inputs_of, masked_mean, nll_sum, targets_of
 from strathack.models.metrics import Result, Tally, result_of, tally
 from strathack.models.offline.losses import (
     advantage_weights,
     awac_advantages,
     conservative_gap,
-    discounted_sums,
     expectile_loss,
     mixed,
     taken,
@@ -196,14 +195,18 @@ class OfflineModule(StreamModule):
         totals = OfflineSums(**cloned, **{name: value.double() for name, value in sums.items()})
         return Learned(loss, online.output.action_logits, totals, {**after, RETURNS: returns})
 
+    def _take_in(self, sums: Tensor, mask: Tensor) -> None:
+        """Takes discounted returns into the scale of rewards, those of all processes alike."""
+        new = torch.stack([mask.sum(), (sums.double() ** 2 * mask).sum()]).double()
+        self.returns += new if self.trainer.world_size == 1 else self.averaged(new)
+
     def _steps(self, batch: TensorBatch, actions: Tensor, before: Tensor) -> tuple[Steps, Tensor]:
-        """Returns what is known of the steps, and the discounted returns after the last."""
+        """Returns what is known of the steps, by the scale with these, and the discounted returns after the last."""
         mask, options = batch["mask"], self.config.offline
         rewards = torch.where(mask, batch["rewards"].float().clamp(min=0), 0.0)
         sums = discounted_sums(rewards, batch["first"].bool(), before, options.discount)
         if self.training:
-            new = torch.stack([mask.sum(), (sums.double() ** 2 * mask).sum()]).double()
-            self.returns += new if self.trainer.world_size == 1 else self.averaged(new)
+            self._take_in(sums, mask)
         scale = (self.returns[1] / self.returns[0].clamp(min=1)).sqrt()
         scaled = rewards / torch.where(scale > 0, scale, 1.0).float()
         ended = batch["dones"].bool() & mask
@@ -231,10 +234,7 @@ class OfflineModule(StreamModule):
         log_probs = online.output.action_logits.float().log_softmax(-1)
         values = online.values.squeeze(-2)
         with torch.no_grad():
-            probabilities = log_probs.exp()
-            # The argmax of p / e, with e from Exp(1), is distributed as p.
-            drawn = (probabilities / torch.empty_like(probabilities).exponential_()).argmax(-1)
-            next_values = after(taken(slow.values.squeeze(-2), drawn))
+            next_values = of_next(taken(slow.values.squeeze(-2), raced(log_probs.exp())))
             targets = td_targets(steps.rewards, steps.terminated, next_values, options.discount)
             advantages = awac_advantages(values, log_probs, steps.actions)
             weight = advantage_weights(advantages, 1 / options.temperature, options.largest_weight)
@@ -246,7 +246,7 @@ class OfflineModule(StreamModule):
         log_probs = online.output.action_logits.float().log_softmax(-1)
         with torch.no_grad():
             worth = taken(slow.values, steps.actions[..., None].expand(slow.values.shape[:-1])).min(-1).values
-            next_values = after(online.state_value.detach())
+            next_values = of_next(online.state_value.detach())
             targets = td_targets(steps.rewards, steps.terminated, next_values, options.discount)
             weight = advantage_weights(worth - online.state_value, options.temperature, options.largest_weight)
         both = taken(online.values, steps.actions[..., None].expand(online.values.shape[:-1]))
@@ -269,15 +269,13 @@ class OfflineModule(StreamModule):
 
     def _greedy_error(self, values: Tensor, slow: Tensor, steps: Steps) -> Tensor:
         """Returns the squared TD error towards the largest value of the next step."""
-        next_values = after(slow.max(-1).values)
+        next_values = of_next(slow.max(-1).values)
         targets = td_targets(steps.rewards, steps.terminated, next_values, self.config.offline.discount)
         return (taken(values, steps.actions) - targets) ** 2
 
-    def end_batch(self, batch: TensorBatch, batch_idx: int) -> None:
-        """Moves the target network after each optimiser step; see :meth:`StreamModule.end_batch`."""
-        if self.stepped(batch_idx):
-            self.networks.follow()
-        super().end_batch(batch, batch_idx)
+    def after_step(self) -> None:
+        """Moves the target network; see :meth:`StreamModule.after_step`."""
+        self.networks.follow()
 
     def empty(self) -> OfflineSums:
         """See :meth:`StreamModule.empty`."""
@@ -308,7 +306,7 @@ class OfflineModule(StreamModule):
         weights.update({f"{_ONLINE}{name.removeprefix(_POLICY)}": value for name, value in own.items()})
 
 
-def after(values: Tensor) -> Tensor:
+def of_next(values: Tensor) -> Tensor:
     """Returns the value of the next row for each row, [T, B]; the last one's is not known, and 0."""
     return torch.cat([values[1:], torch.zeros_like(values[:1])])
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from strathack.dataset.schema import OBSERVATIONS
-from strathack.models.cores import State
+from strathack.models.cores import State, steps_since
 
 NONE = -1
 """In a history: the slot holds no frame of the present game."""
@@ -44,11 +44,10 @@ def places_of(first: Tensor, mask: Tensor, age: Tensor) -> Places:
     """
     steps = torch.arange(len(first), device=first.device)[:, None].expand(first.shape)
     begins = torch.where(first, steps, 0).cummax(0).values
-    before = torch.where(first.cummax(0).values, 0, age)
     # A game ends where the next one starts, or where padding does.
     stops = torch.cat([first[1:] | ~mask[1:], torch.ones_like(first[:1])])
     ends = torch.where(stops, steps, len(first)).flip(0).cummin(0).values.flip(0)
-    return Places(before + steps - begins, begins, ends)
+    return Places(steps_since(first, age), begins, ends)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,7 @@ from strathack.dataset.devices import sent
 from strathack.models.acting import Act, ActingConfig, ActingPolicy
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.cores import State
-
-NO_INPUTS = frozenset({"acted", "actions", "strategy", "rewards", "ended"})
-"""The arrays of an env group that are not inputs of the player."""
+from strathack.rl.acting.memory import OF_STEPS
 
 
 class Player(Protocol):
@@ -149,7 +147,7 @@ class GroupState:
         slots, rows, self.lanes = arrays["first"].shape
         self.arrays, self.state = arrays, state
         # The tensors are made once, since many small operations take much of the loop's time.
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in NO_INPUTS}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in OF_STEPS}
         self.rows = [
             [
                 Row(

@@ -33,6 +33,9 @@ _TYPES = {
 ABOUT_STEPS = frozenset(_TYPES)
 """The arrays of an env group that are not observations."""
 
+OF_STEPS = ABOUT_STEPS - {"first", "previous_action"}
+"""Those that are no inputs of a player, but tell what it did and what followed."""
+
 
 def group_layout(slots: int, steps: int, lanes: int, observations: tuple[str, ...]) -> Layout:
     """Returns the layout of an env group's arrays, [slots, T + 1, lanes, …]; a slot holds an unroll.

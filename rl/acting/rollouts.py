@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from strathack.models.acting import OWN_STATE
 from strathack.models.cores import State
 from strathack.rl.acting.inference import GroupState, LearningPlayer, Place, choose, hand_out
 from strathack.rl.acting.workers import Began, Event, Ready, RolloutWorkers, Shard
 from strathack.rl.environments.stepping import EndedGame
-
-HELD = "held_"
-"""Prefix of the names of ActingPolicy's own state; all other names are the policy's state."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +250,7 @@ def own_stream(device: torch.device) -> Iterator[None]:
 
 
 def _policy_state(state: State) -> State:
-    return {name: value for name, value in state.items() if not name.startswith(HELD)}
+    return {name: value for name, value in state.items() if name not in OWN_STATE}
 
 
 def shares(seconds: Mapping[str, Any]) -> dict[str, float]:

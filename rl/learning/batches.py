@@ -13,10 +13,9 @@ from strathack.dataset.devices import allocate_for, sent
 from strathack.dataset.prefetching import Allocate
 from strathack.models.cores import State
 from strathack.rl.acting.inference import joined
+from strathack.rl.acting.memory import OF_STEPS
 from strathack.rl.acting.rollouts import Unroll
 from strathack.rl.learning.rewards import Rewards
-
-_OF_STEPS = frozenset({"actions", "strategy", "rewards", "ended", "acted"})
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def assembled(unrolls: Sequence[Unroll], rewards: Rewards, device: torch.device)
     allocate = allocate_for(device)
     acts = {name: _beside([unroll.acts[name] for unroll in unrolls], allocate) for name in unrolls[0].acts}
     arrays = {name: _beside([unroll.arrays[name] for unroll in unrolls], allocate) for name in unrolls[0].arrays}
-    steps = {name: arrays[name][:-1] for name in _OF_STEPS}
+    steps = {name: arrays[name][:-1] for name in OF_STEPS}
     width = unrolls[0].acts["value"].shape[1]
     for number, unroll in enumerate(unrolls):
         own = slice(number * width, (number + 1) * width)
@@ -84,7 +83,7 @@ def assembled(unrolls: Sequence[Unroll], rewards: Rewards, device: torch.device)
         inputs={
             name: sent(torch.from_numpy(array), device)
             for name, array in arrays.items()
-            if name not in _OF_STEPS
+            if name not in OF_STEPS
         },
         state=joined([unroll.state for unroll in unrolls]),
         actions=tensors["actions"].long(),

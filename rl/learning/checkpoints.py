@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 from pytorch_lightning.loggers import Logger
 
-from strathack.dataset.errors import InputError
 from strathack.models.cleaved import AnyPolicy
 from strathack.models.places import LAST
+from strathack.models.processes import of_all, own_of, random_states, set_random_states
 from strathack.models.running import Run
 from strathack.models.saving import policy_values, save_values
 from strathack.rl.acting.rollouts import Rollouts
@@ -65,17 +64,15 @@ class Finetuning:
 def save_checkpoint(parts: Finetuning) -> None:
     """Writes the last checkpoint; to be called by every process, since each adds its own state."""
     fabric, learner = parts.fabric, parts.learner
+    cpu, *gpu = random_states(fabric.device)
     mine = {
         "demos": None if learner.demonstrations is None else learner.demonstrations.state_dict(),
         "rewards": parts.rewards.state_dict(),
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state(fabric.device) if fabric.device.type == "cuda" else None,
+        "rng": cpu,
+        "cuda_rng": gpu[0] if gpu else None,
         "counters": parts.counters.to_values(),
     }
-    everyone: list[Any] = [mine]
-    if fabric.world_size > 1:
-        everyone = [None] * fabric.world_size
-        torch.distributed.all_gather_object(everyone, mine)
+    everyone = of_all(mine, fabric.world_size)
     if not fabric.is_global_zero:
         return
     values = {
@@ -93,10 +90,7 @@ def own_state(saved: Mapping[str, Any], fabric: Fabric) -> Mapping[str, Any]:
     Raises:
         InputError: If the run had another number of processes.
     """
-    processes = saved["processes"]
-    if len(processes) != fabric.world_size:
-        raise InputError(f"devices: the run had {len(processes)} processes, here are {fabric.world_size}")
-    mine: Mapping[str, Any] = processes[fabric.global_rank]
+    mine: Mapping[str, Any] = own_of(saved["processes"], fabric.global_rank, fabric.world_size)
     return mine
 
 
@@ -112,6 +106,5 @@ def load_checkpoint(parts: Finetuning, saved: Mapping[str, Any]) -> None:
     parts.rewards.load_state_dict(mine["rewards"])
     if learner.demonstrations is not None:
         learner.demonstrations.load_state_dict(mine["demos"], fabric.device)
-    torch.set_rng_state(mine["rng"].cpu())
-    if mine["cuda_rng"] is not None and fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(mine["cuda_rng"].cpu(), fabric.device)
+    states = [mine["rng"], *([] if mine["cuda_rng"] is None else [mine["cuda_rng"]])]
+    set_random_states(states, fabric.device)

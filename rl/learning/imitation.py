@@ -21,7 +21,7 @@ from strathack.models.cleaved import AnyConfig, AnyPolicy
 from strathack.models.cores import State
 from strathack.models.heads import PolicyOutput
 from strathack.models.label_tables import LabelTables, check_observations, label_tables
-from strathack.models.losses import CloningLoss, cloning_loss, inputs_of, targets_of
+from strathack.models.losses import CloningLoss, Targets, cloning_loss, inputs_of, targets_of
 from strathack.models.metrics import Result, Tally, result_of, tally
 from strathack.rl.acting.inference import joined
 from strathack.rl.config import ImitationConfig
@@ -189,7 +189,7 @@ class _TablesOn:
 
 def _targets_and_output(
     policy: AnyPolicy, batch: TensorBatch, state: State, tables: _TablesOn
-) -> tuple[PolicyOutput, State, Any]:
+) -> tuple[PolicyOutput, State, Targets]:
     targets = targets_of(batch, tables.actions, tables.strategies, tables.label)
     output, after = policy.unroll(inputs_of(batch, tables.actions), state, targets.strategies, batch["starts"])
     return output, after, targets

@@ -46,8 +46,10 @@ class Parts:
 
     def total(self, weights: Weights) -> Tensor:
         """Returns the weighted sum of the parts. A part of weight 0 is left out, even if it is not finite."""
-        signs = {"entropy": -1.0}
-        parts = [(signs.get(name, 1.0) * getattr(weights, name), part) for name, part in vars(self).items()]
+        parts = [
+            (weights.policy, self.policy), (weights.value, self.value), (-weights.entropy, self.entropy),
+            (weights.demos, self.demos), (weights.kickstart, self.kickstart),
+        ]  # fmt: skip
         return torch.stack([weight * part for weight, part in parts if weight] or [torch.zeros_like(self.value)]).sum()
 
 
@@ -119,7 +121,6 @@ def teacher_divergence(
 
 def _divergence(student: Tensor, teacher: Tensor, direction: Direction) -> Tensor:
     of_student, of_teacher = (logits.float().log_softmax(-1) for logits in (student, teacher.detach()))
-    if direction == "reverse":
-        of_student, of_teacher = of_teacher, of_student
-    lowest = torch.finfo(of_teacher.dtype).min
-    return (of_teacher.exp() * (of_teacher.clamp(min=lowest) - of_student.clamp(min=lowest))).sum(-1)
+    p, q = (of_student, of_teacher) if direction == "reverse" else (of_teacher, of_student)
+    lowest = torch.finfo(p.dtype).min
+    return (p.exp() * (p.clamp(min=lowest) - q.clamp(min=lowest))).sum(-1)

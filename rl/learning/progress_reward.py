@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from strathack.dataset.errors import InputError
+from strathack.models.cores import steps_since
 from strathack.models.losses import masked_mean
 from strathack.models.places import checkpoint_at
 from strathack.models.pretraining.networks import ProgressModel, load_progress
-from strathack.models.pretraining.pairs import places_of
 from strathack.models.saving import load_plain_values
 from strathack.rl.config import RewardConfig
 from strathack.rl.learning.batches import Batch
@@ -75,7 +75,7 @@ class ProgressReward:
         rows, lanes, size = encoded.shape
         known = None if begins else self._memories.get(index)
         before, age = known or (encoded.new_zeros(self.lag, lanes, size), first.new_zeros(lanes, dtype=torch.int64))
-        ages = places_of(first, torch.ones_like(first), age).age
+        ages = steps_since(first, age)
         together = torch.cat([before, encoded])
         # The last row is the first one of the next unroll.
         self._memories[index] = together[rows - 1 : rows - 1 + self.lag], ages[-1]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from strathack.models.losses import discounted_sums
 from strathack.rl.config import RewardConfig
 
 
@@ -32,25 +34,6 @@ class ReturnScale:
     def value(self) -> float:
         """The root mean square of the returns; 1 as long as all of them are 0."""
         return (self.squares / self.count) ** 0.5 if self.squares else 1.0
-
-
-def discounted_sums(rewards: np.ndarray, ends: np.ndarray, before: np.ndarray, discount: float) -> np.ndarray:
-    """Returns discounted sums of the rewards of each game so far: Gₜ = γ Gₜ₋₁ + rₜ, starting at 0 in each game.
-
-    Args:
-        rewards: [T, N].
-        ends: Whether a game ended or was cut with a step, bool [T, N].
-        before: G before the first step, f64 [N].
-        discount: γ.
-
-    Returns:
-        f64 [T, N].
-    """
-    sums = np.empty(rewards.shape, dtype=np.float64)
-    for step, reward in enumerate(rewards):
-        sums[step] = discount * before + reward
-        before = np.where(ends[step], 0.0, sums[step])
-    return sums
 
 
 class Rewards:
@@ -86,7 +69,10 @@ class Rewards:
         if not self.config.normalise:
             return
         before = np.zeros(rewards.shape[1]) if begins or index not in self._sums else self._sums[index]
-        sums = discounted_sums(rewards * self.config.scale, ends, before, self._discount)
+        scaled, first = (rewards * self.config.scale).astype(np.float64), np.roll(ends, 1, axis=0)
+        first[0] = False  # what came before begins at nothing where a game does
+        known = torch.from_numpy(scaled), torch.from_numpy(first), torch.from_numpy(before)
+        sums = discounted_sums(*known, self._discount).numpy()
         self._sums[index] = np.where(ends[-1], 0.0, sums[-1])
         self._new.add(sums)
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
@@ -13,6 +15,7 @@ from strathack.models.losses import (  # noqa: E402
     Targets,
     action_table,
     cloning_loss,
+    discounted_sums,
     inputs_of,
     nll_sum,
     strategy_table,
@@ -116,3 +119,16 @@ def test_learners_together_weigh_every_step_as_one_alone_does():
     together = torch.autograd.grad(sum(halves) / 2, parameters)
     for one, both in zip(whole, together, strict=True):
         torch.testing.assert_close(one, both)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.floats(0.1, 1))
+def test_discounted_returns_begin_anew_with_each_game(seed, steps, discount):
+    rng = np.random.default_rng(seed)
+    rewards, first = rng.normal(size=(steps, 2)), rng.random((steps, 2)) < 0.2
+    before = rng.normal(size=2)
+    found = discounted_sums(*map(torch.from_numpy, (rewards, first, before)), discount)
+    for lane in range(2):
+        total = before[lane]
+        for step in range(steps):
+            total = discount * (0 if first[step, lane] else total) + rewards[step, lane]
+            assert float(found[step, lane]) == pytest.approx(total)

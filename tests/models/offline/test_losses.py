@@ -14,7 +14,6 @@ from strathack.models.offline.losses import (  # noqa: E402
     advantage_weights,
     awac_advantages,
     conservative_gap,
-    discounted_sums,
     expectile_loss,
     mixed,
     td_targets,
@@ -116,19 +115,6 @@ def test_mixtures_of_values(seed, states, heads, actions):
         for action in range(actions):
             expected = sum(weights[head] * values[state, head, action] for head in range(heads))
             assert float(found[state, action]) == pytest.approx(expected)
-
-
-@given(SEEDS, st.integers(1, 20), st.floats(0.1, 1))
-def test_discounted_returns_begin_anew_with_each_game(seed, steps, discount):
-    rng = np.random.default_rng(seed)
-    rewards, first = rng.normal(size=(steps, 2)), rng.random((steps, 2)) < 0.2
-    before = rng.normal(size=2)
-    found = discounted_sums(*map(torch.from_numpy, (rewards, first, before)), discount)
-    for lane in range(2):
-        total = before[lane]
-        for step in range(steps):
-            total = discount * (0 if first[step, lane] else total) + rewards[step, lane]
-            assert float(found[step, lane]) == pytest.approx(total)
 
 
 @pytest.mark.parametrize(

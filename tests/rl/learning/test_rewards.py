@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strathack.rl.config import RewardConfig
-from strathack.rl.learning.rewards import Rewards, discounted_sums
+from strathack.rl.learning.rewards import Rewards
 
 
 @settings(max_examples=20, deadline=None)
@@ -51,11 +51,6 @@ def test_rewards_raw_scaled_and_clipped() -> None:
     assert scaled.scaled(rewards).tolist() == [[-1, 0.25, 1]]
     nothing = Rewards(RewardConfig(), 0.9)
     assert nothing.scaled(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
-
-
-def test_sums_begin_at_nothing_with_each_game() -> None:
-    ends = np.array([[False], [True], [False]])
-    assert discounted_sums(np.ones((3, 1)), ends, np.array([2.0]), 0.5).tolist() == [[2], [2], [1]]
 
 
 def test_learners_together_have_one_scale():
