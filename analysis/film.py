@@ -12,11 +12,12 @@ import zstandard
 
 from strathack.analysis.runs import starts_of
 from strathack.dataset.errors import InputError, RunError
+from strathack.dataset.folder import replies_path
 from strathack.dataset.frames import FrameReader, FrameSource, StoredFrames
 from strathack.dataset.labels import UNLABELLED, names_by_code
 from strathack.dataset.printing import told_score
 from strathack.dataset.reading import Game
-from strathack.dataset.replies import read_replies, replies_path
+from strathack.dataset.replies import read_replies
 from strathack.dataset.schema import OBSERVATIONS, SCREEN_COLUMNS, SCREEN_ROWS
 
 SCREEN = ("tty_chars", "tty_colors", "tty_cursor")

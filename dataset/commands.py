@@ -17,7 +17,6 @@ from rich.console import Console
 from strathack.dataset.content import content_digest
 from strathack.dataset.copying import copies, copy_games, fullest, one_game_shard, sound_games
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.exporting import export_parquet
 from strathack.dataset.figures import known_figures
 from strathack.dataset.files import absolute
 from strathack.dataset.folder import DatasetFolder
@@ -182,6 +181,8 @@ def split(config: SplitConfig) -> int:
 
 def export(config: ExportConfig) -> int:
     """``strathack dataset export``."""
+    from strathack.dataset.exporting import export_parquet  # here, since other commands do not need pyarrow
+
     dataset = selected_games(config.data, config.select, "export")
     out = absolute(config.out)
     unfinished = out.with_name(f".{out.name}.unfinished")

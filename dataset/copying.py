@@ -12,13 +12,13 @@ import h5py
 from strathack.dataset.arrays import StoredArray
 from strathack.dataset.chunks import ChunkEncoder, write_column
 from strathack.dataset.errors import FormatError, InputError
+from strathack.dataset.folder import REPLIES, replies_path
 from strathack.dataset.labels import UNLABELLED, label_names
 from strathack.dataset.manifest import sha256_of
 from strathack.dataset.options import WriterOptions
 from strathack.dataset.progress import progress
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.remote.pointers import is_elsewhere
-from strathack.dataset.replies import REPLIES, replies_path
 from strathack.dataset.schema import INFERRED, LABEL_COLUMNS, LIBRARY_BOUNDS, PROBABILITY
 from strathack.dataset.shard import (
     InferredLabels,
@@ -102,7 +102,7 @@ def fullest(games: Sequence[Game]) -> Game | None:
     """Returns the copy of a game that holds all that the other copies do, the first of those; None if there is none.
 
     Copies are of one game if their keys and frames have the same digests. Whatever follows from these has to be there,
-    in whatever form; labels have to be the same.
+    in whatever form; labels have to be the same. Damaged copies are left out.
 
     Args:
         games: The copies.
@@ -112,12 +112,19 @@ def fullest(games: Sequence[Game]) -> Game | None:
     digests = {(game.row["keys_sha256"], game.row["frames_sha256"]) for game in games}
     if len(digests) > 1 or not any(digests.pop()):
         return None
-    held = [_held(game).items() for game in games]
-    return next((game for game, own in zip(games, held, strict=True) if all(own >= other for other in held)), None)
+    held = [(game, own) for game in games if (own := _held(game)) is not None]
+    return next((game for game, own in held if all(own.items() >= other.items() for _, other in held)), None)
 
 
-def _held(game: Game) -> dict[str, str]:
-    """Returns what is stored of a game: name → a digest; empty for what keys and frames tell."""
+def _held(game: Game) -> dict[str, str] | None:
+    """Returns what is stored of a game: name → a digest; empty for what keys and frames tell. None if it is damaged."""
+    try:
+        return _digests(game)
+    except FormatError:
+        return None
+
+
+def _digests(game: Game) -> dict[str, str]:
     held = {name: _told(array) if name in _TOLD else "" for name, array in game.arrays.items()}
     replies = replies_path(game.path.parent, game.name)
     if replies.is_file():

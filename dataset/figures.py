@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:  # workers need no pandas
+    import pandas as pd
 
 LEAST: Mapping[str, int] = {"score": 0, "turns": 0, "max_depth": 1, "experience_level": 1}
 """The lowest value of a column of ``/games``; a lower one, in imported games, says that the value is not known."""

@@ -31,6 +31,9 @@ from strathack.dataset.splits import Fractions
 _SETTINGS_FILE = "dataset.json"
 _FAILURES_FILE = "failures.json"
 
+REPLIES = "replies"
+"""The folder in a dataset's folder that holds the replies."""
+
 
 @dataclass(frozen=True)
 class StoredGame:
@@ -227,3 +230,13 @@ class DatasetFolder:
             vocabularies = unite_vocabularies(table.vocabularies for table in tables)
             write_tables(merged, rows, vocabularies, self.read_fractions())
         atomic_write(target, buffer.getbuffer())
+
+
+def replies_path(folder: Path, name: str) -> Path:
+    """Returns where the replies of a game are kept.
+
+    Args:
+        folder: The dataset's folder.
+        name: The game's name.
+    """
+    return folder / REPLIES / f"{name}.parquet"

@@ -70,6 +70,9 @@ def export_minari(dataset: Dataset, out: Path, about: AboutMinari, on_game: Call
     screens = [game.name for game in dataset if game.info["origin"] == "screens"]
     if screens:
         raise InputError(f"export: {screens[0]} has no actions; leave it out by --select \"origin != 'screens'\"")
+    untold = [game.name for game in dataset if np.isnan(game.rewards[:1]).any()]
+    if untold:
+        raise InputError(f"export: {untold[0]} tells no rewards; dataset expand replays it")
     data = absolute(out) / "data"  # absolute, since Minari would put a relative path below itself
     data.mkdir(parents=True)
     storage = storage.new(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import pandas as pd
 from rich.table import Column, Table
 from rich.text import Text
 
 from strathack.dataset.figures import known_figures
 from strathack.dataset.schema import UNKNOWN_SCORE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Games = TypeVar("Games")
 
@@ -56,6 +58,8 @@ def scores_by_role(rows: np.ndarray) -> Table:
     Args:
         rows: Rows of ``/games``.
     """
+    import pandas as pd  # here, since workers do not need it
+
     games = known_figures(pd.DataFrame({name: rows[name] for name in ("role", "steps", "score")}))
     return table_by_role({role.decode(): of_role for role, of_role in games.groupby("role")}, SCORES, games)
 

@@ -11,9 +11,6 @@ from pyarrow import parquet
 
 from strathack.dataset.errors import FormatError, first_line
 
-REPLIES = "replies"
-"""The folder in a dataset's folder that holds the replies."""
-
 
 @dataclass(frozen=True)
 class Replied:
@@ -48,16 +45,6 @@ SCHEMA = pa.schema([
     ("error", pa.string()), ("prompt", pa.string()),
 ])  # fmt: skip
 """The columns of the table."""
-
-
-def replies_path(folder: Path, name: str) -> Path:
-    """Returns where the replies of a game are kept.
-
-    Args:
-        folder: The dataset's folder.
-        name: The game's name.
-    """
-    return folder / REPLIES / f"{name}.parquet"
 
 
 def encode_replies(name: str, seed: int, replies: Sequence[Replied]) -> bytes:

@@ -17,10 +17,9 @@ from strathack.dataset.files import (
     remove_temporary_files,
     told_if_unwritable,
 )
-from strathack.dataset.folder import DatasetFolder
+from strathack.dataset.folder import DatasetFolder, replies_path
 from strathack.dataset.manifest import MANIFEST
 from strathack.dataset.reading import Game
-from strathack.dataset.replies import replies_path
 from strathack.dataset.splits import Fractions
 
 CONTENT = "content"

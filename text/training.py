@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def train_model(config: TrainConfig) -> Result:
 
     Raises:
         InputError: If the export or the model cannot be used.
+        RunError: If something cannot be written.
     """
     settings = ExportFolder(config.data).settings()
     check_trainable(config, settings)
@@ -96,16 +98,19 @@ def train_model(config: TrainConfig) -> Result:
         callbacks=[] if config.minutes is None else [_Minutes(config.minutes)],
     )  # fmt: skip
     trainer.train()
-    with told_if_unwritable(config.out, "the same command trains anew"):
+    writing = partial(told_if_unwritable, config.out, "once it is removed, the same command trains anew")
+    with writing():
         trainer.save_model(str(config.out))
         PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END).save_pretrained(config.out)
     loss, tokens = loss_of(model, encoded["held out"], config.batch)
     result = Result(trainer.state.global_step, model.num_parameters(), loss, None, tokens)
-    atomic_write(config.out / RESULT, json.dumps(vars(result), indent=2).encode())
+    with writing():
+        atomic_write(config.out / RESULT, json.dumps(vars(result), indent=2).encode())
     ngrams = NGrams(ORDER, tokenizer.get_vocab_size())
     ngrams.learn(first_of(encoded["train"], NGRAM_TOKENS))
     result = replace(result, ngrams=ngrams.loss(encoded["held out"]))
-    atomic_write(config.out / RESULT, json.dumps(vars(result), indent=2).encode())
+    with writing():
+        atomic_write(config.out / RESULT, json.dumps(vars(result), indent=2).encode())
     return result
 
 

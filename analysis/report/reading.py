@@ -104,6 +104,7 @@ def card_of(path: Path, dataset: Dataset, games: Sequence[GameSteps]) -> list[tu
     stored = sum(int(tables.rows["steps"].sum()) for tables in dataset.tables)
     files = f"{len(dataset.paths)} file{'s' * (len(dataset.paths) != 1)}"
     read = {str(game.info["game"]) for game in games}
+    failures = _failures(dataset)
     dataset = dataset.take(place for place, name in enumerate(dataset.names) if name in read)
     provenances = list(dict.fromkeys(tables.provenance for tables in dataset.tables))
     rows = [
@@ -123,7 +124,7 @@ def card_of(path: Path, dataset: Dataset, games: Sequence[GameSteps]) -> list[tu
         ("Revision", _joined(one.revision for one in provenances) or "an installed package"),
         ("Created", _joined(one.created for one in provenances)),
     ]
-    return [*_evaluation(path), *rows, *_failures(dataset)]
+    return [*_evaluation(path), *rows, *failures]
 
 
 def _evaluation(path: Path) -> list[tuple[str, str]]:
@@ -141,9 +142,9 @@ def _evaluation(path: Path) -> list[tuple[str, str]]:
 
 
 def _failures(dataset: Dataset) -> list[tuple[str, str]]:
-    folders = {shard.parent for shard in dataset.paths}
+    folders, there = {shard.parent for shard in dataset.paths}, set(dataset.names)
     failures = {name: why for folder in sorted(folders) for name, why in DatasetFolder(folder).read_failures().items()}
-    failures = {name: why for name, why in failures.items() if name not in dataset.names}
+    failures = {name: why for name, why in failures.items() if name not in there}
     return [("Could not be made", "\n".join(f"{name}: {why}" for name, why in failures.items()))] if failures else []
 
 

@@ -31,7 +31,7 @@ COLUMNS: Mapping[str, str] = {
     "game": "name of the game, as in the table of games",
     "step": "number of the step in its game, from 0",
     "actions": "name of the key that was pressed on what is seen at this step; a name of `nle.nethack.ACTIONS`",
-    "rewards": "points that followed; empty where only keys are stored",
+    "rewards": "points that followed; empty where only keys are stored, NaN where a recording does not tell them",
     "dones": "1 at a game's last step",
     "strategy": "what the demonstrator was pursuing when it acted",
     "substrategy": "the innermost routine that it had announced",

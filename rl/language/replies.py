@@ -13,7 +13,8 @@ from typing import Any
 
 from strathack.dataset.errors import RunError
 from strathack.dataset.files import atomic_write
-from strathack.dataset.replies import Replied, encode_replies, read_replies, replies_path
+from strathack.dataset.folder import replies_path
+from strathack.dataset.replies import Replied, encode_replies, read_replies
 from strathack.dataset.schema import game_name
 from strathack.rl.language.asking import Messages
 

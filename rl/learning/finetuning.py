@@ -106,6 +106,7 @@ def finetuning(run: Run[FinetuneConfig], fabric: Fabric) -> Iterator[tuple[Finet
     progress = progress_reward_of(config.reward, fabric.device)
     seen = tuple(dict.fromkeys((*policy.config.observations, *(() if progress is None else progress.observations))))
     check_environment(config, policy.config, seen)
+    check_core(policy.config)
     if saved is None:
         check_parts(config, policy.config)
     demos, held_out = demos_of(config, policy.config)
@@ -258,17 +259,25 @@ def check_read(now: Mapping[str, str], before: Mapping[str, str]) -> None:
             )
 
 
-def check_parts(config: FinetuneConfig, policy: AnyConfig) -> None:
-    """Checks that a policy can learn as it acts, step by step, and has strategies where options are of them.
+def check_core(policy: AnyConfig) -> None:
+    """Checks that a policy gives the same outputs in an unroll, from which it learns, as step by step, when it acts.
 
     Raises:
-        InputError: If it cannot, or has none.
+        InputError: If it does not.
     """
     if policy.is_legacy:
         raise InputError(
             "run: its transformer attends as the published code does, to other steps in an unroll than when it acts; "
             "models import-hihack --no-legacy makes one that can be fine-tuned"
         )
+
+
+def check_parts(config: FinetuneConfig, policy: AnyConfig) -> None:
+    """Checks that a policy has strategies where options are of them.
+
+    Raises:
+        InputError: If it has none.
+    """
     if policy.strategies:
         return
     options = [f"imitation.{name}" for name in given(config.imitation, "strategy_weight", "head_weight")]

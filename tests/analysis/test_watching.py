@@ -11,8 +11,8 @@ from strathack.analysis.options import WatchConfig
 from strathack.analysis.runs import columns_of
 from strathack.analysis.watching import ScreenView, Timeline, WatchApp, check_terminal, column_of, first_step_of, show
 from strathack.dataset.errors import FormatError, InputError, RunError
+from strathack.dataset.folder import replies_path
 from strathack.dataset.frames import StoredFrames
-from strathack.dataset.replies import replies_path
 
 STEPS = 1300
 

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,8 +14,9 @@ from made_up_games import made_up, provenance, write_games
 from strathack.dataset import Dataset
 from strathack.dataset.copying import one_game_shard, shard_with_inferred
 from strathack.dataset.errors import InputError
+from strathack.dataset.folder import REPLIES, replies_path
 from strathack.dataset.labels import STRATEGIES, Vocabulary
-from strathack.dataset.replies import REPLIES, read_replies, replies_path
+from strathack.dataset.replies import read_replies
 from strathack.dataset.shard import InferredLabels, encode_shard
 from strathack.dataset.streams import unrolls
 
@@ -158,6 +160,19 @@ def test_merge_keeps_the_copy_that_holds_more(run, labelled, tmp_path, order):
         assert "game_0: in several datasets, the same; the fullest was kept" in ended.out
         for game in Dataset(out):
             assert game.arrays.keys() == Dataset(more)[game.name].arrays.keys()
+
+
+def test_merge_leaves_out_a_damaged_copy(run, labelled, tmp_path):
+    path = labelled / "game_1.h5"
+    with h5py.File(path) as file:
+        chunk = file["data/game_1/strategy_inferred"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + chunk.size // 2] ^= 16
+    path.write_bytes(content)
+    ended = run("dataset", "merge", tmp_path / "out", tmp_path / "plain", labelled, "--quiet")
+    assert ended.status == 0, ended.err
+    there = ["strategy_inferred" in game.arrays for game in Dataset(tmp_path / "out")]
+    assert there == [True, False, True]
 
 
 def test_merge_refuses_copies_of_which_each_holds_what_the_other_lacks(run, labelled, tmp_path):

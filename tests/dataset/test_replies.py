@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strathack.dataset.errors import FormatError
-from strathack.dataset.replies import Replied, encode_replies, read_replies, replies_path
+from strathack.dataset.folder import replies_path
+from strathack.dataset.replies import Replied, encode_replies, read_replies
 
 replied = st.builds(
     Replied,

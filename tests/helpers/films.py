@@ -12,8 +12,9 @@ from made_up_games import made_up, provenance
 from strathack.analysis.film import SCREEN
 from strathack.dataset import Dataset
 from strathack.dataset.chunks import ChunkEncoder, pad_chunk
+from strathack.dataset.folder import replies_path
 from strathack.dataset.reading import Game
-from strathack.dataset.replies import Replied, encode_replies, replies_path
+from strathack.dataset.replies import Replied, encode_replies
 from strathack.dataset.schema import OBSERVATIONS, game_name
 from strathack.dataset.shard import encode_shard
 

@@ -30,9 +30,10 @@ from strathack.collect.running.workplace import Workplace
 from strathack.dataset import Dataset
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.errors import CorruptionError, InputError, RunError
+from strathack.dataset.folder import replies_path
 from strathack.dataset.frames import StoredFrames
 from strathack.dataset.keys import keys_only
-from strathack.dataset.replies import read_replies, replies_path
+from strathack.dataset.replies import read_replies
 from strathack.dataset.schema import COMPLETENESS, DEFAULT_OBSERVATIONS
 from strathack.dataset.splits import Fractions
 from strathack.dataset.streams import unrolls, windows

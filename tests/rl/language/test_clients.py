@@ -18,8 +18,9 @@ from talking import MODEL, Fault, server  # noqa: E402
 from strathack import cli  # noqa: E402
 from strathack.dataset import Dataset  # noqa: E402
 from strathack.dataset.errors import InputError  # noqa: E402
+from strathack.dataset.folder import replies_path  # noqa: E402
 from strathack.dataset.labels import STRATEGIES  # noqa: E402
-from strathack.dataset.replies import read_replies, replies_path  # noqa: E402
+from strathack.dataset.replies import read_replies  # noqa: E402
 from strathack.rl.config import LanguageConfig  # noqa: E402
 from strathack.rl.evaluating.players import digest_of_model  # noqa: E402
 from strathack.rl.language.asking import UnansweredError  # noqa: E402

@@ -15,7 +15,7 @@ from talking import MODEL, Fault, server
 
 from strathack import cli
 from strathack.dataset import Dataset
-from strathack.dataset.replies import REPLIES
+from strathack.dataset.folder import REPLIES
 from strathack.rl.environments.stepping import Lane
 from strathack.rl.language import playing
 from strathack.rl.language.replies import LONGEST, Replies

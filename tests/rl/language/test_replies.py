@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from strathack.dataset.errors import RunError
-from strathack.dataset.replies import REPLIES, Replied, read_replies, replies_path
+from strathack.dataset.folder import REPLIES, replies_path
+from strathack.dataset.replies import Replied, read_replies
 from strathack.rl.language.replies import LONGEST, Costs, Replies, digest, kept_text
 
 
