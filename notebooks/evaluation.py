@@ -20,12 +20,13 @@
 # Every player plays the same seeds, each once and to its end, at a held clock (`strathack evaluate`); here are the 64
 # that all of them have played. The tables are the `scores.parquet` of those evaluations.
 #
-# The players: the bot; the clone of its thousand games that comes with the repository, and what APPO, kept near that
-# clone, made of it in ten million frames; a clone of 48 games; the clone of `make demo`, which trains for two minutes;
-# and one that draws every action with the same probability.
+# The players: the bot; `symbols-events-1k`, the best clone of its thousand games that comes with the repository, and
+# what APPO, kept near that clone, made of it in ten million frames; a clone of 48 games; the clone of `make demo`,
+# which trains for two minutes; and one that draws every action with the same probability.
 
 # %%
 # %matplotlib inline
+# %config InlineBackend.figure_formats = ["svg"]
 from pathlib import Path
 
 import numpy as np

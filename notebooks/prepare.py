@@ -3,7 +3,7 @@
     python notebooks/prepare.py --games GAMES --keys KEYS
     python notebooks/prepare.py --study STUDY --clone flat=flat-0 --clone "published labels=published-labels-0"
     python notebooks/prepare.py --beliefs STUDY/mixture-1/run --held-out data/full
-    python notebooks/prepare.py --finetuned nothing=RUN --evaluation autoascend=FOLDER
+    python notebooks/prepare.py --recipes RECIPES --finetuned nothing=RUN --evaluation autoascend=FOLDER
 
 The notebooks only read what this writes, so that anybody can run them at once. What is named is made anew, the rest of
 the data stays as it is. benchmarks/RESULTS.md says with which commands the runs and evaluations were made.
@@ -20,9 +20,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pandas as pd
+
 from strathack.dataset import Dataset
 from strathack.models.predicting import predictions
 from strathack.models.saving import load_policy
+
+CURVES = ("frames", "return/mean", "loss/entropy")
+"""What is kept of how a recipe's run went."""
 
 BELIEVED = 1500
 """Steps of a game whose beliefs are kept."""
@@ -39,6 +44,7 @@ def main() -> None:
     parser.add_argument("--clone", action="append", default=[], metavar="NAME=VARIANT-SEED", help="a run of the study")
     parser.add_argument("--beliefs", type=Path, metavar="RUN", help="a hierarchical run whose beliefs are kept")
     parser.add_argument("--held-out", type=Path, help="a dataset, one of whose validation games it is held against")
+    parser.add_argument("--recipes", type=Path, help="a folder of benchmarks/recipes.py; its tables are kept")
     parser.add_argument("--finetuned", action="append", default=[], metavar="NAME=RUN")
     parser.add_argument("--evaluation", action="append", default=[], metavar="NAME=FOLDER")
     options = parser.parse_args()
@@ -56,6 +62,8 @@ def main() -> None:
         keep(options.study / clone / "run", options.out / "runs" / name, ("metrics.csv", "validation.json"))
     if options.beliefs:
         believe(options.beliefs, options.held_out, options.out / "beliefs.parquet")
+    if options.recipes:
+        keep_recipes(options.recipes, options.out / "recipes")
     for name, run in named(options.finetuned).items():
         keep(Path(run), options.out / "runs" / name, ("metrics.csv",))
     for name, folder in named(options.evaluation).items():
@@ -73,6 +81,19 @@ def keep(source: Path, target: Path, names: tuple[str, ...]) -> None:
         new.mkdir()
         for name in names:
             shutil.copy(source / name, new / name)
+
+
+def keep_recipes(source: Path, target: Path) -> None:
+    """Keeps the table of all recipes, and of each the games' scores and the run's curves, if it is no clone."""
+    with replaced(target) as new:
+        new.mkdir()
+        shutil.copy(source / "recipes.csv", new)
+        for scores in source.glob("*/games/scores.parquet"):
+            name = scores.parent.parent.name
+            (new / name).mkdir()
+            shutil.copy(scores, new / name)
+            if (metrics := source / name / "run" / "metrics.csv").exists():
+                pd.read_csv(metrics)[list(CURVES)].to_csv(new / name / "metrics.csv", index=False)
 
 
 @contextmanager
