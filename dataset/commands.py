@@ -17,11 +17,10 @@ from rich.console import Console
 from strathack.dataset.content import content_digest
 from strathack.dataset.copying import copies, copy_games, fullest, one_game_shard, sound_games
 from strathack.dataset.errors import InputError, RunError
-from strathack.dataset.figures import known_figures
+from strathack.dataset.figures import known_figures, strategy_steps
 from strathack.dataset.files import absolute
 from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.keys import check_replayable, keys_only_shard
-from strathack.dataset.labels import count_by_name
 from strathack.dataset.minari import AboutMinari, export_minari
 from strathack.dataset.options import (
     CompactConfig,
@@ -59,11 +58,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         games by end, completeness, origin, split and by how the demonstrator played; and steps by strategy.
     """
     games = dataset.games
-    strategies: Counter[str] = Counter()
-    bots: Counter[str] = Counter()
-    for game in dataset:
-        bots.update([game.attributes["bot"]] if "bot" in game.attributes else ())
-        strategies.update(count_by_name(game.strategy[:], game.strategy.codes))
+    bots = Counter(game.attributes["bot"] for game in dataset if "bot" in game.attributes)
     roles = known_figures(games.assign(role=games["role"].replace("", "unknown"))).groupby("role", observed=True)
     by_role = {
         role: {
@@ -85,7 +80,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "by_role": by_role,
         **{name: _counts(games[name]) for name in ("end", "completeness", "origin", "split")},
         "bot": dict(bots.most_common()),
-        "strategy_steps": dict(strategies.most_common()),
+        "strategy_steps": dict(strategy_steps(dataset).most_common()),
     }
 
 

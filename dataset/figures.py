@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from strathack.dataset.labels import count_by_name
+from strathack.dataset.reading import Game
 
 if TYPE_CHECKING:  # workers need no pandas
     import pandas as pd
@@ -20,3 +24,11 @@ def known_figures(games: pd.DataFrame) -> pd.DataFrame:
     """
     figures = [name for name in LEAST if name in games]
     return games.assign(**{name: games[name].where(games[name] >= LEAST[name]) for name in figures})
+
+
+def strategy_steps(games: Iterable[Game]) -> Counter[str]:
+    """Returns how many steps of all games each strategy ran."""
+    total: Counter[str] = Counter()
+    for game in games:
+        total.update(count_by_name(game.strategy[:], game.strategy.codes))
+    return total

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
-import h5py
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.status import Status
 
-from strathack.dataset.folder import DatasetFolder, StoredGame
-from strathack.dataset.labels import count_by_name
+from strathack.dataset.figures import strategy_steps
+from strathack.dataset.folder import DatasetFolder
 from strathack.dataset.printing import scores_by_role, strategy_shares
+from strathack.dataset.reading import Dataset
 from strathack.dataset.schema import ENDS
-from strathack.dataset.shard import open_shard
 
 RATE_WINDOW_SECONDS = 10.0
 
@@ -135,7 +133,7 @@ class Display(AbstractContextManager["Display"]):
 def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: Console | None = None) -> None:
     """Prints what a dataset holds: games, steps, bytes per step, ends, scores by role, strategy shares, failures."""
     console = console or Console()
-    games = folder.games()
+    games = list(Dataset(folder.path)) if folder.shards() else []
     size = sum(path.stat().st_size for path in folder.shards())
     steps = int(sum(game.row["steps"] for game in games))
     per_step = f", {size / steps:.1f} bytes a step" if steps else ""
@@ -147,24 +145,10 @@ def print_summary(folder: DatasetFolder, failures: Mapping[str, str], console: C
         counts = ", ".join(f"{name} {count}" for name, count in ends.most_common())
         console.out(f"ends: {counts}", highlight=False)
         console.print(scores_by_role(np.array([game.row for game in games])))
-        console.print(strategy_shares(_count_strategies(games)))
+        console.print(strategy_shares(strategy_steps(games)))
     for game in games:
         if game.row["end"] == ENDS["demonstrator_error"]:
             line = f"demonstrator failed: {game.name} after {game.row['steps']} steps: {game.row['cause'].decode()}"
             console.out(line, highlight=False)
     for name, reason in failures.items():
         console.out(f"not played: {name}: {reason}", highlight=False)
-
-
-def _count_strategies(games: Iterable[StoredGame]) -> Counter[str]:
-    """Counts the steps of each strategy over all games; opens each shard once."""
-    names: dict[Path, list[str]] = defaultdict(list)
-    for game in games:
-        names[game.shard].append(game.name)
-    total: Counter[str] = Counter()
-    for shard, in_it in names.items():
-        with open_shard(shard) as file:
-            for name in in_it:
-                labels = file[f"data/{name}/strategy"]
-                total.update(count_by_name(labels[...], h5py.check_enum_dtype(labels.dtype)))
-    return total
