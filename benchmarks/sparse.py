@@ -4,9 +4,11 @@
 
 Four variants of ``strathack finetune`` from fresh heads: from scratch, with the pre-trained encoder, with the progress
 reward, and with both; PRETRAINED is a run of ``strathack pretrain``, whose encoder is trained further. What is there
-already is not done again, and a run that was cut is resumed. Prints, for each variant, the share of games in which the
-task was done, over frames: the mean over seeds and its standard error. The first part is left out: of the games that
-are begun together, the short ones end in it, and those are the successful ones.
+already is not done again, and a run that was cut is resumed. The policies have the actions of NLE's own tasks, with
+which a policy that has learned nothing now and then finds the stairs, and a learning rate for fresh weights. Prints,
+for each variant, the share of games in which the task was done, over frames: the mean over seeds and its standard
+error. The first part is left out: of the games that are begun together, the short ones end in it, and those are the
+successful ones.
 """
 
 from __future__ import annotations
@@ -16,10 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from nle import nethack
+from nle.env.tasks import TASK_ACTIONS
 from runs import trained
+
+from strathack.dataset.actions import ACTION_NAMES
 
 BINS = 8
 """Equal parts of the frames for which success is told."""
+
+ACTIONS = [ACTION_NAMES[nethack.ACTIONS.index(action)] for action in TASK_ACTIONS]
 
 VARIANTS = ("scratch", "encoder", "progress", "both")
 
@@ -48,7 +56,8 @@ def fine_tune(name: str, seed: int, options: argparse.Namespace) -> None:
         words += ["--reward.progress", options.pretrained, "--reward.progress-weight", options.weight]
     words += ["--workers", 2, "--env-groups", 2, "--envs", 16, "--log-every", 10, "--precision", "bf16"]
     words += ["--env", options.env, "--game.max-steps", options.max_steps, "--recipe", "scratch"]
-    words += ["--seed", seed, "--device", "cpu"]
+    words += ["--seed", seed, "--device", "cpu", "--game.actions", ",".join(ACTIONS)]
+    words += ["--appo.learning-rate", 5e-4, "--appo.entropy", 0.01]
     trained("finetune", options.out / f"{name}-{seed}", words, ["--frames", options.frames])
 
 
