@@ -5,10 +5,10 @@
 Four variants of ``strathack finetune`` from fresh heads: from scratch, with the pre-trained encoder, with the progress
 reward, and with both; PRETRAINED is a run of ``strathack pretrain``, whose encoder is trained further. What is there
 already is not done again, and a run that was cut is resumed. The policies have the actions of NLE's own tasks, with
-which a policy that has learned nothing now and then finds the stairs, and a learning rate for fresh weights. Prints,
-for each variant, the share of games in which the task was done, over frames: the mean over seeds and its standard
-error. The first part is left out: of the games that are begun together, the short ones end in it, and those are the
-successful ones.
+which a policy that has learned nothing now and then finds the stairs, and settings by which fresh weights learn.
+Prints, for each variant, the share of games in which the task was done, over frames: the mean over seeds and its
+standard error. The first part is left out: of the games that are begun together, the short ones end in it, and those
+are the successful ones.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def fine_tune(name: str, seed: int, options: argparse.Namespace) -> None:
     words += ["--workers", 2, "--env-groups", 2, "--envs", 16, "--log-every", 10, "--precision", "bf16"]
     words += ["--env", options.env, "--game.max-steps", options.max_steps, "--recipe", "scratch"]
     words += ["--seed", seed, "--device", "cpu", "--game.actions", ",".join(ACTIONS)]
-    words += ["--appo.learning-rate", 5e-4, "--appo.entropy", 0.01]
+    words += ["--appo.learning-rate", 5e-4, "--appo.entropy", 0.003, "--appo.normalise-advantages"]
     trained("finetune", options.out / f"{name}-{seed}", words, ["--frames", options.frames])
 
 
