@@ -70,9 +70,12 @@ def test_a_killed_worker_costs_one_try(start, tmp_path):
 
 @pytest.mark.slow
 def test_a_seed_whose_worker_hangs_is_given_up_and_listed_and_may_be_tried_later(run, tmp_path):
-    folder = tmp_path / "bot"
+    folder, stuck = tmp_path / "bot", tmp_path / "stuck"
     folder.mkdir()
-    (folder / "bot.py").write_text((BOTS / "hanger" / "bot.py").read_text())
+    stuck.touch()
+    sleeper = (BOTS / "sleeper" / "bot.py").read_text()
+    seconds = f"10_000 if __import__('os').path.exists({str(stuck)!r}) else 0.01"
+    (folder / "bot.py").write_text(sleeper.replace("0.01", seconds))
     words = ("collect", tmp_path / "data", "--seeds", 7, "--demonstrator", folder, "--quiet", "--workers", 1)
     words = (*words, "--max-seconds", 1, "--retries", 1)
     ended = run(*words)
@@ -84,8 +87,8 @@ def test_a_seed_whose_worker_hangs_is_given_up_and_listed_and_may_be_tried_later
     assert f"not played: game_7: {reason}" in ended.out
     assert reason in (tmp_path / "data" / "failures.json").read_text()
     assert read_dataset(tmp_path / "data") == {}
-    # The same command tries it again; a bot that has been mended plays it, and it is no failure any more.
-    (folder / "bot.py").write_text((BOTS / "sleeper" / "bot.py").read_text())
+    # The same command tries it again; once nothing holds the bot up, it plays, and it is no failure any more.
+    stuck.unlink()
     ended = run(*words)
     assert ended.status == 0, ended.err
     assert set(read_dataset(tmp_path / "data")) == {7}
