@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from strathack.dataset.labels import count_by_name
 from strathack.dataset.reading import Game
+from strathack.dataset.schema import ORIGINS
 
 if TYPE_CHECKING:  # workers need no pandas
     import pandas as pd
@@ -24,6 +27,12 @@ def known_figures(games: pd.DataFrame) -> pd.DataFrame:
     """
     figures = [name for name in LEAST if name in games]
     return games.assign(**{name: games[name].where(games[name] >= LEAST[name]) for name in figures})
+
+
+def tells_rewards(game: Game) -> bool:
+    """Returns whether a game's rewards are known where they are stored; those of early ttyrecs are NaN."""
+    may_not = game.row["origin"] == ORIGINS["ttyrec"] and "rewards" in game.arrays
+    return not (may_not and np.isnan(game.rewards[:1]).any())
 
 
 def strategy_steps(games: Iterable[Game]) -> Counter[str]:

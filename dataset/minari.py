@@ -13,6 +13,7 @@ import numpy as np
 from strathack.dataset.actions import ACTION_NAMES
 from strathack.dataset.batches import Recoding
 from strathack.dataset.errors import InputError
+from strathack.dataset.figures import tells_rewards
 from strathack.dataset.files import absolute
 from strathack.dataset.reading import Dataset, Game
 from strathack.dataset.schema import COMPLETENESS, OBSERVATIONS
@@ -70,7 +71,7 @@ def export_minari(dataset: Dataset, out: Path, about: AboutMinari, on_game: Call
     screens = [game.name for game in dataset if game.info["origin"] == "screens"]
     if screens:
         raise InputError(f"export: {screens[0]} has no actions; leave it out by --select \"origin != 'screens'\"")
-    untold = [game.name for game in dataset if np.isnan(game.rewards[:1]).any()]
+    untold = [game.name for game in dataset if not tells_rewards(game)]
     if untold:
         raise InputError(f"export: {untold[0]} tells no rewards; dataset expand replays it")
     data = absolute(out) / "data"  # absolute, since Minari would put a relative path below itself

@@ -14,6 +14,7 @@ from torch import Tensor
 from strathack.dataset import Dataset
 from strathack.dataset.devices import TensorBatch, sent
 from strathack.dataset.errors import InputError
+from strathack.dataset.figures import tells_rewards
 from strathack.dataset.schema import ENDS, ORIGINS, TERMINATED_ENDS
 from strathack.models.acting import raced, without_draws
 from strathack.models.cleaved import AnyPolicy
@@ -337,6 +338,6 @@ def check_learnable(policy: AnyPolicy, dataset: Dataset, config: TrainConfig) ->
     if (dataset.rows["origin"] == ORIGINS["screens"]).any():
         raise InputError(f"{config.data[0]}: has games without keys, from which {algorithm} cannot learn")
     for game in dataset:
-        if game.row["origin"] == ORIGINS["ttyrec"] and "rewards" in game.arrays and np.isnan(game.rewards[:1]).any():
+        if not tells_rewards(game):
             raise InputError(f"{config.data[0]}: {game.name} tells no rewards, from which {algorithm} would learn")
     return policy

@@ -367,27 +367,28 @@ def test_a_policy_that_is_published_tells_by_which_algorithm_it_learned(games, t
     assert not {"head_weight", "offline.heads"} & set(told)
 
 
-def test_games_without_keys_are_refused(tmp_path):
-    folder = tmp_path / "screens"
+def chains_of(origin, folder, changed=lambda game: game):
+    """Games of the chain that came from elsewhere, with some of their data changed."""
     folder.mkdir()
     for seed in range(12):
-        game = chain(seed)
+        game = changed(chain(seed))
         row = game.row.copy()
-        row["origin"] = ORIGINS["screens"]
-        (folder / f"game_{seed}.h5").write_bytes(encode_shard(replace(game, row=row), provenance(observations=SCREEN)))
+        row["origin"] = ORIGINS[origin]
+        shard = encode_shard(replace(game, row=row), provenance(observations=SCREEN))
+        (folder / f"game_{seed}.h5").write_bytes(shard)
+    return folder
+
+
+def test_games_without_keys_are_refused(tmp_path):
+    folder = chains_of("screens", tmp_path / "screens")
     with pytest.raises(InputError, match="has games without keys, from which awac cannot learn"):
         train_policy(config_of(folder, tmp_path / "run", "awac", lanes=2, unroll=2))
 
 
 def test_games_that_tell_no_rewards_are_refused(tmp_path):
-    folder = tmp_path / "untold"
-    folder.mkdir()
-    for seed in range(12):
-        game = chain(seed)
-        row = game.row.copy()
-        row["origin"] = ORIGINS["ttyrec"]
-        game = replace(game, row=row, rewards=np.full_like(game.rewards, np.nan))
-        (folder / f"game_{seed}.h5").write_bytes(encode_shard(game, provenance(observations=SCREEN)))
+    folder = chains_of(
+        "ttyrec", tmp_path / "untold", lambda game: replace(game, rewards=np.full_like(game.rewards, np.nan))
+    )
     with pytest.raises(InputError, match="game_0 tells no rewards, from which awac would learn"):
         train_policy(config_of(folder, tmp_path / "run", "awac", lanes=2, unroll=2))
 
